@@ -1,0 +1,58 @@
+#include "base/tensor_type.h"
+
+#include <charconv>
+
+namespace gradus {
+
+std::int64_t element_count(const Shape& shape) {
+  std::int64_t count = 1;
+  for (std::int64_t extent : shape) count *= extent;
+  return count;
+}
+
+std::vector<std::int64_t> row_major_strides(const Shape& shape) {
+  std::vector<std::int64_t> strides(shape.size(), 1);
+  for (std::size_t axis = shape.size(); axis-- > 1;) {
+    strides[axis - 1] = strides[axis] * shape[axis];
+  }
+  return strides;
+}
+
+std::string to_string(const Shape& shape) {
+  std::string text = "[";
+  for (std::size_t axis = 0; axis < shape.size(); ++axis) {
+    if (axis > 0) text += ',';
+    text += std::to_string(shape[axis]);
+  }
+  return text + "]";
+}
+
+std::string to_string(const TensorType& type) {
+  return std::string(to_string(type.element)) + to_string(type.shape);
+}
+
+std::optional<TensorType> parse_tensor_type(std::string_view text) {
+  constexpr std::int64_t kMaximumElements = std::int64_t{1} << 40;
+  const std::size_t open = text.find('[');
+  if (open == std::string_view::npos || text.back() != ']') return std::nullopt;
+  const std::optional<ElementType> element = parse_element_type(text.substr(0, open));
+  if (!element) return std::nullopt;
+  TensorType type{*element, {}};
+  const char* at = text.data() + open + 1;
+  const char* const end = text.data() + text.size() - 1;
+  std::int64_t product = 1;  // of the non-zero extents, so that overflow is always caught
+  while (at != end) {
+    std::int64_t extent = 0;
+    const auto [next, error] = std::from_chars(at, end, extent);
+    if (error != std::errc{} || extent < 0 || extent > kMaximumElements) return std::nullopt;
+    product *= extent > 0 ? extent : 1;
+    if (product > kMaximumElements) return std::nullopt;
+    type.shape.push_back(extent);
+    if (next == end) break;
+    if (*next != ',' || next + 1 == end) return std::nullopt;
+    at = next + 1;
+  }
+  return type;
+}
+
+}  // namespace gradus

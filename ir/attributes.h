@@ -1,0 +1,70 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "base/check.h"
+#include "base/tensor.h"
+
+namespace gradus::ir {
+
+using Integers = std::vector<std::int64_t>;
+/// The value of a constant; never null.
+using TensorPointer = std::shared_ptr<const Tensor>;
+
+using Attribute =
+    std::variant<bool, std::int64_t, double, std::string, Integers, ElementType, TensorPointer>;
+
+/// The kinds of attribute in the order of the variant's alternatives.
+enum class AttributeKind : std::uint8_t {
+  boolean,
+  integer,
+  number,
+  text,
+  integers,
+  element_type,
+  tensor,
+};
+
+/// Equality of bits for numbers and tensors.
+[[nodiscard]] bool same_bits(const Attribute& a, const Attribute& b);
+[[nodiscard]] std::size_t hash_bits(const Attribute& attribute);
+
+/// The attributes of a node by name, in the order of the op's schema.
+class Attributes {
+ public:
+  Attributes() = default;
+  Attributes(std::initializer_list<std::pair<std::string, Attribute>> entries) : entries_(entries) {}
+
+  [[nodiscard]] const Attribute* find(std::string_view name) const {
+    for (const auto& [key, value] : entries_) {
+      if (key == name) return &value;
+    }
+    return nullptr;
+  }
+  /// The attribute's value; throws InternalError when absent or of another kind.
+  template <typename T>
+  [[nodiscard]] const T& get(std::string_view name) const {
+    const Attribute* attribute = find(name);
+    const T* value = attribute ? std::get_if<T>(attribute) : nullptr;
+    GRADUS_CHECK(value != nullptr, "attribute " + std::string(name));
+    return *value;
+  }
+  void set(std::string name, Attribute value);
+
+  [[nodiscard]] auto begin() const { return entries_.begin(); }
+  [[nodiscard]] auto end() const { return entries_.end(); }
+  [[nodiscard]] std::size_t size() const { return entries_.size(); }
+  [[nodiscard]] std::size_t hash() const;
+  friend bool operator==(const Attributes& a, const Attributes& b);
+
+ private:
+  std::vector<std::pair<std::string, Attribute>> entries_;
+};
+
+}  // namespace gradus::ir

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <boost/graph/adjacency_list.hpp>
+#include <unordered_map>
+
+#include "ir/graph.h"
+
+namespace gradus::ir {
+
+/// An operand: edge from the producing node to the using one.
+struct Edge {
+  std::uint32_t operand = 0;  // position among the user's operands
+  std::uint32_t result = 0;   // which result of the producer
+};
+
+/// Parallel edges occur: mul(x, x) has two.
+using BoostGraph =
+    boost::adjacency_list<boost::vecS, boost::vecS, boost::bidirectionalS, Node, Edge>;
+
+struct GraphStructure {
+  BoostGraph graph;
+  std::unordered_multimap<std::uint64_t, NodeId> known;  // structural hash -> node
+};
+
+}  // namespace gradus::ir

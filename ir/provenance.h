@@ -1,0 +1,45 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/diagnostic.h"
+
+namespace gradus::ir {
+
+enum class Role : std::uint8_t { forward, backward, update, metric };
+[[nodiscard]] std::string_view to_string(Role role);
+
+/// The JSON value that a node comes from.
+struct Origin {
+  SourceLocation where;
+  std::string layer;  // path such as "encoder/block3/attention"
+  friend auto operator<=>(const Origin&, const Origin&) = default;
+};
+using OriginPointer = std::shared_ptr<const Origin>;
+
+struct ProvenanceEntry {
+  OriginPointer origin;
+  Role role = Role::forward;
+};
+
+/// Where a node comes from: a set, ordered by place, layer and role. Not part of identity.
+class Provenance {
+ public:
+  Provenance() = default;
+  Provenance(OriginPointer origin, Role role) : entries_{{std::move(origin), role}} {}
+  void merge(const Provenance& other);
+  /// The same origins in another role.
+  [[nodiscard]] Provenance with_role(Role role) const;
+  [[nodiscard]] const std::vector<ProvenanceEntry>& entries() const { return entries_; }
+  [[nodiscard]] bool empty() const { return entries_.empty(); }
+
+ private:
+  std::vector<ProvenanceEntry> entries_;
+};
+
+/// "model.json:9:7 hidden forward, model.json:12:7 logits forward".
+[[nodiscard]] std::string to_string(const Provenance& provenance);
+
+}  // namespace gradus::ir

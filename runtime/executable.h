@@ -1,0 +1,81 @@
+#pragma once
+
+// A compiled program as plain data: what to call, on which bytes. Knows nothing of graphs.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/tensor.h"
+#include "base/tensor_type.h"
+#include "runtime/kernel_abi.h"
+
+namespace gradus::runtime {
+
+/// What a state entry is for.
+enum class StateKind : std::uint8_t { parameter, slot, statistic, counter };
+
+/// One persistent tensor: "hidden/kernel". Offset in bytes from the start of the state block.
+struct StateEntry {
+  std::string name;
+  TensorType type;
+  StateKind kind = StateKind::parameter;
+  std::int64_t offset = 0;
+  friend bool operator==(const StateEntry&, const StateEntry&) = default;
+};
+
+/// The one layout that all programs of a model share.
+struct StateLayout {
+  std::vector<StateEntry> entries;
+  std::int64_t bytes = 0;
+  [[nodiscard]] const StateEntry* find(const std::string& name) const;
+  /// Appends an entry at the next aligned offset.
+  void add(std::string name, TensorType type, StateKind kind);
+};
+
+/// Where a buffer lives. `state` and `arena` and `constants` are blocks; `input` is the batch or
+/// scalar input number `offset`, whose storage the caller gives to each run.
+enum class Space : std::uint8_t { state, arena, constants, input };
+
+struct BufferReference {
+  Space space = Space::arena;
+  std::int64_t offset = 0;  // bytes; for Space::input the number of the input
+  std::int64_t bytes = 0;
+  bool written = false;
+};
+
+/// One kernel call over all of its tasks.
+struct Step {
+  std::string name;
+  std::string provenance;  // the model lines it comes from
+  KernelFunction function = nullptr;
+  std::vector<BufferReference> buffers;
+  std::int64_t tasks = 1;
+  std::int64_t scratch_bytes = 0;  // per worker
+  std::int64_t operations = 0;     // floating-point operations of all tasks, for reports
+};
+
+struct ExecutableInput {
+  std::string name;
+  TensorType type;
+};
+struct ExecutableOutput {
+  std::string name;
+  TensorType type;
+  BufferReference buffer;
+};
+
+struct Executable {
+  std::string name;
+  std::vector<Step> steps;
+  std::vector<ExecutableInput> inputs;  // batch and scalar inputs by number
+  std::vector<ExecutableOutput> outputs;
+  std::int64_t arena_bytes = 0;
+  std::int64_t scratch_bytes = 0;  // greatest of the steps
+  std::vector<std::byte, AlignedAllocator<std::byte>> constants;
+  std::shared_ptr<const void> code;  // keeps the machine code alive
+};
+
+}  // namespace gradus::runtime
