@@ -13,6 +13,8 @@
 
 namespace gradus::ir {
 
+using gradus::to_string;  // of types and shapes, beside this namespace's own
+
 using Integers = std::vector<std::int64_t>;
 /// The value of a constant; never null.
 using TensorPointer = std::shared_ptr<const Tensor>;

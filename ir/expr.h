@@ -72,7 +72,7 @@ Expr pad(Expr x, Expr value, Integers low, Integers high, Integers interior);
 Expr concat(std::span<const Expr> operands, std::int64_t axis);
 Expr reverse(Expr x, Integers axes);
 
-/// Reductions: "sum", "max", "min", "any", "all" over `axes`, which disappear.
+/// Reductions: "sum", "reduce_max", "arg_max", "any", ... over `axes`, which disappear.
 Expr reduce(std::string_view name, Expr x, Integers axes);
 Expr sum(Expr x, Integers axes);
 Expr sum_all(Expr x);

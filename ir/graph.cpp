@@ -1,0 +1,202 @@
+#include "ir/graph.h"
+
+#include <algorithm>
+#include <array>
+
+#include "base/hash.h"
+#include "ir/graph_structure.h"
+#include "ir/op.h"
+
+namespace gradus::ir {
+namespace {
+
+std::uint64_t structural_hash(const OpRecord& op, std::span<const Value> operands,
+                              const Attributes& attributes) {
+  std::uint64_t hash = hash_bytes(op.name.data(), op.name.size());
+  for (Value operand : operands) {
+    hash = hash_combine(hash, (std::uint64_t{operand.node} << 32) | operand.result);
+  }
+  return hash_combine(hash, attributes.hash());
+}
+
+/// The given attributes in schema order, checked, with defaults filled in.
+Attributes complete(const OpRecord& op, const Attributes& given) {
+  for (const auto& [name, value] : given) {
+    const auto known = std::find_if(op.attributes.begin(), op.attributes.end(),
+                                    [&](const AttributeSpec& spec) { return spec.name == name; });
+    if (known == op.attributes.end()) {
+      throw TypeError(std::string(op.name) + " has no attribute '" + name + "'");
+    }
+  }
+  Attributes attributes;
+  for (const AttributeSpec& spec : op.attributes) {
+    const Attribute* value = given.find(spec.name);
+    if (!value && spec.default_value) value = &*spec.default_value;
+    if (!value) {
+      throw TypeError(std::string(op.name) + " needs attribute '" + std::string(spec.name) + "'");
+    }
+    if (value->index() != static_cast<std::size_t>(spec.kind)) {
+      throw TypeError("attribute '" + std::string(spec.name) + "' of " + std::string(op.name) +
+                      " has the wrong kind");
+    }
+    attributes.set(std::string(spec.name), *value);
+  }
+  return attributes;
+}
+
+void check_arity(const OpRecord& op, std::size_t count) {
+  const auto found = static_cast<int>(count);
+  if (found >= op.least_operands && (op.most_operands < 0 || found <= op.most_operands)) return;
+  throw TypeError(std::string(op.name) + " takes " + std::to_string(op.least_operands) +
+                  (op.most_operands < 0 ? " or more" : "") + " operands, found " +
+                  std::to_string(found));
+}
+
+}  // namespace
+
+std::string_view to_string(InputKind kind) {
+  constexpr std::array<std::string_view, 3> names{"state", "batch", "scalar"};
+  return names[static_cast<std::size_t>(kind)];
+}
+
+Graph::Graph(std::string name)
+    : name_(std::move(name)), structure_(std::make_unique<GraphStructure>()) {}
+Graph::Graph(Graph&&) noexcept = default;
+Graph& Graph::operator=(Graph&&) noexcept = default;
+Graph::~Graph() = default;
+
+NodeId Graph::add(const OpRecord& op, std::span<const Value> operands, Attributes given) {
+  check_arity(op, operands.size());
+  Attributes attributes = complete(op, given);
+  BoostGraph& graph = structure_->graph;
+  const std::uint64_t hash = structural_hash(op, operands, attributes);
+  const auto [first, last] = structure_->known.equal_range(hash);
+  for (auto at = first; at != last; ++at) {
+    const Node& known = graph[at->second];
+    if (known.op == &op && known.attributes == attributes &&
+        std::ranges::equal(this->operands(at->second), operands)) {
+      merge_provenance(at->second, provenance_);
+      return at->second;
+    }
+  }
+  std::vector<TensorType> types;
+  for (Value operand : operands) {
+    GRADUS_CHECK(operand.node < size(), "an operand that is not in the graph");
+    types.push_back(type(operand));
+  }
+  std::vector<TensorType> results = op.infer({types, attributes});
+  const auto id = static_cast<NodeId>(
+      boost::add_vertex(Node{&op, std::move(attributes), std::move(results), provenance_}, graph));
+  for (std::uint32_t i = 0; i < operands.size(); ++i) {
+    boost::add_edge(operands[i].node, id, Edge{i, operands[i].result}, graph);
+  }
+  structure_->known.emplace(hash, id);
+  if (std::holds_alternative<InputComputation>(op.compute)) inputs_.push_back(id);
+  return id;
+}
+
+Value Graph::add_input(std::string name, InputKind kind, TensorType type) {
+  if (const std::optional<Value> known = find_input(name)) {
+    const Attributes& attributes = node(known->node).attributes;
+    if (this->type(*known) != type || attributes.get<std::string>("kind") != to_string(kind)) {
+      throw TypeError("input '" + name + "' is " + attributes.get<std::string>("kind") + " " +
+                      to_string(this->type(*known)) + " already");
+    }
+  }
+  return {add(op("input"), {},
+              {{"name", std::move(name)},
+               {"kind", std::string(to_string(kind))},
+               {"element", type.element},
+               {"shape", type.shape}}),
+          0};
+}
+
+void Graph::add_result(std::string name, Value value) {
+  for (const Result& result : results_) {
+    GRADUS_CHECK(result.update || result.name != name, "two results named " + name);
+  }
+  results_.push_back({std::move(name), value, false});
+}
+
+void Graph::add_update(std::string name, Value value) {
+  const std::optional<Value> state = find_input(name);
+  if (!state) throw TypeError("there is no state '" + name + "' to update");
+  if (type(*state) != type(value)) {
+    throw TypeError("state '" + name + "' is " + to_string(type(*state)) + ", its update " +
+                    to_string(type(value)));
+  }
+  for (const Result& result : results_) {
+    GRADUS_CHECK(!result.update || result.name != name, "two updates of " + name);
+  }
+  results_.push_back({std::move(name), value, true});
+}
+
+std::size_t Graph::size() const { return boost::num_vertices(structure_->graph); }
+const Node& Graph::node(NodeId id) const { return structure_->graph[id]; }
+const TensorType& Graph::type(Value value) const { return node(value.node).types.at(value.result); }
+
+std::vector<Value> Graph::operands(NodeId id) const {
+  const BoostGraph& graph = structure_->graph;
+  std::vector<Value> result;
+  const auto [first, last] = boost::in_edges(id, graph);
+  for (auto edge = first; edge != last; ++edge) {
+    result.push_back({static_cast<NodeId>(boost::source(*edge, graph)), graph[*edge].result});
+  }
+  return result;
+}
+
+std::vector<NodeId> Graph::users(NodeId id) const {
+  const BoostGraph& graph = structure_->graph;
+  std::vector<NodeId> result;
+  const auto [first, last] = boost::out_edges(id, graph);
+  for (auto edge = first; edge != last; ++edge) {
+    result.push_back(static_cast<NodeId>(boost::target(*edge, graph)));
+  }
+  std::sort(result.begin(), result.end());
+  result.erase(std::unique(result.begin(), result.end()), result.end());
+  return result;
+}
+
+std::optional<Value> Graph::find_input(std::string_view name) const {
+  for (NodeId id : inputs_) {
+    if (node(id).attributes.get<std::string>("name") == name) return Value{id, 0};
+  }
+  return std::nullopt;
+}
+
+std::vector<bool> Graph::live() const {
+  std::vector<bool> live(size());
+  for (const Result& result : results_) live[result.value.node] = true;
+  for (auto id = static_cast<NodeId>(size()); id-- > 0;) {
+    if (!live[id]) continue;
+    for (Value operand : operands(id)) live[operand.node] = true;
+  }
+  return live;
+}
+
+std::uint64_t Graph::hash() const {
+  const std::vector<bool> live = this->live();
+  std::vector<std::uint64_t> hashes(size());
+  for (NodeId id = 0; id < size(); ++id) {
+    if (!live[id]) continue;
+    const Node& n = node(id);
+    std::uint64_t hash = hash_bytes(n.op->name.data(), n.op->name.size());
+    for (Value operand : operands(id)) {
+      hash = hash_combine(hash, hash_combine(hashes[operand.node], operand.result));
+    }
+    hashes[id] = hash_combine(hash, n.attributes.hash());
+  }
+  std::uint64_t hash = hash_bytes(name_.data(), name_.size());
+  for (const Result& result : results_) {
+    hash = hash_combine(hash, hash_bytes(result.name.data(), result.name.size()));
+    hash = hash_combine(hash, hash_combine(hashes[result.value.node],
+                                           result.value.result * 2 + (result.update ? 1u : 0u)));
+  }
+  return hash;
+}
+
+void Graph::merge_provenance(NodeId id, const Provenance& provenance) {
+  structure_->graph[id].provenance.merge(provenance);
+}
+
+}  // namespace gradus::ir

@@ -1,0 +1,48 @@
+#include <algorithm>
+
+#include "ir/ops/families.h"
+
+namespace gradus::ir {
+
+Shape elementwise_shape(const InferContext& context) {
+  Shape shape;
+  for (const TensorType& operand : context.operands) {
+    if (operand.rank() == 0) continue;
+    if (!shape.empty() && shape != operand.shape) {
+      throw TypeError("operands of shapes " + to_string(shape) + " and " +
+                      to_string(operand.shape) + " do not match");
+    }
+    shape = operand.shape;
+  }
+  return shape;
+}
+
+std::vector<TensorType> infer_same(const InferContext& context) {
+  for (const TensorType& operand : context.operands) {
+    if (operand.element != context.operands[0].element) {
+      throw TypeError("operands of types " + to_string(context.operands[0]) + " and " +
+                      to_string(operand) + " do not match");
+    }
+  }
+  return {{context.operands[0].element, elementwise_shape(context)}};
+}
+
+std::vector<TensorType> infer_float(const InferContext& context) {
+  if (!is_float(context.operands[0].element)) {
+    throw TypeError("needs f32 or f64, found " + to_string(context.operands[0]));
+  }
+  return infer_same(context);
+}
+
+Expr reduce_to(Expr cotangent, Expr x) { return x.rank() == 0 ? sum_all(cotangent) : cotangent; }
+
+void check_axes(const Integers& axes, std::int64_t rank) {
+  for (std::size_t i = 0; i < axes.size(); ++i) {
+    if (axes[i] < 0 || axes[i] >= rank || (i > 0 && axes[i] <= axes[i - 1])) {
+      throw TypeError("axes " + to_string(axes) + " must ascend and be less than the rank " +
+                      std::to_string(rank));
+    }
+  }
+}
+
+}  // namespace gradus::ir

@@ -1,0 +1,80 @@
+#include "ir/ops/families.h"
+
+namespace gradus::ir {
+namespace {
+
+using X = std::span<const Scalar>;
+
+std::vector<TensorType> infer_comparison(const InferContext& context) {
+  return {{ElementType::boolean, infer_same(context)[0].shape}};
+}
+
+std::vector<TensorType> infer_logic(const InferContext& context) {
+  if (is_float(context.operands[0].element)) {
+    throw TypeError("needs bool or an integer type, found " + to_string(context.operands[0]));
+  }
+  return infer_same(context);
+}
+
+}  // namespace
+
+std::vector<OpRecord> comparison_ops() {
+  std::vector<OpRecord> ops;
+  const auto comparison = [&](std::string_view name, std::string_view doc, auto record) {
+    ops.push_back({.name = name,
+                   .doc = doc,
+                   .least_operands = 2,
+                   .most_operands = 2,
+                   .infer = infer_comparison,
+                   .compute = ElementwiseComputation{record},
+                   .examples = {{{"f32[3,5]", "f32[3,5]"}},
+                                {{"f64[7]", "f64[]"}},
+                                {{"i32[9]", "i32[9]"}, "", -2, 3},
+                                {{"i64[9]", "i64[9]"}, "", -2, 3},
+                                {{"u32[9]", "u32[9]"}, "", 0, 3},
+                                {{"u8[9]", "u8[9]"}, "", 0, 3}}});
+  };
+  comparison("equal", "a = b; false with NaN.",
+             [](ScalarBuilder&, X x, const Attributes&) { return equal(x[0], x[1]); });
+  comparison("not_equal", "a differs from b; true with NaN.",
+             [](ScalarBuilder&, X x, const Attributes&) { return not_equal(x[0], x[1]); });
+  comparison("less", "a < b; false with NaN.",
+             [](ScalarBuilder&, X x, const Attributes&) { return less(x[0], x[1]); });
+  comparison("less_equal", "a <= b; false with NaN.",
+             [](ScalarBuilder&, X x, const Attributes&) { return less_equal(x[0], x[1]); });
+  comparison("greater", "a > b; false with NaN.",
+             [](ScalarBuilder&, X x, const Attributes&) { return less(x[1], x[0]); });
+  comparison("greater_equal", "a >= b; false with NaN.",
+             [](ScalarBuilder&, X x, const Attributes&) { return less_equal(x[1], x[0]); });
+  const auto logic = [&](std::string_view name, std::string_view doc, auto record) {
+    ops.push_back({.name = name,
+                   .doc = doc,
+                   .least_operands = 2,
+                   .most_operands = 2,
+                   .infer = infer_logic,
+                   .compute = ElementwiseComputation{record},
+                   .examples = {{{"bool[3,5]", "bool[3,5]"}},
+                                {{"i32[9]", "i32[9]"}},
+                                {{"u8[9]", "u8[]"}, "", 0, 200}}});
+  };
+  logic("and", "Bitwise and.", [](ScalarBuilder&, X x, const Attributes&) { return x[0] & x[1]; });
+  logic("or", "Bitwise or.", [](ScalarBuilder&, X x, const Attributes&) { return x[0] | x[1]; });
+  logic("xor", "Bitwise exclusive or.",
+        [](ScalarBuilder&, X x, const Attributes&) { return x[0] ^ x[1]; });
+  ops.push_back({.name = "not",
+                 .doc = "Logical not of a bool.",
+                 .infer =
+                     [](const InferContext& context) {
+                       if (context.operands[0].element != ElementType::boolean) {
+                         throw TypeError("not needs bool, found " + to_string(context.operands[0]));
+                       }
+                       return std::vector<TensorType>{context.operands[0]};
+                     },
+                 .compute = ElementwiseComputation{[](ScalarBuilder&, X x, const Attributes&) {
+                   return logical_not(x[0]);
+                 }},
+                 .examples = {{{"bool[3,5]"}}}});
+  return ops;
+}
+
+}  // namespace gradus::ir

@@ -1,0 +1,154 @@
+#include <algorithm>
+
+#include "ir/ops/families.h"
+
+namespace gradus::ir {
+namespace {
+
+bool contains(const Integers& axes, std::int64_t axis) {
+  return std::find(axes.begin(), axes.end(), axis) != axes.end();
+}
+std::size_t at(std::int64_t axis) { return static_cast<std::size_t>(axis); }
+
+Integers free_axes(std::int64_t rank, const Integers& batch, const Integers& contract) {
+  Integers free;
+  for (std::int64_t axis = 0; axis < rank; ++axis) {
+    if (!contains(batch, axis) && !contains(contract, axis)) free.push_back(axis);
+  }
+  return free;
+}
+
+DotAxes axes_of(const Attributes& attributes) {
+  return {attributes.get<Integers>("lhs_batch"), attributes.get<Integers>("rhs_batch"),
+          attributes.get<Integers>("lhs_contract"), attributes.get<Integers>("rhs_contract")};
+}
+
+void check_side(const TensorType& type, const Integers& batch, const Integers& contract) {
+  Integers all = batch;
+  all.insert(all.end(), contract.begin(), contract.end());
+  std::sort(all.begin(), all.end());
+  check_axes(all, type.rank());
+}
+
+std::vector<TensorType> infer_dot(const InferContext& context) {
+  const TensorType& lhs = context.operands[0];
+  const TensorType& rhs = context.operands[1];
+  const DotAxes axes = axes_of(context.attributes);
+  if (lhs.element != rhs.element || lhs.element == ElementType::boolean) {
+    throw TypeError("dot needs two operands of one number type, found " + to_string(lhs) + " and " +
+                    to_string(rhs));
+  }
+  check_side(lhs, axes.lhs_batch, axes.lhs_contract);
+  check_side(rhs, axes.rhs_batch, axes.rhs_contract);
+  const auto match = [&](const Integers& a, const Integers& b, std::string_view what) {
+    bool same = a.size() == b.size();
+    for (std::size_t i = 0; same && i < a.size(); ++i) {
+      same = lhs.shape[at(a[i])] == rhs.shape[at(b[i])];
+    }
+    if (!same) {
+      throw TypeError(std::string(what) + " axes " + to_string(a) + " of " + to_string(lhs) +
+                      " do not match " + to_string(b) + " of " + to_string(rhs));
+    }
+  };
+  match(axes.lhs_batch, axes.rhs_batch, "batch");
+  match(axes.lhs_contract, axes.rhs_contract, "contracted");
+  TensorType result{lhs.element, {}};
+  for (std::int64_t axis : axes.lhs_batch) result.shape.push_back(lhs.shape[at(axis)]);
+  for (std::int64_t axis : free_axes(lhs.rank(), axes.lhs_batch, axes.lhs_contract)) {
+    result.shape.push_back(lhs.shape[at(axis)]);
+  }
+  for (std::int64_t axis : free_axes(rhs.rank(), axes.rhs_batch, axes.rhs_contract)) {
+    result.shape.push_back(rhs.shape[at(axis)]);
+  }
+  return {result};
+}
+
+Integers range(std::size_t first, std::size_t count) {
+  Integers result;
+  for (std::size_t i = 0; i < count; ++i) result.push_back(static_cast<std::int64_t>(first + i));
+  return result;
+}
+
+/// Brings a cotangent with axes batch, free, contracted (in `other`'s ascending order of its
+/// partners) to the operand's own axis order.
+Expr to_operand(Expr d, const Integers& batch, const Integers& free, const Integers& contract,
+                const Integers& other_contract) {
+  // The other operand's free axes come in ascending order of the other operand: find ours.
+  Integers sorted = other_contract;
+  std::sort(sorted.begin(), sorted.end());
+  Integers order = batch;
+  order.insert(order.end(), free.begin(), free.end());
+  for (std::int64_t axis : sorted) {
+    const auto i = std::find(other_contract.begin(), other_contract.end(), axis);
+    order.push_back(contract[static_cast<std::size_t>(i - other_contract.begin())]);
+  }
+  Integers permutation(order.size());
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    permutation[at(order[i])] = static_cast<std::int64_t>(i);
+  }
+  if (std::is_sorted(permutation.begin(), permutation.end())) return d;
+  return transpose(d, permutation);
+}
+
+Cotangents dot_vjp(const VjpContext& c) {
+  const DotAxes axes = axes_of(c.attributes);
+  const Integers lhs_free = free_axes(c.x[0].rank(), axes.lhs_batch, axes.lhs_contract);
+  const Integers rhs_free = free_axes(c.x[1].rank(), axes.rhs_batch, axes.rhs_contract);
+  const std::size_t batches = axes.lhs_batch.size();
+  const Integers batch = range(0, batches);
+  const Integers lhs_in_y = range(batches, lhs_free.size());
+  const Integers rhs_in_y = range(batches + lhs_free.size(), rhs_free.size());
+  // dlhs[b, m, k] = sum over n of dy[b, m, n] rhs[b, k, n]
+  const Expr dlhs = dot(c.dy, c.x[1], {batch, axes.rhs_batch, rhs_in_y, rhs_free});
+  // drhs[b, k, n] = sum over m of lhs[b, m, k] dy[b, m, n]: axes b, k (lhs order), n
+  const Expr drhs = dot(c.x[0], c.dy, {axes.lhs_batch, batch, lhs_free, lhs_in_y});
+  Integers sorted = axes.lhs_contract;
+  std::sort(sorted.begin(), sorted.end());
+  Integers order = axes.rhs_batch;
+  for (std::int64_t axis : sorted) {
+    const auto i = std::find(axes.lhs_contract.begin(), axes.lhs_contract.end(), axis);
+    order.push_back(axes.rhs_contract[static_cast<std::size_t>(i - axes.lhs_contract.begin())]);
+  }
+  order.insert(order.end(), rhs_free.begin(), rhs_free.end());
+  Integers permutation(order.size());
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    permutation[at(order[i])] = static_cast<std::int64_t>(i);
+  }
+  const bool identity = std::is_sorted(permutation.begin(), permutation.end());
+  return {to_operand(dlhs, axes.lhs_batch, lhs_free, axes.lhs_contract, axes.rhs_contract),
+          identity ? drhs : transpose(drhs, permutation)};
+}
+
+}  // namespace
+
+std::vector<OpRecord> contraction_ops() {
+  const auto list = [](std::string_view name, std::string_view doc) {
+    return AttributeSpec{name, AttributeKind::integers, doc, Attribute(Integers{})};
+  };
+  std::vector<OpRecord> ops;
+  ops.push_back(
+      {.name = "dot",
+       .doc = "Sum of products over the contracted axes, for every batch index. The result has the "
+              "batch axes, lhs's free axes, rhs's free axes. One chain of fma per part "
+              "(ir/order.h); with fewer than 64 results per batch element the sum of the products.",
+       .least_operands = 2,
+       .most_operands = 2,
+       .attributes = {list("lhs_batch", "Batch axes of lhs."), list("rhs_batch", "Of rhs."),
+                      list("lhs_contract", "Contracted axes of lhs, outermost first."),
+                      list("rhs_contract", "Of rhs, in the same order.")},
+       .infer = infer_dot,
+       .vjp = dot_vjp,
+       .compute = ContractionComputation{},
+       .smooth = true,
+       .examples = {
+           {{"f32[9,5]", "f32[5,20]"}, "lhs_contract = [1], rhs_contract = [0]"},
+           {{"f32[5,9]", "f32[20,5]"}, "lhs_contract = [0], rhs_contract = [1]"},
+           {{"f64[2,3]", "f64[3,4]"}, "lhs_contract = [1], rhs_contract = [0]"},
+           {{"f64[3,2,5]", "f64[5,3,7]"},
+            "lhs_batch = [0], rhs_batch = [1], lhs_contract = [2], rhs_contract = [0]"},
+           {{"f32[4,3,5]", "f32[5,40,3]"}, "lhs_contract = [2,1], rhs_contract = [0,2]"},
+           {{"i32[9,5]", "i32[5,20]"}, "lhs_contract = [1], rhs_contract = [0]"}}});
+  return ops;
+}
+
+}  // namespace gradus::ir

@@ -1,0 +1,191 @@
+#include "passes/access.h"
+
+#include <algorithm>
+
+#include "base/overloaded.h"
+#include "ir/math.h"
+#include "ir/op.h"
+#include "ir/order.h"
+
+namespace gradus::passes {
+namespace {
+
+using ir::Graph;
+using ir::NodeId;
+using ir::Value;
+
+ir::IndexMap identity_map(std::int64_t rank) {
+  ir::IndexMap map;
+  for (std::int64_t axis = 0; axis < rank; ++axis) map.push_back({{{axis, 1}}, 0, 1});
+  return map;
+}
+
+std::vector<int> identity_slots(std::int64_t rank) {
+  std::vector<int> slots;
+  for (int axis = 0; axis < rank; ++axis) slots.push_back(axis);
+  return slots;
+}
+
+bool contains(const ir::Integers& axes, std::int64_t axis) {
+  return std::find(axes.begin(), axes.end(), axis) != axes.end();
+}
+
+Iteration iterate_reduction(const Graph& graph, NodeId id, bool blocks) {
+  const TensorType type = graph.type(graph.operands(id)[0]);
+  const ir::Integers axes = reduced_axes(graph, id);
+  Iteration iteration{type.shape, {}, -1, {identity_slots(type.rank())}};
+  if (blocks) {
+    iteration.block_slot = static_cast<int>(ir::sum_order(type.shape, axes).block_axis);
+    iteration.result_slot.push_back(-1);
+  }
+  for (int axis = 0; axis < type.rank(); ++axis) {
+    if (!contains(axes, axis)) iteration.result_slot.push_back(axis);
+  }
+  return iteration;
+}
+
+/// Iteration axes of a contraction: batch, lhs free, rhs free, contracted.
+Iteration iterate_contraction(const Graph& graph, NodeId id) {
+  const ir::Attributes& attributes = graph.node(id).attributes;
+  const auto axes = [&](std::string_view name) { return attributes.get<ir::Integers>(name); };
+  const std::vector<TensorType> types = operand_types(graph, id);
+  Iteration iteration;
+  iteration.extents = graph.node(id).types[0].shape;
+  iteration.result_slot = identity_slots(static_cast<std::int64_t>(iteration.extents.size()));
+  int next_free = static_cast<int>(axes("lhs_batch").size());
+  const int first_contracted = static_cast<int>(iteration.extents.size());
+  for (std::size_t side = 0; side < 2; ++side) {
+    const ir::Integers batch = axes(side == 0 ? "lhs_batch" : "rhs_batch");
+    const ir::Integers contract = axes(side == 0 ? "lhs_contract" : "rhs_contract");
+    std::vector<int> slots(types[side].shape.size());
+    for (std::size_t i = 0; i < batch.size(); ++i) {
+      slots[static_cast<std::size_t>(batch[i])] = static_cast<int>(i);
+    }
+    for (std::size_t i = 0; i < contract.size(); ++i) {
+      slots[static_cast<std::size_t>(contract[i])] = first_contracted + static_cast<int>(i);
+    }
+    for (std::size_t axis = 0; axis < slots.size(); ++axis) {
+      const auto a = static_cast<std::int64_t>(axis);
+      if (!contains(batch, a) && !contains(contract, a)) slots[axis] = next_free++;
+    }
+    iteration.operand_slots.push_back(std::move(slots));
+  }
+  for (std::int64_t axis : axes("lhs_contract")) {
+    iteration.extents.push_back(types[0].shape[static_cast<std::size_t>(axis)]);
+  }
+  return iteration;
+}
+
+}  // namespace
+
+std::vector<TensorType> operand_types(const Graph& graph, NodeId id) {
+  std::vector<TensorType> types;
+  for (Value operand : graph.operands(id)) types.push_back(graph.type(operand));
+  return types;
+}
+
+std::optional<std::vector<int>> unit_reshape(const Shape& operand, const Shape& result) {
+  std::vector<int> map(operand.size(), -1);
+  std::size_t at = 0;
+  for (std::size_t axis = 0; axis < operand.size(); ++axis) {
+    if (operand[axis] == 1) continue;
+    while (at < result.size() && result[at] == 1) ++at;
+    if (at == result.size() || result[at] != operand[axis]) return std::nullopt;
+    map[axis] = static_cast<int>(at++);
+  }
+  while (at < result.size() && result[at] == 1) ++at;
+  if (at != result.size()) return std::nullopt;
+  return map;
+}
+
+Access access_of(const Graph& graph, NodeId id) {
+  const ir::Node& node = graph.node(id);
+  return std::visit(
+      overloaded{
+          [](const ir::InputComputation&) { return Access::leaf; },
+          [&](const ir::ConstantComputation&) {
+            return node.types[0].rank() == 0 ? Access::light : Access::leaf;
+          },
+          [](const ir::ElementwiseComputation&) { return Access::light; },
+          [](const ir::MovementComputation&) { return Access::light; },
+          [&](const ir::ViewComputation&) {
+            const Shape& from = graph.type(graph.operands(id)[0]).shape;
+            return unit_reshape(from, node.types[0].shape) ? Access::light : Access::alias;
+          },
+          [](const ir::ReductionComputation&) { return Access::heavy; },
+          [](const ir::BlockSumComputation&) { return Access::heavy; },
+          [](const ir::CombineComputation&) { return Access::heavy; },
+          [](const ir::ContractionComputation&) { return Access::heavy; },
+      },
+      node.op->compute);
+}
+
+std::vector<ir::IndexMap> operand_maps(const Graph& graph, NodeId id) {
+  const ir::Node& node = graph.node(id);
+  const std::vector<TensorType> types = operand_types(graph, id);
+  if (const auto* movement = std::get_if<ir::MovementComputation>(&node.op->compute)) {
+    return movement->maps(types, node.types[0], node.attributes);
+  }
+  std::vector<ir::IndexMap> maps;
+  if (std::holds_alternative<ir::ViewComputation>(node.op->compute)) {
+    const auto axes = unit_reshape(types[0].shape, node.types[0].shape);
+    GRADUS_CHECK(axes.has_value(), "a reshape that merges axes has no index map");
+    ir::IndexMap& map = maps.emplace_back();
+    for (int axis : *axes) {
+      map.push_back(axis < 0 ? ir::AxisMap{} : ir::AxisMap{{{axis, 1}}, 0, 1});
+    }
+    return maps;
+  }
+  for (const TensorType& type : types) maps.push_back(identity_map(type.rank()));
+  return maps;
+}
+
+ir::Integers reduced_axes(const Graph& graph, NodeId id) {
+  const ir::Node& node = graph.node(id);
+  if (std::holds_alternative<ir::CombineComputation>(node.op->compute)) return {0};
+  ir::Integers axes = node.attributes.get<ir::Integers>("axes");
+  std::sort(axes.begin(), axes.end());
+  return axes;
+}
+
+Iteration iteration_of(const Graph& graph, NodeId id) {
+  const auto over_result = [&] {
+    const TensorType& type = graph.node(id).types[0];
+    return Iteration{type.shape, identity_slots(type.rank()), -1, {}};
+  };
+  return std::visit(
+      overloaded{
+          [&](const ir::ReductionComputation&) { return iterate_reduction(graph, id, false); },
+          [&](const ir::BlockSumComputation&) { return iterate_reduction(graph, id, true); },
+          [&](const ir::CombineComputation&) { return iterate_reduction(graph, id, false); },
+          [&](const ir::ContractionComputation&) { return iterate_contraction(graph, id); },
+          [&](const ir::InputComputation&) { return over_result(); },
+          [&](const ir::ConstantComputation&) { return over_result(); },
+          [&](const ir::ElementwiseComputation&) { return over_result(); },
+          [&](const ir::MovementComputation&) { return over_result(); },
+          [&](const ir::ViewComputation&) { return over_result(); },
+      },
+      graph.node(id).op->compute);
+}
+
+std::int64_t program_cost(const Graph& graph, NodeId id) {
+  const ir::Node& node = graph.node(id);
+  const auto* elementwise = std::get_if<ir::ElementwiseComputation>(&node.op->compute);
+  if (!elementwise) return 0;
+  const ir::ScalarProgram program = ir::record_elementwise(
+      *elementwise, operand_types(graph, id), node.types[0], node.attributes);
+  std::int64_t cost = 0;
+  for (const ir::ScalarInstruction& instruction : program.code) {
+    if (instruction.op == ir::ScalarOp::call) {
+      cost += static_cast<std::int64_t>(
+          ir::math_functions()[instruction.immediate].program.code.size());
+    } else if (instruction.op != ir::ScalarOp::operand &&
+               instruction.op != ir::ScalarOp::constant &&
+               instruction.op != ir::ScalarOp::index) {
+      ++cost;
+    }
+  }
+  return cost;
+}
+
+}  // namespace gradus::passes

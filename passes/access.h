@@ -1,0 +1,54 @@
+#pragma once
+
+// How nodes read their operands: which values can be computed inside a loop of their consumer, and
+// at which index. Fusion and scheduling ask the same questions here.
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "ir/graph.h"
+#include "ir/index_map.h"
+
+namespace gradus::passes {
+
+/// What a node is to a loop over its consumer.
+enum class Access : std::uint8_t {
+  leaf,   // in memory before the step: an input, or a constant of rank > 0
+  alias,  // a view whose operand must be in memory; costs nothing
+  light,  // computable at any index from its operands: elementwise, movement, scalar constant
+  heavy,  // needs a stage of its own: reduction, block sum, combine, contraction
+};
+[[nodiscard]] Access access_of(const ir::Graph& graph, ir::NodeId id);
+
+/// For each operand of a light node, its index as a function of the node's index. (For movement
+/// the map of the first operand that is inside counts, see ir/op.h.)
+[[nodiscard]] std::vector<ir::IndexMap> operand_maps(const ir::Graph& graph, ir::NodeId id);
+
+/// The iteration axes of a root: where its loop runs. Result axis a runs along iteration axis
+/// `result_slot[a]`; for a block sum, result axis 0 is the block number of `block_slot` (slot -1).
+/// A light root iterates over its result; a reduction over its operand; a contraction over batch,
+/// lhs free, rhs free and contracted axes.
+struct Iteration {
+  Shape extents;
+  std::vector<int> result_slot;
+  int block_slot = -1;
+  /// Per operand of a heavy node: the iteration axis of each operand axis.
+  std::vector<std::vector<int>> operand_slots;
+};
+[[nodiscard]] Iteration iteration_of(const ir::Graph& graph, ir::NodeId id);
+
+/// The axes that a reduction, block sum or combine reduces, ascending.
+[[nodiscard]] ir::Integers reduced_axes(const ir::Graph& graph, ir::NodeId id);
+
+/// Scalar instructions per element of a light node, its own program only, math functions included.
+[[nodiscard]] std::int64_t program_cost(const ir::Graph& graph, ir::NodeId id);
+
+/// A reshape that only adds or removes axes of extent 1: which result axis is each operand axis
+/// (-1 for extent 1); empty when the reshape merges or splits axes.
+[[nodiscard]] std::optional<std::vector<int>> unit_reshape(const Shape& operand,
+                                                           const Shape& result);
+
+[[nodiscard]] std::vector<TensorType> operand_types(const ir::Graph& graph, ir::NodeId id);
+
+}  // namespace gradus::passes

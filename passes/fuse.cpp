@@ -1,0 +1,552 @@
+#include "passes/fuse.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+#include <set>
+
+#include "ir/op.h"
+#include "passes/roots.h"
+
+namespace gradus::passes {
+namespace {
+
+using ir::Graph;
+using ir::NodeId;
+
+// The heuristics, all of them. They are the same on every machine: tasks are part of the plan.
+struct Heuristics {
+  /// A group that loses parallel positions by growing keeps at least this many.
+  std::int64_t least_parallel = 32;
+  /// A group may run as one task while its loops have no more positions than this.
+  std::int64_t small_positions = 4096;
+  /// What one position of the parallel axes may keep in scratch: half of a small L2 cache.
+  std::int64_t scratch_bytes = 256 * 1024;
+};
+constexpr Heuristics kHeuristics;
+
+template <typename Computation>
+bool computes(const Graph& graph, NodeId id) {
+  return std::holds_alternative<Computation>(graph.node(id).op->compute);
+}
+
+/// Domain axes under construction: a union-find over the axes of two groups.
+class AxisUnion {
+ public:
+  explicit AxisUnion(std::size_t count) : parent_(count) {
+    std::iota(parent_.begin(), parent_.end(), 0);
+  }
+  int find(int axis) const {
+    while (parent_[static_cast<std::size_t>(axis)] != axis) {
+      axis = parent_[static_cast<std::size_t>(axis)];
+    }
+    return axis;
+  }
+  void join(int a, int b) {
+    parent_[static_cast<std::size_t>(std::max(find(a), find(b)))] = std::min(find(a), find(b));
+  }
+
+ private:
+  std::vector<int> parent_;
+};
+
+bool has_duplicates(std::vector<int> axes) {
+  std::erase(axes, -1);
+  std::sort(axes.begin(), axes.end());
+  return std::adjacent_find(axes.begin(), axes.end()) != axes.end();
+}
+
+class Fuser {
+ public:
+  Fuser(const Graph& graph, const FusionOptions& options)
+      : graph_(graph), options_(options), roots_(find_roots(graph, !options.enabled)) {
+    find_in_place();
+    collect_dependencies();
+  }
+
+  FusionPlan run() {
+    for (const auto& [id, root] : roots_) groups_.emplace(id, singleton(id, root));
+    for (const auto& [id, root] : roots_) owner_[id] = id;
+    for (const auto& [id, root] : roots_) {
+      std::vector<Read> reads = root.roots;
+      std::sort(reads.begin(), reads.end(),
+                [](const Read& a, const Read& b) { return a.value > b.value; });
+      for (const Read& read : reads) {
+        if (owner_[read.value] != owner_[id]) record(read.value, id, try_merge(id, read.value));
+      }
+    }
+    return finish();
+  }
+
+ private:
+  Group singleton(NodeId id, const Root& root) const {
+    Group group;
+    group.roots = {id};
+    std::vector<int>& axes = group.axes[id];
+    for (std::int64_t extent : root.iteration.extents) {
+      axes.push_back(extent == 1 ? -1 : static_cast<int>(group.extents.size()));
+      if (extent != 1) group.extents.push_back(extent);
+    }
+    group.parallel = parallel_axes(group);
+    return group;
+  }
+
+  /// Domain axes that `id` keeps, with the cut where it is a block sum's.
+  std::vector<ParallelAxis> kept_axes(NodeId id, const std::vector<int>& axes) const {
+    const Iteration& iteration = roots_.at(id).iteration;
+    std::vector<ParallelAxis> kept;
+    for (int slot : iteration.result_slot) {
+      if (slot >= 0 && axes[static_cast<std::size_t>(slot)] >= 0) {
+        kept.push_back({axes[static_cast<std::size_t>(slot)], std::nullopt});
+      }
+    }
+    if (iteration.block_slot >= 0) {
+      const TensorType type = graph_.type(graph_.operands(id)[0]);
+      kept.push_back({axes[static_cast<std::size_t>(iteration.block_slot)],
+                      ir::sum_order(type.shape, reduced_axes(graph_, id)).blocks});
+    }
+    return kept;
+  }
+
+  /// The axes that every root keeps and along which no read crosses tasks; none where the cuts of
+  /// block sums contradict each other.
+  std::vector<ParallelAxis> parallel_axes(const Group& group) const {
+    std::vector<ParallelAxis> parallel;
+    for (int axis = 0; axis < static_cast<int>(group.extents.size()); ++axis) {
+      if (std::optional<ParallelAxis> candidate = parallel_axis(group, axis)) {
+        parallel.push_back(*candidate);
+      }
+    }
+    return parallel;
+  }
+
+  std::optional<ParallelAxis> parallel_axis(const Group& group, int axis) const {
+    ParallelAxis result{axis, std::nullopt};
+    for (NodeId id : group.roots) {
+      bool kept_here = false;
+      for (const ParallelAxis& kept : kept_axes(id, group.axes.at(id))) {
+        if (kept.axis != axis) continue;
+        kept_here = true;
+        if (kept.cut && result.cut && *kept.cut != *result.cut) return std::nullopt;
+        if (kept.cut) result.cut = kept.cut;
+      }
+      if (!kept_here) return std::nullopt;
+      for (const Read& read : roots_.at(id).roots) {
+        if (group.axes.contains(read.value) && !same_position(group, id, read, axis)) {
+          return std::nullopt;
+        }
+      }
+      if (!in_place_stays_local(group, id, axis)) return std::nullopt;
+    }
+    return result;
+  }
+
+  /// Reader `id` needs only the reader's own position of `axis`.
+  bool same_position(const Group& group, NodeId id, const Read& read, int axis) const {
+    const std::vector<int>& slots = roots_.at(read.value).iteration.result_slot;
+    for (std::size_t a = 0; a < read.slots.size(); ++a) {
+      if (slots[a] < 0) continue;
+      if (group.axes.at(read.value)[static_cast<std::size_t>(slots[a])] != axis) continue;
+      return read.slots[a] >= 0 &&
+             group.axes.at(id)[static_cast<std::size_t>(read.slots[a])] == axis;
+    }
+    return true;  // a value without the axis is excluded where kept_axes is asked
+  }
+
+  /// If `id` reads a state whose update in place is in the group, it reads the task's own part.
+  bool in_place_stays_local(const Group& group, NodeId id, int axis) const {
+    for (const Read& read : roots_.at(id).leaves) {
+      const auto update = updated_by_.find(read.value);
+      if (update == updated_by_.end() || !group.axes.contains(update->second)) continue;
+      const std::vector<int>& writer = group.axes.at(update->second);
+      for (std::size_t a = 0; a < read.slots.size(); ++a) {
+        const auto slot = static_cast<std::size_t>(
+            roots_.at(update->second).iteration.result_slot[a]);
+        if (writer[slot] != axis) continue;
+        if (read.slots[a] < 0) return false;
+        if (group.axes.at(id)[static_cast<std::size_t>(read.slots[a])] != axis) return false;
+      }
+    }
+    return true;
+  }
+
+  // --- Updates in place -------------------------------------------------------------------------
+
+  /// An update takes its state's memory unless a reader of the old value needs the new one.
+  void find_in_place() {
+    for (const ir::Result& result : graph_.results()) {
+      if (!result.update) continue;
+      const NodeId value = result.value.node;
+      const NodeId state = graph_.find_input(result.name)->node;
+      if (!roots_.contains(value) || in_place_.contains(value)) continue;
+      if (can_update_in_place(value, state)) {
+        in_place_[value] = state;
+        updated_by_[state] = value;
+      }
+    }
+  }
+
+  bool can_update_in_place(NodeId value, NodeId state) const {
+    for (const Read& read : roots_.at(value).leaves) {
+      if (read.value != state) continue;
+      if (access_of(graph_, value) == Access::heavy || read.through_view) return false;
+      for (std::size_t a = 0; a < read.slots.size(); ++a) {
+        if (read.slots[a] != static_cast<int>(a) && read.slots[a] != kUnitAxis) return false;
+      }
+    }
+    for (const ir::Result& result : graph_.results()) {
+      // The old value itself must outlive the step.
+      if (memory_of(graph_, result.value.node) == state) return false;
+    }
+    for (const auto& [id, root] : roots_) {
+      const bool reads = std::any_of(root.leaves.begin(), root.leaves.end(),
+                                     [&](const Read& read) { return read.value == state; });
+      if (id != value && reads && depends(id, value)) return false;
+    }
+    return true;
+  }
+
+  bool depends(NodeId reader, NodeId on) const {
+    std::vector<NodeId> open{reader};
+    std::set<NodeId> seen;
+    while (!open.empty()) {
+      const NodeId id = open.back();
+      open.pop_back();
+      for (const Read& read : roots_.at(id).roots) {
+        if (read.value == on) return true;
+        if (read.value > on && seen.insert(read.value).second) open.push_back(read.value);
+      }
+    }
+    return false;
+  }
+
+  // --- Order ------------------------------------------------------------------------------------
+
+  /// before_[id]: the roots that must be complete, or have read, before id is written.
+  void collect_dependencies() {
+    for (const auto& [id, root] : roots_) {
+      for (const Read& read : root.roots) before_[id].insert(read.value);
+      for (const Read& read : root.leaves) {
+        const auto update = updated_by_.find(read.value);
+        if (update != updated_by_.end() && update->second != id) before_[update->second].insert(id);
+      }
+    }
+  }
+
+  /// True if `from` (a group) must come after `to` by way of a third group.
+  bool reaches_through_others(NodeId from, NodeId to) const {
+    std::set<NodeId> seen{from};
+    std::vector<NodeId> open;
+    const auto push = [&](NodeId group, bool direct) {
+      for (NodeId id : groups_.at(group).roots) {
+        const auto before = before_.find(id);
+        if (before == before_.end()) continue;
+        for (NodeId other : before->second) {
+          const NodeId owner = owner_.at(other);
+          if (owner == to && direct) continue;
+          if (seen.insert(owner).second) open.push_back(owner);
+        }
+      }
+    };
+    push(from, true);
+    while (!open.empty()) {
+      const NodeId group = open.back();
+      open.pop_back();
+      if (group == to) return true;
+      push(group, false);
+    }
+    return false;
+  }
+
+  // --- Merging ----------------------------------------------------------------------------------
+
+  /// Merges the groups of two roots; returns why not, or an empty string.
+  std::string try_merge(NodeId reader, NodeId read) {
+    if (!options_.enabled) return "fusion is off";
+    const NodeId a = owner_[reader];
+    const NodeId b = owner_[read];
+    if (const std::string barrier = barrier_between(groups_.at(a), groups_.at(b)); !barrier.empty())
+      return barrier;
+    Group merged = unite(groups_.at(a), groups_.at(b));
+    merged.parallel = parallel_axes(merged);
+    if (std::string reason = judge(merged, groups_.at(a), groups_.at(b)); !reason.empty()) {
+      return reason;
+    }
+    if (reaches_through_others(a, b) || reaches_through_others(b, a)) {
+      return "another group lies between";
+    }
+    const NodeId keep = std::min(a, b);
+    const NodeId drop = std::max(a, b);
+    for (NodeId id : merged.roots) owner_[id] = keep;
+    groups_.erase(drop);
+    groups_[keep] = std::move(merged);
+    return "";
+  }
+
+  /// A read between the groups that must go through memory.
+  std::string barrier_between(const Group& a, const Group& b) const {
+    for (const auto& [from, to] : {std::pair{&a, &b}, std::pair{&b, &a}}) {
+      for (NodeId id : from->roots) {
+        for (const Read& read : roots_.at(id).roots) {
+          if (!to->axes.contains(read.value)) continue;
+          if (read.through_view) return "read through a view";
+          if (computes<ir::CombineComputation>(graph_, id)) {
+            return "blocks are added when all tasks are complete";
+          }
+          if (computes<ir::ContractionComputation>(graph_, id)) return "operand of a contraction";
+        }
+        for (const Read& read : roots_.at(id).leaves) {
+          const auto update = updated_by_.find(read.value);
+          if (read.through_view && update != updated_by_.end() &&
+              to->axes.contains(update->second)) {
+            return "updates what is read through a view";
+          }
+        }
+      }
+    }
+    const auto contractions = [&](const Group& group) {
+      return std::count_if(group.roots.begin(), group.roots.end(), [&](NodeId id) {
+        return computes<ir::ContractionComputation>(graph_, id);
+      });
+    };
+    if (contractions(a) + contractions(b) > 1) return "two contractions";
+    return "";
+  }
+
+  Group unite(const Group& a, const Group& b) const {
+    Group merged = a;
+    const int offset = static_cast<int>(a.extents.size());
+    merged.extents.insert(merged.extents.end(), b.extents.begin(), b.extents.end());
+    for (const auto& [id, axes] : b.axes) {
+      std::vector<int>& moved = merged.axes[id];
+      for (int axis : axes) moved.push_back(axis < 0 ? -1 : axis + offset);
+    }
+    merged.roots.insert(merged.roots.end(), b.roots.begin(), b.roots.end());
+    std::sort(merged.roots.begin(), merged.roots.end());
+    AxisUnion axes(merged.extents.size());
+    for (NodeId id : merged.roots) {
+      for (const Read& read : roots_.at(id).roots) {
+        if (merged.axes.contains(read.value)) identify(merged, id, read, axes);
+      }
+    }
+    unify_shared_leaves(merged, axes);
+    renumber(merged, axes);
+    return merged;
+  }
+
+  /// Identifies the axes of reader and read value where they run together.
+  void identify(const Group& group, NodeId id, const Read& read, AxisUnion& axes) const {
+    const std::vector<int>& slots = roots_.at(read.value).iteration.result_slot;
+    for (std::size_t a = 0; a < read.slots.size(); ++a) {
+      if (read.slots[a] < 0 || slots[a] < 0) continue;
+      const int mine = group.axes.at(id)[static_cast<std::size_t>(read.slots[a])];
+      const int theirs = group.axes.at(read.value)[static_cast<std::size_t>(slots[a])];
+      if (mine >= 0 && theirs >= 0) join_if_distinct(group, mine, theirs, axes);
+    }
+  }
+
+  /// Reduced axes of different roots run together where they read the same leaf axis.
+  void unify_shared_leaves(const Group& group, AxisUnion& axes) const {
+    std::map<std::pair<NodeId, std::size_t>, int> known;
+    for (NodeId id : group.roots) {
+      for (const Read& read : roots_.at(id).leaves) {
+        for (std::size_t a = 0; a < read.slots.size(); ++a) {
+          if (read.slots[a] < 0) continue;
+          const int axis = group.axes.at(id)[static_cast<std::size_t>(read.slots[a])];
+          if (axis < 0) continue;
+          const auto [at, added] = known.emplace(std::pair{read.value, a}, axis);
+          if (!added) join_if_distinct(group, at->second, axis, axes);
+        }
+      }
+    }
+  }
+
+  void join_if_distinct(const Group& group, int a, int b, AxisUnion& axes) const {
+    if (axes.find(a) == axes.find(b)) return;
+    if (group.extents[static_cast<std::size_t>(a)] != group.extents[static_cast<std::size_t>(b)]) {
+      return;
+    }
+    AxisUnion trial = axes;
+    trial.join(a, b);
+    for (const auto& [id, own] : group.axes) {
+      std::vector<int> mapped;
+      for (int axis : own) mapped.push_back(axis < 0 ? -1 : trial.find(axis));
+      if (has_duplicates(mapped)) return;
+    }
+    axes = trial;
+  }
+
+  static void renumber(Group& group, const AxisUnion& axes) {
+    std::map<int, int> number;
+    std::vector<std::int64_t> extents;
+    for (auto& [id, own] : group.axes) {
+      for (int& axis : own) {
+        if (axis < 0) continue;
+        const int representative = axes.find(axis);
+        const auto [at, added] =
+            number.emplace(representative, static_cast<int>(extents.size()));
+        if (added) extents.push_back(group.extents[static_cast<std::size_t>(representative)]);
+        axis = at->second;
+      }
+    }
+    group.extents = std::move(extents);
+  }
+
+  static std::int64_t positions(const Group& group, const std::vector<ParallelAxis>& parallel) {
+    std::int64_t count = 1;
+    for (const ParallelAxis& axis : parallel) {
+      count *= group.extents[static_cast<std::size_t>(axis.axis)];
+    }
+    return count;
+  }
+
+  std::int64_t work(const Group& group) const {
+    std::int64_t count = 0;
+    for (NodeId id : group.roots) count += element_count(roots_.at(id).iteration.extents);
+    return count;
+  }
+
+  /// Why the merged group would be worse, or wrong; empty when it is fine.
+  std::string judge(const Group& merged, const Group& a, const Group& b) const {
+    if (merged.parallel.empty() && work(merged) == 0) return "";
+    for (NodeId id : merged.roots) {
+      const int slot = roots_.at(id).iteration.block_slot;
+      if (slot < 0) continue;
+      const int axis = merged.axes.at(id)[static_cast<std::size_t>(slot)];
+      if (std::none_of(merged.parallel.begin(), merged.parallel.end(),
+                       [&](const ParallelAxis& p) { return p.axis == axis; })) {
+        return "a task cannot hold whole sum blocks";
+      }
+    }
+    const std::int64_t kept = positions(merged, merged.parallel);
+    const std::int64_t before =
+        std::max(positions(a, a.parallel), positions(b, b.parallel));
+    const bool small = work(merged) <= kHeuristics.small_positions;
+    if (!small && kept < before && kept < kHeuristics.least_parallel) {
+      return "too little would be left to run in parallel";
+    }
+    if (!small && scratch_bytes(merged, kept) > kHeuristics.scratch_bytes) {
+      return "what a task keeps would not fit the cache";
+    }
+    return "";
+  }
+
+  /// Bytes of all roots per position of the parallel axes.
+  std::int64_t scratch_bytes(const Group& group, std::int64_t positions) const {
+    std::int64_t bytes = 0;
+    for (NodeId id : group.roots) {
+      bytes += graph_.node(id).types[0].byte_size() / std::max<std::int64_t>(positions, 1);
+    }
+    return bytes;
+  }
+
+  // --- The plan ---------------------------------------------------------------------------------
+
+  void record(NodeId producer, NodeId consumer, std::string reason) {
+    LedgerEntry entry{producer, consumer, reason.empty(), std::move(reason),
+                      graph_.node(producer).types[0].byte_size()};
+    ledger_.push_back(std::move(entry));
+  }
+
+  FusionPlan finish() {
+    std::set<NodeId> outputs;
+    for (const ir::Result& result : graph_.results()) {
+      outputs.insert(memory_of(graph_, result.value.node));
+    }
+    for (const auto& [id, root] : roots_) {
+      for (const Read& read : root.roots) {
+        if (owner_[read.value] != owner_[id] || read.through_view) outputs.insert(read.value);
+      }
+    }
+    FusionPlan plan;
+    for (NodeId key : ordered_groups()) {
+      Group& group = groups_.at(key);
+      for (NodeId id : group.roots) {
+        if (outputs.contains(id)) group.outputs.push_back(id);
+      }
+      plan.groups.push_back(std::move(group));
+    }
+    plan.in_place = in_place_;
+    plan.ledger = std::move(ledger_);
+    for (LedgerEntry& entry : plan.ledger) {
+      entry.fused = owner_[entry.producer] == owner_[entry.consumer];
+    }
+    return plan;
+  }
+
+  /// Topological order; among the groups that are ready, the one of the smallest root first.
+  std::vector<NodeId> ordered_groups() const {
+    std::map<NodeId, std::set<NodeId>> waits;
+    for (const auto& [key, group] : groups_) {
+      for (NodeId id : group.roots) {
+        const auto before = before_.find(id);
+        if (before == before_.end()) continue;
+        for (NodeId other : before->second) {
+          if (owner_.at(other) != key) waits[key].insert(owner_.at(other));
+        }
+      }
+    }
+    std::vector<NodeId> order;
+    std::set<NodeId> done;
+    while (order.size() < groups_.size()) {
+      const std::size_t before = order.size();
+      for (const auto& [key, group] : groups_) {
+        if (done.contains(key)) continue;
+        const std::set<NodeId>& needs = waits[key];
+        if (std::includes(done.begin(), done.end(), needs.begin(), needs.end())) {
+          order.push_back(key);
+          done.insert(key);
+        }
+      }
+      GRADUS_CHECK(order.size() > before, "the fusion groups have a cycle");
+    }
+    return order;
+  }
+
+  const Graph& graph_;
+  const FusionOptions& options_;
+  std::map<NodeId, Root> roots_;
+  std::map<NodeId, NodeId> in_place_;    // update value -> state input
+  std::map<NodeId, NodeId> updated_by_;  // state input -> update value
+  std::map<NodeId, std::set<NodeId>> before_;
+  std::map<NodeId, Group> groups_;  // by smallest root when the group was made
+  std::map<NodeId, NodeId> owner_;
+  std::vector<LedgerEntry> ledger_;
+};
+
+}  // namespace
+
+FusionPlan fuse(const Graph& graph, const FusionOptions& options) {
+  return Fuser(graph, options).run();
+}
+
+std::string to_string(const FusionPlan& plan, const Graph& graph) {
+  std::string text;
+  int number = 0;
+  for (const Group& group : plan.groups) {
+    text += fmt::format("group {}: roots", number++);
+    for (NodeId id : group.roots) text += fmt::format(" %{}:{}", id, graph.node(id).op->name);
+    text += "\n  outputs";
+    for (NodeId id : group.outputs) text += fmt::format(" %{}", id);
+    text += "\n  axes";
+    for (std::size_t axis = 0; axis < group.extents.size(); ++axis) {
+      text += fmt::format(" {}={}", axis, group.extents[axis]);
+    }
+    text += "\n  parallel";
+    for (const ParallelAxis& axis : group.parallel) {
+      text += fmt::format(" {}", axis.axis);
+      if (axis.cut) text += fmt::format(" in {} blocks", axis.cut->count);
+    }
+    text += '\n';
+  }
+  for (const LedgerEntry& entry : plan.ledger) {
+    text += fmt::format("%{} -> %{}: {}{}{} ({} bytes)\n", entry.producer, entry.consumer,
+                        entry.fused ? "fused" : "through memory",
+                        entry.fused || entry.reason.empty() ? "" : ": ",
+                        entry.fused ? "" : entry.reason, entry.bytes);
+  }
+  return text;
+}
+
+}  // namespace gradus::passes

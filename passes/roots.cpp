@@ -1,0 +1,182 @@
+#include "passes/roots.h"
+
+#include <algorithm>
+#include <set>
+#include <tuple>
+
+#include "ir/op.h"
+
+namespace gradus::passes {
+namespace {
+
+using ir::Graph;
+using ir::NodeId;
+using ir::Value;
+
+/// A scalar chain of at least this many instructions is computed once and not in every task.
+constexpr std::int64_t kScalarRootCost = 3;
+
+bool is_elementwise(const Graph& graph, NodeId id) {
+  return std::holds_alternative<ir::ElementwiseComputation>(graph.node(id).op->compute);
+}
+bool is_contraction(const Graph& graph, NodeId id) {
+  return std::holds_alternative<ir::ContractionComputation>(graph.node(id).op->compute);
+}
+
+/// Axes of operand `o` of light node `id` in terms of `slots`, the relation of the node itself.
+std::vector<int> compose(const ir::IndexMap& map, const Shape& operand, const Shape& node,
+                         const std::vector<int>& slots) {
+  std::vector<int> result;
+  for (std::size_t axis = 0; axis < map.size(); ++axis) {
+    const ir::AxisMap& entry = map[axis];
+    const bool same_axis = entry.terms.size() == 1 && entry.terms[0].coefficient == 1 &&
+                           entry.offset == 0 && entry.divisor == 1 &&
+                           node[static_cast<std::size_t>(entry.terms[0].axis)] == operand[axis];
+    if (operand[axis] == 1) {
+      result.push_back(kUnitAxis);
+    } else {
+      result.push_back(same_axis ? slots[static_cast<std::size_t>(entry.terms[0].axis)]
+                                 : kOtherIndex);
+    }
+  }
+  return result;
+}
+
+class RootFinder {
+ public:
+  RootFinder(const Graph& graph, bool every_op) : graph_(graph), is_root_(graph.size()) {
+    const std::vector<bool> live = graph.live();
+    for (NodeId id = 0; id < graph.size(); ++id) {
+      if (!live[id]) continue;
+      live_.push_back(id);
+      if (access_of(graph, id) == Access::heavy) is_root_[id] = true;
+      if (every_op && is_elementwise(graph, id) && !graph.operands(id).empty()) is_root_[id] = true;
+      if (access_of(graph, id) == Access::alias) mark(memory_of(graph, graph.operands(id)[0].node));
+      if (is_contraction(graph, id)) {
+        for (Value operand : graph.operands(id)) {
+          mark(memory_of(graph, behind_permutation(graph, operand.node).node));
+        }
+      }
+    }
+    for (const ir::Result& result : graph.results()) mark(memory_of(graph, result.value.node));
+    mark_scalars();
+  }
+
+  std::map<NodeId, Root> find() {
+    std::map<NodeId, Root> roots;
+    for (NodeId id : live_) {
+      if (is_root_[id]) roots.emplace(id, root(id));
+    }
+    return roots;
+  }
+
+ private:
+  void mark(NodeId id) {
+    if (access_of(graph_, id) == Access::light) is_root_[id] = true;
+  }
+
+  /// Scalar chains that tensors use.
+  void mark_scalars() {
+    std::vector<std::int64_t> cost(graph_.size());
+    for (NodeId id : live_) {
+      if (access_of(graph_, id) != Access::light || is_root_[id]) continue;
+      cost[id] = program_cost(graph_, id);
+      for (Value operand : graph_.operands(id)) cost[id] += cost[operand.node];
+      if (graph_.node(id).types[0].rank() != 0 || cost[id] < kScalarRootCost) continue;
+      const std::vector<NodeId> users = graph_.users(id);
+      if (std::any_of(users.begin(), users.end(), [&](NodeId user) {
+            return graph_.node(user).types[0].rank() > 0;
+          })) {
+        is_root_[id] = true;
+      }
+    }
+  }
+
+  Root root(NodeId id) {
+    Root result{iteration_of(graph_, id), {}, {}};
+    seen_.clear();
+    const std::vector<Value> operands = graph_.operands(id);
+    if (access_of(graph_, id) == Access::heavy) {
+      for (std::size_t i = 0; i < operands.size(); ++i) {
+        std::vector<int> slots = result.iteration.operand_slots[i];
+        const Shape& shape = graph_.type(operands[i]).shape;
+        for (std::size_t axis = 0; axis < slots.size(); ++axis) {
+          if (shape[axis] == 1) slots[axis] = kUnitAxis;
+        }
+        walk(operands[i].node, std::move(slots), false, result);
+      }
+    } else {
+      std::vector<int> slots;
+      for (int axis = 0; axis < graph_.node(id).types[0].rank(); ++axis) slots.push_back(axis);
+      walk_operands(id, slots, result);
+    }
+    return result;
+  }
+
+  void walk_operands(NodeId id, const std::vector<int>& slots, Root& result) {
+    const std::vector<ir::IndexMap> maps = operand_maps(graph_, id);
+    const std::vector<Value> operands = graph_.operands(id);
+    for (std::size_t i = 0; i < operands.size(); ++i) {
+      walk(operands[i].node,
+           compose(maps[i], graph_.type(operands[i]).shape, graph_.node(id).types[0].shape, slots),
+           false, result);
+    }
+  }
+
+  void walk(NodeId id, std::vector<int> slots, bool through_view, Root& result) {
+    if (!seen_.emplace(id, slots, through_view).second) return;
+    if (is_root_[id]) {
+      result.roots.push_back({id, std::move(slots), through_view});
+      return;
+    }
+    switch (access_of(graph_, id)) {
+      case Access::leaf:
+        result.leaves.push_back({id, std::move(slots), through_view});
+        break;
+      case Access::alias: {
+        const Value operand = graph_.operands(id)[0];
+        const std::size_t rank = graph_.type(operand).shape.size();
+        walk(operand.node, std::vector<int>(rank, kOtherIndex), true, result);
+        break;
+      }
+      case Access::light:
+        walk_operands(id, slots, result);
+        break;
+      case Access::heavy:
+        GRADUS_CHECK(false, "a heavy node is a root");
+    }
+  }
+
+  const Graph& graph_;
+  std::vector<bool> is_root_;
+  std::vector<NodeId> live_;
+  std::set<std::tuple<NodeId, std::vector<int>, bool>> seen_;
+};
+
+}  // namespace
+
+NodeId memory_of(const Graph& graph, NodeId id) {
+  while (access_of(graph, id) == Access::alias) id = graph.operands(id)[0].node;
+  return id;
+}
+
+Permuted behind_permutation(const Graph& graph, NodeId id) {
+  Permuted result{id, {}};
+  for (int axis = 0; axis < graph.node(id).types[0].rank(); ++axis) result.axes.push_back(axis);
+  while (access_of(graph, result.node) == Access::light && !is_elementwise(graph, result.node) &&
+         graph.operands(result.node).size() == 1) {
+    const Value operand = graph.operands(result.node)[0];
+    const std::vector<int> axes =
+        compose(operand_maps(graph, result.node)[0], graph.type(operand).shape,
+                graph.node(result.node).types[0].shape, result.axes);
+    if (std::find(axes.begin(), axes.end(), kOtherIndex) != axes.end()) break;
+    result = {operand.node, axes};
+  }
+  return result;
+}
+
+std::map<NodeId, Root> find_roots(const Graph& graph, bool every_op) {
+  return RootFinder(graph, every_op).find();
+}
+
+}  // namespace gradus::passes

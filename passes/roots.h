@@ -1,0 +1,45 @@
+#pragma once
+
+// The graph seen by fusion: roots, and which root reads which through light values.
+
+#include <map>
+#include <vector>
+
+#include "ir/graph.h"
+#include "passes/access.h"
+
+namespace gradus::passes {
+
+/// Result axis a of the value read runs along iteration axis slots[a] of the reader; kUnitAxis
+/// where its extent is 1, kOtherIndex where the index is another function.
+inline constexpr int kUnitAxis = -2;
+inline constexpr int kOtherIndex = -1;
+
+struct Read {
+  ir::NodeId value = 0;  // a root, or a leaf
+  std::vector<int> slots;
+  bool through_view = false;
+};
+
+struct Root {
+  Iteration iteration;
+  std::vector<Read> roots;   // other roots that it reads, each relation once
+  std::vector<Read> leaves;  // inputs and tensor constants that it reads
+};
+
+/// The roots of the live part of `graph` by node, ascending. With `every_op` each elementwise node
+/// is one.
+[[nodiscard]] std::map<ir::NodeId, Root> find_roots(const ir::Graph& graph, bool every_op);
+
+/// The value in memory behind views and, for contraction operands, behind axis permutations.
+[[nodiscard]] ir::NodeId memory_of(const ir::Graph& graph, ir::NodeId id);
+
+/// Follows light movement that only permutes or drops axes, as a contraction reads an operand:
+/// returns the node reached and, for each of its axes, the axis of `id` (kUnitAxis for extent 1).
+struct Permuted {
+  ir::NodeId node = 0;
+  std::vector<int> axes;
+};
+[[nodiscard]] Permuted behind_permutation(const ir::Graph& graph, ir::NodeId id);
+
+}  // namespace gradus::passes
