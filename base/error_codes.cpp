@@ -8,7 +8,54 @@ namespace gradus {
 namespace {
 
 constexpr ErrorCode kErrorCodes[] = {
-    {"E0001", ErrorClass::operation, "operation failed", "The command could not do what it was asked."},
+    {"E0001", ErrorClass::operation, "operation failed",
+     "The command could not do what it was asked."},
+    {"E1001", ErrorClass::data, "malformed safetensors file",
+     "The file breaks the safetensors format: its header, the offsets of its tensors, or its size "
+     "is wrong. Files that were cut off while being copied look like this."},
+    {"E1002", ErrorClass::data, "unsupported or malformed data file",
+     "The file is not of the format that its source reads, or holds elements of a type that "
+     "Gradus does not have, or is cut off or longer than it says."},
+    {"E1003", ErrorClass::data, "damaged compressed file",
+     "The gzip data end too early or fail their check sum."},
+    {"E1004", ErrorClass::data, "arrays that do not belong together",
+     "All arrays of a data set have one row per example and so the same leading extent, at least "
+     "1."},
+    {"E1005", ErrorClass::data, "weights that do not fit the model",
+     "Every parameter of the model is in the file under its name, with its shape and type, and "
+     "nothing else is."},
+    {"E1006", ErrorClass::data, "unusable checkpoint",
+     "Training goes on only from a whole checkpoint of the same model, data, seed and batch: else "
+     "the result would not be that of an uninterrupted run. To start from its weights alone, give "
+     "it as initial weights."},
+    {"E1007", ErrorClass::data, "data parameter out of range",
+     "A parameter of a data source is outside the range in which it makes sense."},
+    {"E1008", ErrorClass::data, "wrong number of examples",
+     "A validation share leaves at least one example to train on, and a data set has less than "
+     "2^32 examples."},
+    {"E1009", ErrorClass::data, "data that do not fit the model's inputs",
+     "Every input of the model takes the array of its name: of the same shape per example (an "
+     "extent of 1 more or less, and flattening, are no difference) and of a type that converts "
+     "without loss."},
+    {"E1010", ErrorClass::data, "value out of range of the input's type",
+     "An integer of the data cannot be held exactly by the type that the model's input declares."},
+    {"E1011", ErrorClass::data, "no examples", "The data set is empty or its source has none."},
+    {"E3001", ErrorClass::numeric, "not a finite number",
+     "The loss, the gradient norm or the state became infinite or not a number. The message names "
+     "the first step at which it happened; nothing of that state was saved. A smaller learning "
+     "rate or clipping the gradient often helps."},
+    {"E3002", ErrorClass::numeric, "fault of a step",
+     "An integer division by zero or an index out of range, such as a label that is not below the "
+     "number of classes."},
+    {"E4001", ErrorClass::io, "file cannot be opened",
+     "There is no such regular file, or it may not be read."},
+    {"E4002", ErrorClass::io, "file cannot be read",
+     "The operating system failed to read the file."},
+    {"E4003", ErrorClass::io, "file cannot be written",
+     "The file or its temporary name could not be created, written, synced or renamed."},
+    {"E5001", ErrorClass::memory, "out of memory",
+     "The operating system did not give the memory that the step or the data need. A smaller batch "
+     "or a smaller data set needs less."},
 };
 
 }  // namespace

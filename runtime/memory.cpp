@@ -1,0 +1,33 @@
+#include "runtime/memory.h"
+
+#include <fmt/format.h>
+
+#include <new>
+#include <stdexcept>
+
+#include "base/diagnostic.h"
+
+namespace gradus::runtime {
+
+AlignedBytes allocate(std::int64_t bytes, std::string_view purpose) {
+  const auto fail = [&] {
+    return UserError("E5001", fmt::format("no memory for {} bytes of {}", bytes, purpose));
+  };
+  GRADUS_CHECK(bytes >= 0, "a block of negative size");
+  try {
+    return AlignedBytes(static_cast<std::size_t>(bytes));
+  } catch (const std::bad_alloc&) {
+    throw fail();
+  } catch (const std::length_error&) {
+    throw fail();
+  }
+}
+
+Tensor allocate_tensor(TensorType type, std::string_view purpose) {
+  Tensor tensor;
+  tensor.bytes = allocate(type.byte_size(), purpose);
+  tensor.type = std::move(type);
+  return tensor;
+}
+
+}  // namespace gradus::runtime

@@ -1,0 +1,181 @@
+#include "runtime/executor.h"
+
+#include <gtest/gtest.h>
+
+#include "base/check.h"
+#include "base/diagnostic.h"
+
+namespace gradus::runtime {
+namespace {
+
+constexpr std::int64_t kTasks = 10;
+
+/// out[task] = in[task] * 2, through scratch.
+void twice(std::byte* const* buffers, std::byte* scratch, std::int64_t first, std::int64_t last,
+           FaultWord*) {
+  const auto* in = reinterpret_cast<const float*>(buffers[0]);
+  auto* out = reinterpret_cast<float*>(buffers[1]);
+  auto* value = reinterpret_cast<float*>(scratch);
+  for (std::int64_t task = first; task < last; ++task) {
+    *value = in[task];
+    out[task] = *value * 2.0f;
+  }
+}
+
+/// state[task] += in[task] * constant[0]
+void accumulate(std::byte* const* buffers, std::byte*, std::int64_t first, std::int64_t last,
+                FaultWord*) {
+  const auto* in = reinterpret_cast<const float*>(buffers[0]);
+  const auto* constant = reinterpret_cast<const float*>(buffers[1]);
+  auto* state = reinterpret_cast<float*>(buffers[2]);
+  for (std::int64_t task = first; task < last; ++task) state[task] += in[task] * constant[0];
+}
+
+/// Faults at tasks 3, 6, 9 with the task as position.
+void fault_at_thirds(std::byte* const*, std::byte*, std::int64_t first, std::int64_t last,
+                     FaultWord* fault) {
+  for (std::int64_t task = first; task < last; ++task) {
+    if (task % 3 == 0 && task > 0 && *fault == 0) {
+      *fault = (FaultWord{1} << 56) | static_cast<FaultWord>(task);
+    }
+  }
+}
+
+Executable example() {
+  Executable executable;
+  executable.name = "example";
+  executable.inputs = {{"x", {ElementType::f32, {kTasks}}}};
+  executable.arena_bytes = 64;
+  executable.scratch_bytes = 64;
+  const float constant = 3.0f;
+  executable.constants.resize(64);
+  std::memcpy(executable.constants.data(), &constant, sizeof(constant));
+  const BufferReference doubled{Space::arena, 0, kTasks * 4, true};
+  BufferReference read = doubled;
+  read.written = false;
+  executable.steps = {
+      {.name = "twice",
+       .provenance = "",
+       .function = twice,
+       .buffers = {{Space::input, 0, kTasks * 4, false}, doubled},
+       .tasks = kTasks,
+       .scratch_bytes = 4},
+      {.name = "accumulate",
+       .provenance = "",
+       .function = accumulate,
+       .buffers = {read, {Space::constants, 0, 4, false}, {Space::state, 64, kTasks * 4, true}},
+       .tasks = kTasks}};
+  executable.outputs = {{"doubled", {ElementType::f32, {2, 5}}, read},
+                        {"total", {ElementType::f32, {kTasks}}, {Space::state, 64, kTasks * 4}},
+                        {"x", {ElementType::f32, {kTasks}}, {Space::input, 0, kTasks * 4}}};
+  return executable;
+}
+
+struct Case {
+  Executable executable = example();
+  AlignedBytes state = AlignedBytes(128);
+  Tensor x{TensorType{ElementType::f32, {kTasks}}};
+  Case() {
+    for (std::size_t i = 0; i < kTasks; ++i) x.as<float>()[i] = static_cast<float>(i);
+  }
+  RunResult run(Executor& executor, std::span<double> seconds = {}) {
+    const std::span<const std::byte> input(x.bytes);
+    return executor.run(executable, state, std::span(&input, 1), seconds);
+  }
+};
+
+TEST(Executor, RunsStepsInOrderOnAnyNumberOfWorkers) {
+  for (const std::int64_t workers : {1, 2, 3, 12}) {
+    Case c;
+    Executor executor(workers);
+    EXPECT_EQ(c.run(executor).fault, 0u);
+    EXPECT_EQ(c.run(executor).fault, 0u);
+    const Tensor doubled = executor.output(c.executable, 0);
+    const Tensor total = executor.output(c.executable, 1);
+    EXPECT_EQ(doubled.type.shape, (Shape{2, 5}));
+    EXPECT_EQ(executor.output(c.executable, 2), c.x);
+    for (std::size_t i = 0; i < kTasks; ++i) {
+      EXPECT_EQ(doubled.as<float>()[i], static_cast<float>(2 * i));
+      EXPECT_EQ(total.as<float>()[i], static_cast<float>(12 * i));
+    }
+  }
+}
+
+TEST(Executor, ReportsTheFaultOfTheLowestTaskAndStops) {
+  for (const std::int64_t workers : {1, 2, 4, 5}) {
+    Case c;
+    c.executable.steps.insert(c.executable.steps.begin() + 1, {.name = "fault",
+                                                               .provenance = "",
+                                                               .function = fault_at_thirds,
+                                                               .buffers = {},
+                                                               .tasks = kTasks});
+    Executor executor(workers);
+    const RunResult result = c.run(executor);
+    EXPECT_EQ(result.fault, (FaultWord{1} << 56) | 3);
+    EXPECT_EQ(result.step, 1u);
+    EXPECT_EQ(c.state, AlignedBytes(128));  // the step after the fault has not run
+    c.executable.steps.erase(c.executable.steps.begin() + 1);
+    EXPECT_EQ(c.run(executor).fault, 0u);  // a fault does not outlive its run
+  }
+}
+
+TEST(Executor, TimesEachStep) {
+  Case c;
+  Executor executor(2);
+  std::vector<double> seconds(2, 0.0);
+  c.run(executor, seconds);
+  EXPECT_GT(seconds[0], 0.0);
+  const double once = seconds[1];
+  c.run(executor, seconds);
+  EXPECT_GT(seconds[1], once);
+}
+
+TEST(Executor, RefusesReferencesOutsideTheirBlocks) {
+  Executor executor(1);
+  const auto refuses = [&](auto&& spoil) {
+    Case c;
+    spoil(c);
+    EXPECT_THROW((void)c.run(executor), InternalError);
+  };
+  refuses([](Case& c) { c.executable.steps[0].buffers[1].bytes = 65; });
+  refuses([](Case& c) { c.executable.steps[0].buffers[1].offset = 32; });
+  refuses([](Case& c) { c.executable.steps[0].buffers[1].offset = -64; });
+  refuses([](Case& c) { c.executable.steps[0].buffers[0].offset = 1; });
+  refuses([](Case& c) { c.executable.steps[0].buffers[0].written = true; });
+  refuses([](Case& c) { c.executable.steps[1].buffers[1].written = true; });
+  refuses([](Case& c) { c.executable.steps[0].scratch_bytes = 1 << 20; });
+  refuses([](Case& c) { c.state.resize(64); });
+  refuses([](Case& c) { c.x.bytes.resize(36); });
+  refuses([](Case& c) { c.executable.inputs.clear(); });
+}
+
+TEST(Executor, NamesMemoryThatCannotBeHad) {
+  Case c;
+  Executor executor(1);
+  c.executable.arena_bytes = std::int64_t{1} << 60;
+  try {
+    c.run(executor);
+    FAIL() << "2^60 bytes were given";
+  } catch (const UserError& error) {
+    EXPECT_EQ(error.error_class(), ErrorClass::memory);
+  }
+  c.executable.arena_bytes = 64;
+  EXPECT_EQ(c.run(executor).fault, 0u);
+}
+
+TEST(StateLayout, PlacesEntriesOnCacheLines) {
+  StateLayout layout;
+  layout.add("dense/kernel", {ElementType::f32, {3, 5}}, StateKind::parameter);
+  layout.add("empty", {ElementType::f32, {0}}, StateKind::slot);
+  layout.add("step", {ElementType::i64, {}}, StateKind::counter);
+  EXPECT_EQ(layout.bytes, 128);
+  EXPECT_EQ(layout.find("dense/kernel")->offset, 0);
+  EXPECT_EQ(layout.find("empty")->offset, 64);
+  EXPECT_EQ(layout.find("step")->offset, 64);
+  EXPECT_EQ(layout.find("step")->kind, StateKind::counter);
+  EXPECT_EQ(layout.find("dense/bias"), nullptr);
+  EXPECT_THROW(layout.add("step", {ElementType::i64, {}}, StateKind::counter), InternalError);
+}
+
+}  // namespace
+}  // namespace gradus::runtime
