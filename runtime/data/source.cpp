@@ -1,0 +1,26 @@
+#include "runtime/data/source.h"
+
+#include <fmt/format.h>
+
+#include "base/diagnostic.h"
+#include "base/overloaded.h"
+
+namespace gradus::runtime {
+
+DataSplits load_data(const DataSource& source) {
+  return std::visit(overloaded{[](const LinearData& data) { return make_linear(data); },
+                               [](const SpiralsData& data) { return make_spirals(data); },
+                               [](const DigitsData& data) { return make_digits(data); },
+                               [](const IdxData& data) { return read_idx(data); },
+                               [](const TensorsData& data) { return read_tensors(data); }},
+                    source);
+}
+
+void check_data_parameter(const char* source, const char* name, double value, double low,
+                          double high) {
+  if (value >= low && value <= high) return;
+  throw UserError("E1007", fmt::format("data source '{}': {} is {}, outside {} to {}", source, name,
+                                       value, low, high));
+}
+
+}  // namespace gradus::runtime

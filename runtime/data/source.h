@@ -1,0 +1,75 @@
+#pragma once
+
+// Where data come from. Generated data are exactly defined functions of their parameters and seed
+// (Philox, additions, multiplications, divisions, square roots): the same bits on every machine.
+
+#include <cstdint>
+#include <string>
+#include <variant>
+
+#include "runtime/data/dataset.h"
+
+namespace gradus::runtime {
+
+/// y = slope * x + intercept + noise * n with x uniform in [-1, 1) and n of mean 0 and variance 1.
+/// Arrays `x` f32[] and `y` f32[] per example.
+struct LinearData {
+  double slope = 2;
+  double intercept = 1;
+  double noise = 0.1;
+  std::int64_t examples = 2000;
+  std::int64_t test_examples = 500;
+  std::uint64_t seed = 0;
+};
+
+/// Points of the plane on arms that wind around each other from the origin to radius 1. Arrays
+/// `point` f32[2] and `label` i32[] (the arm) per example; example i is of class i mod classes.
+struct SpiralsData {
+  std::int64_t classes = 2;
+  double turns = 1;     // of each arm
+  double noise = 0.02;  // deviation of each coordinate
+  std::int64_t examples = 2000;
+  std::int64_t test_examples = 500;
+  std::uint64_t seed = 0;
+};
+
+/// Drawings of the ten digits, each with its own shift, rotation, scale, shear, pen, and noise.
+/// Arrays `image` u8[28,28] (ink is bright) and `label` i32[] per example; example i shows the
+/// digit i mod 10.
+struct DigitsData {
+  std::int64_t examples = 10000;
+  std::int64_t test_examples = 2000;
+  std::uint64_t seed = 0;
+};
+
+/// The four files of MNIST's format in one directory: `train-images-idx3-ubyte`,
+/// `train-labels-idx1-ubyte`, and the same with `t10k`, each as it is or with `.gz`. Arrays `image`
+/// u8[rows,columns] and `label` i32[] per example.
+struct IdxData {
+  std::string directory;
+};
+
+/// safetensors files with one array per input, all of one leading extent.
+struct TensorsData {
+  std::string file;
+  std::string test_file;  // empty: no test data
+};
+
+using DataSource = std::variant<LinearData, SpiralsData, DigitsData, IdxData, TensorsData>;
+
+/// Makes or reads both splits. Test examples are drawn independently of training examples. Throws
+/// UserError E1007 when a parameter is out of range, E1001 to E1006 and E4001, E4002 naming file
+/// and byte, E5001 when memory runs out.
+[[nodiscard]] DataSplits load_data(const DataSource& source);
+
+[[nodiscard]] DataSplits make_linear(const LinearData& parameters);
+[[nodiscard]] DataSplits make_spirals(const SpiralsData& parameters);
+[[nodiscard]] DataSplits make_digits(const DigitsData& parameters);
+[[nodiscard]] DataSplits read_idx(const IdxData& parameters);
+[[nodiscard]] DataSplits read_tensors(const TensorsData& parameters);
+
+/// Throws UserError E1007 unless low <= value <= high.
+void check_data_parameter(const char* source, const char* name, double value, double low,
+                          double high);
+
+}  // namespace gradus::runtime
