@@ -1,0 +1,173 @@
+#include "runtime/checkpoint.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+
+#include "base/diagnostic.h"
+#include "runtime/safetensors.h"
+
+namespace gradus::runtime {
+namespace {
+
+using nlohmann::json;
+
+constexpr const char* kManifest = "gradus";
+constexpr int kFormat = 1;
+
+constexpr std::string_view kKindNames[] = {"parameter", "slot", "statistic", "counter"};
+
+std::string_view kind_name(StateKind kind) { return kKindNames[static_cast<std::size_t>(kind)]; }
+
+bool is_weight(StateKind kind) {
+  return kind == StateKind::parameter || kind == StateKind::statistic;
+}
+
+void save(const std::string& path, const StateLayout& layout, std::span<const std::byte> state,
+          bool whole, json manifest) {
+  GRADUS_CHECK(static_cast<std::int64_t>(state.size()) >= layout.bytes, "state too short");
+  std::vector<SafetensorsItem> items;
+  json kinds = json::object();
+  for (const StateEntry& entry : layout.entries) {
+    if (!whole && !is_weight(entry.kind)) continue;
+    kinds[entry.name] = kind_name(entry.kind);
+    items.push_back({entry.name, entry.type,
+                     state.subspan(static_cast<std::size_t>(entry.offset),
+                                   static_cast<std::size_t>(entry.type.byte_size()))});
+  }
+  manifest["format"] = kFormat;
+  manifest["kinds"] = std::move(kinds);
+  write_safetensors(path, std::move(items), {{kManifest, manifest.dump()}});
+}
+
+[[noreturn]] void reject(const SafetensorsReader& file, const std::string& message) {
+  throw UserError("E1006", message, {file.path()});
+}
+
+/// The manifest, or nothing when the file has none.
+std::optional<json> read_manifest(const SafetensorsReader& file) {
+  const auto found = file.metadata().find(kManifest);
+  if (found == file.metadata().end()) return std::nullopt;
+  json manifest = json::parse(found->second, nullptr, false);
+  if (!manifest.is_object() || !manifest.contains("format")) reject(file, "damaged manifest");
+  if (manifest["format"] != kFormat) {
+    reject(file, fmt::format("format {} of the manifest is not known, only {}",
+                             manifest["format"].dump(), kFormat));
+  }
+  return manifest;
+}
+
+/// Names that a manifest marks as no weights.
+std::set<std::string> other_entries(const std::optional<json>& manifest) {
+  std::set<std::string> names;
+  if (!manifest || !manifest->contains("kinds") || !(*manifest)["kinds"].is_object()) return names;
+  for (const auto& [name, kind] : (*manifest)["kinds"].items()) {
+    if (kind == kind_name(StateKind::slot) || kind == kind_name(StateKind::counter)) {
+      names.insert(name);
+    }
+  }
+  return names;
+}
+
+/// Reads the wanted entries of the layout; the file must have these and, but for `ignored`, no
+/// others.
+void fill(const SafetensorsReader& file, const StateLayout& layout, std::span<std::byte> state,
+          bool whole, const std::set<std::string>& ignored) {
+  GRADUS_CHECK(static_cast<std::int64_t>(state.size()) >= layout.bytes, "state too short");
+  std::vector<Diagnostic> findings;
+  std::set<std::string> expected;
+  const auto report = [&](std::string message) {
+    findings.push_back({"E1005", std::move(message), {file.path()}, {}});
+  };
+  for (const StateEntry& entry : layout.entries) {
+    if (!whole && !is_weight(entry.kind)) continue;
+    expected.insert(entry.name);
+    const SafetensorsEntry* found = file.find(entry.name);
+    if (found == nullptr) {
+      report(fmt::format("missing: {} '{}' {}", kind_name(entry.kind), entry.name,
+                         to_string(entry.type)));
+    } else if (found->type != entry.type) {
+      report(fmt::format("different: '{}' is {} in the file and {} in the model", entry.name,
+                         to_string(found->type), to_string(entry.type)));
+    }
+  }
+  for (const SafetensorsEntry& entry : file.entries()) {
+    if (expected.contains(entry.name) || ignored.contains(entry.name)) continue;
+    report(fmt::format("unexpected: '{}' {}", entry.name, to_string(entry.type)));
+  }
+  if (!findings.empty()) throw UserError(std::move(findings));
+  for (const StateEntry& entry : layout.entries) {
+    if (!expected.contains(entry.name)) continue;
+    file.read(*file.find(entry.name),
+              state.subspan(static_cast<std::size_t>(entry.offset),
+                            static_cast<std::size_t>(entry.type.byte_size())));
+  }
+}
+
+json to_json(const Progress& progress) {
+  return {{"kind", "checkpoint"},
+          {"step", progress.step},
+          {"epoch", progress.epoch},
+          {"batch", progress.batch},
+          {"sums", progress.sums},
+          {"examples_in_sums", progress.examples_in_sums},
+          {"seed", progress.seed},
+          {"batch_size", progress.batch_size},
+          {"examples", progress.examples},
+          {"shuffle", progress.shuffle},
+          {"model_hash", progress.model_hash},
+          {"version", progress.version}};
+}
+
+Progress parse_progress(const SafetensorsReader& file, const json& manifest) {
+  Progress progress;
+  try {
+    manifest.at("step").get_to(progress.step);
+    manifest.at("epoch").get_to(progress.epoch);
+    manifest.at("batch").get_to(progress.batch);
+    manifest.at("sums").get_to(progress.sums);
+    manifest.at("examples_in_sums").get_to(progress.examples_in_sums);
+    manifest.at("seed").get_to(progress.seed);
+    manifest.at("batch_size").get_to(progress.batch_size);
+    manifest.at("examples").get_to(progress.examples);
+    manifest.at("shuffle").get_to(progress.shuffle);
+    manifest.at("model_hash").get_to(progress.model_hash);
+    manifest.at("version").get_to(progress.version);
+  } catch (const json::exception& error) {
+    reject(file, fmt::format("damaged manifest: {}", error.what()));
+  }
+  return progress;
+}
+
+}  // namespace
+
+void save_checkpoint(const std::string& path, const StateLayout& layout,
+                     std::span<const std::byte> state, const Progress& progress) {
+  save(path, layout, state, true, to_json(progress));
+}
+
+Progress load_checkpoint(const std::string& path, const StateLayout& layout,
+                         std::span<std::byte> state) {
+  const SafetensorsReader file(path);
+  const std::optional<json> manifest = read_manifest(file);
+  if (!manifest || manifest->value("kind", json()) != "checkpoint") {
+    reject(file, "the file is no checkpoint: it has no training progress");
+  }
+  Progress progress = parse_progress(file, *manifest);
+  fill(file, layout, state, true, {});
+  return progress;
+}
+
+void save_weights(const std::string& path, const StateLayout& layout,
+                  std::span<const std::byte> state, const std::string& model_hash) {
+  save(path, layout, state, false, {{"kind", "weights"}, {"model_hash", model_hash}});
+}
+
+void load_weights(const std::string& path, const StateLayout& layout, std::span<std::byte> state) {
+  const SafetensorsReader file(path);
+  fill(file, layout, state, false, other_entries(read_manifest(file)));
+}
+
+}  // namespace gradus::runtime

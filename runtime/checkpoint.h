@@ -1,0 +1,51 @@
+#pragma once
+
+// Weights and checkpoints are safetensors files with a manifest in their metadata.
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "runtime/executable.h"
+
+namespace gradus::runtime {
+
+/// How far training is and what it was started with: with the state, all that the next step
+/// depends on.
+struct Progress {
+  std::int64_t step = 0;     // training steps done
+  std::int64_t epoch = 0;    // epochs completed, their validation included
+  std::int64_t batch = 0;    // batches done in the current epoch
+  std::vector<double> sums;  // running sums of the current epoch's metrics
+  std::int64_t examples_in_sums = 0;
+  std::uint64_t seed = 0;
+  std::int64_t batch_size = 0;  // 0: all examples
+  std::int64_t examples = 0;    // of the training set
+  bool shuffle = true;
+  std::string model_hash;
+  std::string version;  // of the program that wrote the file
+  friend bool operator==(const Progress&, const Progress&) = default;
+};
+
+/// Writes every state entry. `state` is a block of this layout. Throws as OutputFile does.
+void save_checkpoint(const std::string& path, const StateLayout& layout,
+                     std::span<const std::byte> state, const Progress& progress);
+
+/// Fills the whole state. Throws UserError E1005 with one finding per missing, unexpected or
+/// mismatching entry (then `state` is unchanged), E1006 when the file is no checkpoint, and as
+/// SafetensorsReader does.
+[[nodiscard]] Progress load_checkpoint(const std::string& path, const StateLayout& layout,
+                                       std::span<std::byte> state);
+
+/// Writes the entries that a prediction needs: parameters and statistics.
+void save_weights(const std::string& path, const StateLayout& layout,
+                  std::span<const std::byte> state, const std::string& model_hash);
+
+/// Fills parameters and statistics from a weights file, a checkpoint (whose other entries are left
+/// out), or any safetensors file with exactly these names, shapes and types. Throws as
+/// load_checkpoint does.
+void load_weights(const std::string& path, const StateLayout& layout, std::span<std::byte> state);
+
+}  // namespace gradus::runtime

@@ -1,0 +1,98 @@
+#include "runtime/evaluate.h"
+
+#include <fmt/format.h>
+
+#include <numeric>
+
+#include "base/diagnostic.h"
+#include "runtime/data/batches.h"
+
+namespace gradus::runtime {
+namespace {
+
+/// Runs `program` on each batch in order and calls visit(executable, plan, batch index) after each;
+/// stops when visit returns false.
+template <typename Visit>
+void for_each_batch(const Programs& programs, Program program, Executor& executor,
+                    std::span<std::byte> state, const Dataset& dataset, std::int64_t batch,
+                    Visit&& visit) {
+  const BatchPlan plan{dataset.examples(), batch};
+  if (plan.examples == 0) throw UserError("E1011", "there are no examples", {dataset.origin});
+  BatchReader reader(dataset);
+  std::vector<std::uint32_t> rows;
+  for (std::int64_t i = 0; i < plan.batches(); ++i) {
+    rows.resize(static_cast<std::size_t>(plan.size(i)));
+    std::iota(rows.begin(), rows.end(), static_cast<std::uint32_t>(plan.first(i)));
+    const Executable& executable = programs.executable(program, plan.size(i));
+    const RunResult result = executor.run(executable, state, reader.read(executable, rows));
+    if (result.fault != 0) throw UserError("E3002", describe_fault(executable, result));
+    if (!visit(executable, plan, i)) return;
+  }
+}
+
+}  // namespace
+
+std::optional<std::vector<MetricValue>> evaluate(const Programs& programs, Executor& executor,
+                                                 std::span<std::byte> state, const Dataset& dataset,
+                                                 std::int64_t batch,
+                                                 const std::vector<Metric>& metrics,
+                                                 InterruptFlag interrupted) {
+  MetricSums sums(metrics);
+  bool complete = true;
+  for_each_batch(programs, Program::evaluate, executor, state, dataset, batch,
+                 [&](const Executable& executable, const BatchPlan& plan, std::int64_t index) {
+                   sums.add(executor, executable, plan.size(index));
+                   complete = interrupted == nullptr || *interrupted == 0;
+                   return complete;
+                 });
+  if (!complete) return std::nullopt;
+  return sums.values();
+}
+
+std::vector<DataArray> predict(const Programs& programs, Executor& executor,
+                               std::span<std::byte> state, const Dataset& dataset,
+                               std::int64_t batch) {
+  std::vector<DataArray> arrays;
+  for_each_batch(programs, Program::predict, executor, state, dataset, batch,
+                 [&](const Executable& executable, const BatchPlan& plan, std::int64_t index) {
+                   for (std::size_t i = 0; i < executable.outputs.size(); ++i) {
+                     const Tensor part = executor.output(executable, i);
+                     if (index == 0) {
+                       TensorType type = part.type;
+                       type.shape.at(0) = plan.examples;
+                       arrays.push_back({executable.outputs[i].name,
+                                         allocate_tensor(std::move(type), "predictions")});
+                     }
+                     Tensor& whole = arrays[i].tensor;
+                     const std::int64_t row_bytes = whole.type.byte_size() / plan.examples;
+                     std::memcpy(whole.bytes.data() + plan.first(index) * row_bytes,
+                                 part.bytes.data(), part.bytes.size());
+                   }
+                   return true;
+                 });
+  return arrays;
+}
+
+AlignedBytes initial_state(const Programs& programs, Executor& executor, std::uint64_t seed) {
+  AlignedBytes state = allocate(programs.layout.bytes, "the model's state");
+  const Executable& executable = programs.executable(Program::init, 0);
+  const Tensor input = Tensor::scalar(ElementType::i64, static_cast<std::int64_t>(seed));
+  std::vector<std::span<const std::byte>> inputs;
+  for (const ExecutableInput& expected : executable.inputs) {
+    GRADUS_CHECK(expected.name == "seed" && expected.type == input.type, "init reads only a seed");
+    inputs.emplace_back(input.bytes);
+  }
+  const RunResult result = executor.run(executable, state, inputs);
+  if (result.fault != 0) throw UserError("E3002", describe_fault(executable, result));
+  return state;
+}
+
+std::string describe_fault(const Executable& executable, const RunResult& result) {
+  const Step& step = executable.steps.at(result.step);
+  const std::string from = step.provenance.empty() ? "" : " (" + step.provenance + ")";
+  return fmt::format("{} of {}{}: fault of kind {} at node {}, element {}", step.name,
+                     executable.name, from, result.fault >> 56, (result.fault >> 32) & 0xFFFFFF,
+                     result.fault & 0xFFFFFFFF);
+}
+
+}  // namespace gradus::runtime

@@ -1,0 +1,23 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "runtime/executable.h"
+
+namespace gradus::runtime {
+
+/// The four programs over one state layout. `init` has the one input `seed` i64[] and writes the
+/// whole state; the others read a batch. `train_step` and `evaluate` have the output `loss` and
+/// one per metric; `predict` has the model's outputs, whose leading axis is the batch.
+enum class Program : std::uint8_t { init, train_step, evaluate, predict };
+
+/// A model as the runtime sees it.
+struct Programs {
+  StateLayout layout;
+  /// The program compiled for batches of this size (0 for init). Called again and again: the
+  /// answer stays valid and a second request is cheap.
+  std::function<const Executable&(Program, std::int64_t batch)> executable;
+};
+
+}  // namespace gradus::runtime
