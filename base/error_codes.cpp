@@ -56,6 +56,9 @@ constexpr ErrorCode kErrorCodes[] = {
     {"E5001", ErrorClass::memory, "out of memory",
      "The operating system did not give the memory that the step or the data need. A smaller batch "
      "or a smaller data set needs less."},
+    {"E0001", ErrorClass::operation, "operation failed", "The command could not do what it was asked."},
+    {"E2101", ErrorClass::usage, "malformed scalar program",
+     "The text of a scalar program has one typed instruction per line and ends with a return."},
 };
 
 }  // namespace

@@ -48,7 +48,7 @@ SumOrder sum_order(const Shape& operand, std::span<const std::int64_t> axes) {
   return order;
 }
 
-ContractionOrder contraction_order(std::span<const std::int64_t> extents) {
+ContractionOrder contraction_order(std::span<const std::int64_t> extents, std::int64_t unit) {
   ContractionOrder order;
   std::int64_t length = 1;
   for (std::size_t axis = 0; axis < extents.size(); ++axis) {
@@ -58,7 +58,8 @@ ContractionOrder contraction_order(std::span<const std::int64_t> extents) {
   if (order.part_axis < 0) return order;
   const std::int64_t extent = extents[static_cast<std::size_t>(order.part_axis)];
   const std::int64_t parts = std::min(kMaximumParts, ceil_div(length, kChain));
-  order.parts = {extent, std::clamp<std::int64_t>(parts, 1, std::max<std::int64_t>(extent, 1)), 1};
+  const std::int64_t slices = std::max<std::int64_t>(ceil_div(extent, unit), 1);
+  order.parts = {extent, std::clamp<std::int64_t>(parts, 1, slices), unit};
   return order;
 }
 

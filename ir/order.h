@@ -43,12 +43,14 @@ struct SumOrder {
 
 /// How a contraction over `extents` (the contracted extents in order) is ordered: `parts` cuts
 /// contracted axis `part_axis`; inside a part one chain of fma from +0, row-major; parts are
-/// added in order. `part_axis` is -1 where no extent is greater than 1 (then one part).
+/// added in order. `part_axis` is -1 where no extent is greater than 1 (then one part). `unit`: a
+/// merged axis is cut at multiples of this many positions, the slices of the axes it came from.
 struct ContractionOrder {
   Cut parts;
   std::int64_t part_axis = -1;
 };
-[[nodiscard]] ContractionOrder contraction_order(std::span<const std::int64_t> extents);
+[[nodiscard]] ContractionOrder contraction_order(std::span<const std::int64_t> extents,
+                                                 std::int64_t unit = 1);
 
 /// A contraction with fewer outputs than this per batch element is defined as sum of products.
 inline constexpr std::int64_t kSmallContraction = 64;

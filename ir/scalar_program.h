@@ -46,14 +46,15 @@ enum class ScalarOp : std::uint8_t {
   bit_and,
   bit_or,
   bit_xor,
-  shift_left,   // by 0 <= amount < width
+  shift_left,   // both of `type`; by 0 <= amount < width
   shift_right,  // arithmetic for signed types, logical for unsigned
   mul_high,     // u32: upper half of the 64-bit product
   select,       // operand 0 is bool, operands 1 and 2 and the result have `type`; never flushes
   convert,      // value conversion to `type`: float to integer truncates, saturates, NaN gives 0;
                 // integers wrap; to bool is "not zero"; from bool is 0 or 1; f32<->f64 rounds
   bitcast,      // same size
-  ldexp,        // operand 0: float of `type`, operand 1: i32; x * 2^n rounded once, then flushed
+  ldexp,        // operand 0: float of `type`, operand 1: i32; x * 2^n, infinite when too large and
+                // zero (sign kept) when below the least normal number
   call,         // immediate: number of the math function (ir/math.h)
   fault,        // operand 0: bool; raises `immediate` (a FaultKind) where true; gives operand 0
 };
@@ -63,13 +64,13 @@ enum class FaultKind : std::uint8_t { none, division_by_zero, index_out_of_range
 
 struct ScalarInstruction {
   ScalarOp op = ScalarOp::constant;
-  ElementType type = ElementType::f32;       // of the result
+  ElementType type = ElementType::f32;                // of the result
   std::array<std::int32_t, 3> arguments{-1, -1, -1};  // earlier instructions; -1: none
   std::uint64_t immediate = 0;
   friend bool operator==(const ScalarInstruction&, const ScalarInstruction&) = default;
 };
 
-/// Name in text, number of arguments, and whether operands have the result's type.
+/// Name in text and number of arguments (-1 for call: the function's).
 struct ScalarOpInfo {
   std::string_view name;
   int arity;
@@ -83,8 +84,24 @@ struct ScalarProgram {
   friend bool operator==(const ScalarProgram&, const ScalarProgram&) = default;
 };
 
-/// One instruction per line, "%3 = add f32 %1, %2"; last "return %3".
+/// First "operands f32, i64", then one instruction per line, last "return %3". An immediate stands
+/// between type and arguments: "%0 = operand f32 0", "%1 = constant f32 1.5" (a value that decimal
+/// digits cannot say is hexadecimal bits, 0x7fc00000), "%2 = index i64 1", "%3 = add f32 %0, %1",
+/// "%4 = call f32 exp %3", "%6 = fault bool division_by_zero %5".
 [[nodiscard]] std::string to_string(const ScalarProgram& program);
+
+/// Inverse of `to_string`; blank lines and leading spaces are allowed. Throws UserError E2101 that
+/// names the line. Instructions keep their numbers: nothing is merged or dropped.
+[[nodiscard]] ScalarProgram parse_scalar_program(std::string_view text);
+
+/// Throws InternalError unless the instruction's types, arity and immediate follow the rules above;
+/// its arguments have `argument_types`.
+void check_instruction(const ScalarInstruction& instruction,
+                       std::span<const ElementType> argument_types);
+
+/// Whether an instruction of `program` can raise a fault: every `fault`, and integer division
+/// unless the divisor is a constant other than 0.
+[[nodiscard]] bool can_fault(const ScalarProgram& program, const ScalarInstruction& instruction);
 
 class ScalarBuilder;
 

@@ -1,0 +1,40 @@
+#include "ir/rewrite.h"
+
+#include "ir/op.h"
+
+namespace gradus::ir {
+
+Graph rewrite(const Graph& graph,
+              const std::function<std::optional<Expr>(const RewriteContext&)>& replace) {
+  Graph to(graph.name());
+  std::vector<bool> live = graph.live();
+  for (NodeId id : graph.inputs()) live[id] = true;
+  std::vector<Value> moved(graph.size());
+  for (NodeId id = 0; id < graph.size(); ++id) {
+    if (!live[id]) continue;
+    const Node& node = graph.node(id);
+    to.set_provenance(node.provenance);
+    std::vector<Expr> operands;
+    std::vector<Value> values;
+    for (Value operand : graph.operands(id)) {
+      operands.push_back({&to, moved[operand.node]});
+      values.push_back(moved[operand.node]);
+    }
+    const std::optional<Expr> other = replace({graph, id, node, std::move(operands), to});
+    moved[id] = other ? other->value : Value{to.add(*node.op, values, node.attributes), 0};
+    GRADUS_CHECK(to.type(moved[id]) == node.types[0], "a rewrite of another type");
+    to.merge_provenance(moved[id].node, node.provenance);
+  }
+  to.set_provenance({});
+  for (const Result& result : graph.results()) {
+    const Value value = moved[result.value.node];
+    result.update ? to.add_update(result.name, value) : to.add_result(result.name, value);
+  }
+  return to;
+}
+
+Graph copy(const Graph& graph) {
+  return rewrite(graph, [](const RewriteContext&) { return std::nullopt; });
+}
+
+}  // namespace gradus::ir

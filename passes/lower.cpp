@@ -1,0 +1,202 @@
+#include "passes/lower.h"
+
+#include <algorithm>
+
+#include "ir/op.h"
+#include "ir/order.h"
+#include "ir/rewrite.h"
+
+namespace gradus::passes {
+namespace {
+
+using ir::Expr;
+using ir::Integers;
+
+std::size_t at(std::int64_t axis) { return static_cast<std::size_t>(axis); }
+
+/// A contraction's axes by role, on both sides.
+struct Roles {
+  Integers lhs_batch, rhs_batch, lhs_contract, rhs_contract, lhs_free, rhs_free;
+
+  explicit Roles(const ir::RewriteContext& c) {
+    const auto axes = [&](std::string_view name) { return c.node.attributes.get<Integers>(name); };
+    lhs_batch = axes("lhs_batch");
+    rhs_batch = axes("rhs_batch");
+    lhs_contract = axes("lhs_contract");
+    rhs_contract = axes("rhs_contract");
+    lhs_free = free(c.operands[0].rank(), lhs_batch, lhs_contract);
+    rhs_free = free(c.operands[1].rank(), rhs_batch, rhs_contract);
+  }
+
+ private:
+  static Integers free(std::int64_t rank, const Integers& batch, const Integers& contract) {
+    Integers result;
+    for (std::int64_t axis = 0; axis < rank; ++axis) {
+      if (!std::ranges::count(batch, axis) && !std::ranges::count(contract, axis)) {
+        result.push_back(axis);
+      }
+    }
+    return result;
+  }
+};
+
+bool is_contraction(const ir::Node& node) {
+  return std::holds_alternative<ir::ContractionComputation>(node.op->compute);
+}
+
+std::int64_t product(const Shape& shape, const Integers& axes) {
+  std::int64_t result = 1;
+  for (std::int64_t axis : axes) result *= shape[at(axis)];
+  return result;
+}
+
+Integers concatenated(std::initializer_list<Integers> lists) {
+  Integers result;
+  for (const Integers& list : lists) result.insert(result.end(), list.begin(), list.end());
+  return result;
+}
+
+Expr transposed(Expr x, const Integers& permutation) {
+  return std::is_sorted(permutation.begin(), permutation.end()) ? x
+                                                                : ir::transpose(x, permutation);
+}
+
+std::optional<Expr> expand(const ir::RewriteContext& c) {
+  if (!is_contraction(c.node)) return std::nullopt;
+  const Roles roles(c);
+  const Expr lhs = c.operands[0];
+  const Expr rhs = c.operands[1];
+  if (product(lhs.shape(), roles.lhs_free) * product(rhs.shape(), roles.rhs_free) >=
+      ir::kSmallContraction) {
+    return std::nullopt;
+  }
+  // Product tensor: batch, lhs free, rhs free, contracted.
+  Shape shape = c.node.types[0].shape;
+  const auto outputs = static_cast<std::int64_t>(shape.size());
+  for (std::int64_t axis : roles.lhs_contract) shape.push_back(lhs.shape()[at(axis)]);
+  const auto lift = [&](Expr x, const Integers& order, const Integers& batch, std::int64_t free,
+                        std::int64_t first_free, std::int64_t contracted) {
+    Integers axes;
+    for (std::size_t i = 0; i < batch.size(); ++i) axes.push_back(static_cast<std::int64_t>(i));
+    for (std::int64_t i = 0; i < free; ++i) axes.push_back(first_free + i);
+    for (std::int64_t i = 0; i < contracted; ++i) axes.push_back(outputs + i);
+    return ir::broadcast(transposed(x, order), shape, axes);
+  };
+  const auto batches = static_cast<std::int64_t>(roles.lhs_batch.size());
+  const auto lhs_free = static_cast<std::int64_t>(roles.lhs_free.size());
+  const auto rhs_free = static_cast<std::int64_t>(roles.rhs_free.size());
+  const auto contracted = static_cast<std::int64_t>(roles.lhs_contract.size());
+  const Expr a = lift(lhs, concatenated({roles.lhs_batch, roles.lhs_free, roles.lhs_contract}),
+                      roles.lhs_batch, lhs_free, batches, contracted);
+  const Expr b = lift(rhs, concatenated({roles.rhs_batch, roles.rhs_free, roles.rhs_contract}),
+                      roles.rhs_batch, rhs_free, batches + lhs_free, contracted);
+  if (contracted == 0) return a * b;
+  Integers axes;
+  for (std::int64_t i = 0; i < contracted; ++i) axes.push_back(outputs + i);
+  return ir::sum(a * b, axes);
+}
+
+/// Axes that follow each other in memory order, as reshape needs them to merge.
+bool consecutive(const Integers& axes) {
+  for (std::size_t i = 1; i < axes.size(); ++i) {
+    if (axes[i] != axes[i - 1] + 1) return false;
+  }
+  return true;
+}
+
+/// An operand with one axis per role, and where these are.
+struct Side {
+  Expr x;
+  Integers batch, free, contract;
+};
+
+Side merge_axes(Expr x, const Integers& batch, const Integers& free, const Integers& contract) {
+  // Keep the order of the roles in memory where each role lies together, else batch, free, contract.
+  std::vector<std::pair<std::int64_t, const Integers*>> roles;
+  bool together = true;
+  for (const Integers* role : {&batch, &free, &contract}) {
+    together &= consecutive(*role);
+    if (!role->empty()) roles.emplace_back(role->front(), role);
+  }
+  together &= batch.empty() || batch.front() == 0;
+  if (together) std::sort(roles.begin(), roles.end());
+  Integers permutation;
+  Shape shape;
+  Side side{x, {}, {}, {}};
+  if (free.empty()) shape.push_back(1);  // a free axis of extent 1, in front of everything
+  if (free.empty()) side.free = {0};
+  if (free.empty() && !batch.empty()) {
+    shape.clear();
+    side.free.clear();
+  }
+  for (const auto& [first, role] : roles) {
+    permutation.insert(permutation.end(), role->begin(), role->end());
+    const auto axis = static_cast<std::int64_t>(shape.size());
+    (role == &batch ? side.batch : role == &free ? side.free : side.contract) = {axis};
+    shape.push_back(product(x.shape(), *role));
+    if (role == &batch && free.empty()) {
+      side.free = {static_cast<std::int64_t>(shape.size())};
+      shape.push_back(1);
+    }
+  }
+  if (contract.empty()) {
+    side.contract = {static_cast<std::int64_t>(shape.size())};
+    shape.push_back(1);
+  }
+  side.x = ir::reshape(transposed(x, permutation), shape);
+  return side;
+}
+
+/// Positions of the merged contracted axis that the parts keep together (ir/order.h).
+std::int64_t part_unit(const Shape& shape, const Integers& contract, std::int64_t unit) {
+  std::int64_t slice = 1;
+  bool after_first = false;
+  for (std::int64_t axis : contract) {
+    if (after_first) slice *= shape[at(axis)];
+    after_first |= shape[at(axis)] != 1;
+  }
+  return slice * unit;
+}
+
+std::optional<Expr> canonicalize(const ir::RewriteContext& c) {
+  if (!is_contraction(c.node)) return std::nullopt;
+  const Roles roles(c);
+  const Side lhs = merge_axes(c.operands[0], roles.lhs_batch, roles.lhs_free, roles.lhs_contract);
+  const Side rhs = merge_axes(c.operands[1], roles.rhs_batch, roles.rhs_free, roles.rhs_contract);
+  const std::int64_t unit = part_unit(c.operands[0].shape(), roles.lhs_contract,
+                                      c.node.attributes.get<std::int64_t>("part_unit"));
+  const Expr result = ir::apply("dot", {lhs.x, rhs.x},
+                                {{"lhs_batch", lhs.batch},
+                                 {"rhs_batch", rhs.batch},
+                                 {"lhs_contract", lhs.contract},
+                                 {"rhs_contract", rhs.contract},
+                                 {"part_unit", unit}});
+  return ir::reshape(result, c.node.types[0].shape);
+}
+
+}  // namespace
+
+ir::Graph drop_stop_gradients(const ir::Graph& graph) {
+  return ir::rewrite(graph, [](const ir::RewriteContext& c) -> std::optional<Expr> {
+    if (c.node.op != &ir::op("stop_gradient")) return std::nullopt;
+    return c.operands[0];
+  });
+}
+
+ir::Graph expand_small_contractions(const ir::Graph& graph) { return ir::rewrite(graph, expand); }
+
+ir::Graph canonicalize_contractions(const ir::Graph& graph) {
+  return ir::rewrite(graph, canonicalize);
+}
+
+ir::Graph split_sums(const ir::Graph& graph) {
+  return ir::rewrite(graph, [](const ir::RewriteContext& c) -> std::optional<Expr> {
+    const auto* reduction = std::get_if<ir::ReductionComputation>(&c.node.op->compute);
+    if (!reduction || reduction->kind != ir::ReductionKind::sum) return std::nullopt;
+    const Integers& axes = c.node.attributes.get<Integers>("axes");
+    if (ir::sum_order(c.operands[0].shape(), axes).blocks.count == 1) return std::nullopt;
+    return ir::apply("combine", {ir::apply("block_sum", {c.operands[0]}, {{"axes", axes}})});
+  });
+}
+
+}  // namespace gradus::passes

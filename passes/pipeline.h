@@ -1,0 +1,44 @@
+#pragma once
+
+#include <functional>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ir/graph.h"
+
+namespace gradus::passes {
+
+/// A pass is one function from graph to graph; what it may do says its header.
+struct Pass {
+  std::string_view name;
+  std::string_view doc;
+  ir::Graph (*run)(const ir::Graph& graph);
+};
+
+/// Every pass in the order in which a program goes through them: the one list.
+[[nodiscard]] std::span<const Pass> pipeline();
+/// The pass of that name; null when there is none.
+[[nodiscard]] const Pass* find_pass(std::string_view name);
+
+/// What the runner saw of one pass.
+struct PassReport {
+  std::string_view name;
+  double seconds = 0;
+  bool changed = false;  // by the structural hash
+};
+
+struct PipelineOptions {
+  std::set<std::string, std::less<>> disabled;
+  std::function<void(const PassReport&, const ir::Graph&)> after;  // may be empty
+};
+
+/// Runs the passes and verifies the graph after each that changed it; a broken law is an
+/// InternalError that names the pass.
+[[nodiscard]] ir::Graph run_passes(const ir::Graph& graph, std::span<const Pass> passes,
+                                   const PipelineOptions& options = {});
+[[nodiscard]] ir::Graph run_pipeline(const ir::Graph& graph, const PipelineOptions& options = {});
+
+}  // namespace gradus::passes
