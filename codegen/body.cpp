@@ -1,0 +1,226 @@
+#include "codegen/body.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "ir/op.h"
+#include "passes/access.h"
+
+namespace gradus::codegen {
+namespace {
+
+using ir::NodeId;
+using ir::Scalar;
+
+bool can_fault(const ir::ScalarInstruction& instruction) {
+  using enum ir::ScalarOp;
+  return instruction.op == fault ||
+         ((instruction.op == div || instruction.op == rem) && !is_float(instruction.type));
+}
+
+// While a body is recorded, the node that an instruction's fault names stands above the low byte
+// of its immediate; `finish` moves it to Body::fault_nodes.
+constexpr int kFaultNodeShift = 8;
+
+void add_term(Affine& affine, AxisId axis, std::int64_t coefficient) {
+  const auto at = std::lower_bound(
+      affine.terms.begin(), affine.terms.end(), axis,
+      [](const Term& term, AxisId wanted) { return term.axis < wanted; });
+  if (at != affine.terms.end() && at->axis == axis) {
+    at->coefficient += coefficient;
+    if (at->coefficient == 0) affine.terms.erase(at);
+  } else if (coefficient != 0) {
+    affine.terms.insert(at, {axis, coefficient});
+  }
+}
+
+}  // namespace
+
+Affine compose(const ir::AxisMap& map, const std::vector<Affine>& index) {
+  std::int64_t common = 1;
+  for (const ir::AffineTerm& term : map.terms) {
+    common = std::lcm(common, index[static_cast<std::size_t>(term.axis)].divisor);
+  }
+  Affine result;
+  result.offset = map.offset * common;
+  for (const ir::AffineTerm& term : map.terms) {
+    const Affine& inner = index[static_cast<std::size_t>(term.axis)];
+    const std::int64_t scale = term.coefficient * (common / inner.divisor);
+    result.offset += scale * inner.offset;
+    for (const Term& t : inner.terms) add_term(result, t.axis, scale * t.coefficient);
+  }
+  result.divisor = common * map.divisor;
+  return result;
+}
+
+Interval interval_of(const Affine& affine, const std::vector<Axis>& axes) {
+  Interval interval{affine.offset, affine.offset};
+  for (const Term& term : affine.terms) {
+    const std::int64_t last = axes[static_cast<std::size_t>(term.axis)].extent - 1;
+    (term.coefficient > 0 ? interval.greatest : interval.least) += term.coefficient * last;
+  }
+  return interval;
+}
+
+BodyBuilder::BodyBuilder(const ir::Graph& graph, const std::vector<Axis>& axes, BodySource source)
+    : graph_(graph), axes_(axes), source_(std::move(source)), builder_({}) {
+  if (source_.accumulator >= 0) {
+    builder_.add_operand(graph.node(static_cast<NodeId>(source_.accumulator)).types[0].element);
+  }
+}
+
+std::int32_t BodyBuilder::result(NodeId id, const std::vector<Affine>& index) {
+  results_.push_back(value(id, index, {}));
+  return static_cast<std::int32_t>(results_.size()) - 1;
+}
+
+Body BodyBuilder::finish() {
+  Body body{std::move(loads_), builder_.finish(results_), {}};
+  for (ir::ScalarInstruction& instruction : body.program.code) {
+    if (!can_fault(instruction)) continue;
+    body.fault_nodes.push_back(static_cast<std::uint32_t>(instruction.immediate >> kFaultNodeShift));
+    instruction.immediate &= (1u << kFaultNodeShift) - 1;
+  }
+  return body;
+}
+
+Scalar BodyBuilder::value(NodeId id, const std::vector<Affine>& index, const Guards& guards) {
+  const auto [first, last] = known_.equal_range(id);
+  for (auto at = first; at != last; ++at) {
+    if (at->second.index == index && at->second.guards == guards) return at->second.value;
+  }
+  const Scalar result = compute(id, index, guards);
+  known_.emplace(id, Known{id, index, guards, result});
+  return result;
+}
+
+Scalar BodyBuilder::compute(NodeId id, const std::vector<Affine>& index, const Guards& guards) {
+  if (static_cast<std::int64_t>(id) == source_.accumulator) return builder_.operand(0);
+  const ir::Node& node = graph_.node(id);
+  if (std::optional<Access> access = source_.access(id, index)) {
+    return load(std::move(*access), node.types[0].element, guards);
+  }
+  if (std::holds_alternative<ir::ConstantComputation>(node.op->compute)) {
+    const Tensor& tensor = *node.attributes.get<ir::TensorPointer>("value");
+    std::uint64_t bits = 0;
+    std::memcpy(&bits, tensor.bytes.data(), tensor.bytes.size());
+    return builder_.constant_bits(tensor.type.element, bits);
+  }
+  if (std::holds_alternative<ir::ElementwiseComputation>(node.op->compute)) {
+    return elementwise(id, index, guards);
+  }
+  return movement(id, index, guards);
+}
+
+Scalar BodyBuilder::elementwise(NodeId id, const std::vector<Affine>& index, const Guards& guards) {
+  const ir::Node& node = graph_.node(id);
+  ir::ScalarProgram program = ir::record_elementwise(
+      std::get<ir::ElementwiseComputation>(node.op->compute), passes::operand_types(graph_, id),
+      node.types[0], node.attributes);
+  bool uses_index = false;
+  bool faults = false;
+  for (ir::ScalarInstruction& instruction : program.code) {
+    uses_index |= instruction.op == ir::ScalarOp::index;
+    if (!can_fault(instruction)) continue;
+    faults = true;
+    instruction.immediate |= static_cast<std::uint64_t>(id) << kFaultNodeShift;
+  }
+  std::vector<Scalar> operands;
+  for (ir::Value operand : graph_.operands(id)) {
+    const bool scalar = graph_.type(operand).rank() == 0;
+    Scalar x = value(operand.node, scalar ? std::vector<Affine>{} : index, guards);
+    // Where a guard fails the operands are 0 and nobody looks at the result: it must not fault.
+    if (faults && !guards.empty()) x = select(holds(guards), x, builder_.constant(x.type(), 1));
+    operands.push_back(x);
+  }
+  std::vector<Scalar> indices;
+  if (uses_index) {
+    for (const Affine& affine : index) indices.push_back(position(affine));
+  }
+  return builder_.inline_program(program, operands, indices).at(0);
+}
+
+Scalar BodyBuilder::movement(NodeId id, const std::vector<Affine>& index, const Guards& guards) {
+  const std::vector<ir::IndexMap> maps = passes::operand_maps(graph_, id);
+  const std::vector<ir::Value> operands = graph_.operands(id);
+  std::vector<std::pair<Scalar, Scalar>> choices;  // condition, value
+  Scalar result;
+  for (std::size_t i = 0; i < operands.size(); ++i) {
+    std::vector<Affine> inner;
+    for (const ir::AxisMap& map : maps[i]) inner.push_back(compose(map, index));
+    const Guards own = needed_guards(inner, graph_.type(operands[i]).shape);
+    if (own.empty() || i + 1 == operands.size()) {
+      result = value(operands[i].node, inner, guards);
+      break;
+    }
+    Guards all = guards;
+    all.insert(all.end(), own.begin(), own.end());
+    choices.emplace_back(holds(own), value(operands[i].node, inner, all));
+  }
+  while (!choices.empty()) {
+    result = select(choices.back().first, choices.back().second, result);
+    choices.pop_back();
+  }
+  return result;
+}
+
+Scalar BodyBuilder::load(Access access, ElementType type, const Guards& guards) {
+  const Load wanted{std::move(access), guards};
+  const auto at = std::find(loads_.begin(), loads_.end(), wanted);
+  if (at != loads_.end()) return load_values_[static_cast<std::size_t>(at - loads_.begin())];
+  loads_.push_back(wanted);
+  load_values_.push_back(builder_.add_operand(type));
+  return load_values_.back();
+}
+
+Scalar BodyBuilder::position(const Affine& affine) {
+  Scalar sum;
+  for (const Term& term : affine.terms) {
+    Scalar x = builder_.index(term.axis, ElementType::i64);
+    if (term.coefficient != 1) x = x * static_cast<double>(term.coefficient);
+    sum = sum.builder ? sum + x : x;
+  }
+  if (!sum.builder) sum = builder_.constant(ElementType::i64, static_cast<double>(affine.offset));
+  else if (affine.offset != 0) sum = sum + static_cast<double>(affine.offset);
+  return affine.divisor == 1 ? sum : sum / static_cast<double>(affine.divisor);
+}
+
+/// The guards as a scalar condition.
+Scalar BodyBuilder::holds(const Guards& guards) {
+  Scalar all;
+  const auto require = [&](Scalar condition) { all = all.builder ? all & condition : condition; };
+  for (const Guard& guard : guards) {
+    Affine numerator = guard.value;
+    numerator.divisor = 1;
+    const Interval interval = interval_of(numerator, axes_);
+    const std::int64_t divisor = guard.value.divisor;
+    const Scalar x = position(numerator);
+    const auto constant = [&](std::int64_t c) {
+      return builder_.constant(ElementType::i64, static_cast<double>(c));
+    };
+    if (interval.least < 0) require(less_equal(constant(0), x));
+    if (interval.greatest >= guard.extent * divisor) {
+      require(less(x, constant(guard.extent * divisor)));
+    }
+    if (divisor > 1) {
+      const Scalar quotient = x / constant(divisor);
+      require(equal(quotient * constant(divisor), x));
+    }
+  }
+  return all.builder ? all : builder_.constant(ElementType::boolean, 1);
+}
+
+BodyBuilder::Guards BodyBuilder::needed_guards(const std::vector<Affine>& index,
+                                               const Shape& shape) const {
+  Guards guards;
+  for (std::size_t axis = 0; axis < index.size(); ++axis) {
+    const Interval interval = interval_of(index[axis], axes_);
+    if (interval.least < 0 || interval.greatest >= shape[axis] * index[axis].divisor ||
+        index[axis].divisor > 1) {
+      guards.push_back({index[axis], shape[axis]});
+    }
+  }
+  return guards;
+}
+
+}  // namespace gradus::codegen

@@ -1,0 +1,73 @@
+#pragma once
+
+// From graph to loop body: the values that one loop computes, with every light value on the way
+// recorded into one scalar program and every value in memory turned into a load at an affine index.
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <tuple>
+#include <vector>
+
+#include "codegen/kernel.h"
+#include "ir/graph.h"
+
+namespace gradus::codegen {
+
+/// Gives the element of `id` at `index` if it is not computed inside the loop: a load, or a value
+/// that the loop's stage provides. Empty: the body computes it from its operands.
+struct BodySource {
+  /// Access to `id` in memory; empty when it is not in memory at this stage.
+  std::function<std::optional<Access>(ir::NodeId id, const std::vector<Affine>& index)> access;
+  /// The node whose value is operand 0 of the body (a contraction's accumulator); none: -1.
+  std::int64_t accumulator = -1;
+};
+
+/// Range of positions that an affine index can take, over the whole extents of its axes.
+struct Interval {
+  std::int64_t least = 0;
+  std::int64_t greatest = 0;
+};
+[[nodiscard]] Interval interval_of(const Affine& affine, const std::vector<Axis>& axes);
+
+class BodyBuilder {
+ public:
+  /// `axes` are the kernel's.
+  BodyBuilder(const ir::Graph& graph, const std::vector<Axis>& axes, BodySource source);
+
+  /// Number of the body result that is `id` at `index`.
+  std::int32_t result(ir::NodeId id, const std::vector<Affine>& index);
+  /// Ends the body.
+  [[nodiscard]] Body finish();
+
+ private:
+  using Guards = std::vector<Guard>;
+  ir::Scalar value(ir::NodeId id, const std::vector<Affine>& index, const Guards& guards);
+  ir::Scalar compute(ir::NodeId id, const std::vector<Affine>& index, const Guards& guards);
+  ir::Scalar elementwise(ir::NodeId id, const std::vector<Affine>& index, const Guards& guards);
+  ir::Scalar movement(ir::NodeId id, const std::vector<Affine>& index, const Guards& guards);
+  ir::Scalar load(Access access, ElementType type, const Guards& guards);
+  ir::Scalar position(const Affine& affine);
+  ir::Scalar holds(const Guards& guards);
+  [[nodiscard]] Guards needed_guards(const std::vector<Affine>& index, const Shape& shape) const;
+
+  const ir::Graph& graph_;
+  const std::vector<Axis>& axes_;
+  BodySource source_;
+  ir::ScalarBuilder builder_;
+  std::vector<Load> loads_;
+  std::vector<ir::Scalar> load_values_;
+  struct Known {
+    ir::NodeId id;
+    std::vector<Affine> index;
+    Guards guards;
+    ir::Scalar value;
+  };
+  std::multimap<ir::NodeId, Known> known_;
+  std::vector<ir::Scalar> results_;
+};
+
+/// The index along one operand axis, as a function of the loop axes.
+[[nodiscard]] Affine compose(const ir::AxisMap& map, const std::vector<Affine>& index);
+
+}  // namespace gradus::codegen

@@ -1,0 +1,243 @@
+#include "codegen/compile.h"
+
+#include <chrono>
+#include <map>
+#include <set>
+
+#include "codegen/jit.h"
+#include "codegen/verify_kernel.h"
+#include "ir/op.h"
+#include "passes/access.h"
+#include "passes/lower.h"
+#include "passes/pipeline.h"
+#include "passes/roots.h"
+
+namespace gradus::codegen {
+namespace {
+
+using ir::NodeId;
+using runtime::BufferReference;
+using runtime::Space;
+
+class Stopwatch {
+ public:
+  explicit Stopwatch(std::vector<StageSeconds>& seconds) : seconds_(seconds) {}
+  void lap(std::string stage) {
+    const auto now = std::chrono::steady_clock::now();
+    seconds_.push_back({std::move(stage), std::chrono::duration<double>(now - start_).count()});
+    start_ = now;
+  }
+
+ private:
+  std::vector<StageSeconds>& seconds_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+/// A kernel that copies `type` elements from its first to its second buffer.
+Kernel copy_kernel(const std::string& name, const TensorType& type) {
+  Kernel kernel;
+  kernel.name = name;
+  const TensorType flat{type.element, {type.element_count()}};
+  kernel.axes.push_back({"i", flat.shape[0], -1});
+  kernel.buffers.push_back({"from", flat, BufferRole::input, {}});
+  kernel.buffers.push_back({"to", flat, BufferRole::output, {}});
+  const std::vector<Affine> index{{{{0, 1}}, 0, 1}};
+  Loop loop;
+  loop.axes = {0};
+  loop.body.loads.push_back({{0, index}, {}});
+  ir::ScalarBuilder builder({type.element});
+  loop.body.program = builder.finish({builder.operand(0)});
+  loop.stores.push_back({{1, index}, 0});
+  kernel.tasks.push_back({0, {flat.shape[0], 1, 1}});
+  kernel.stages.push_back(std::move(loop));
+  return kernel;
+}
+
+// Copies that bring a new value to its state when it could not be written in place. A copy within
+// the state goes through the arena, so that updates read the old values in any order. Their
+// parameters use panel = -1 for the way station and -2 for the state that is written.
+constexpr std::int64_t kStation = -1;
+constexpr std::int64_t kUpdatedState = -2;
+
+void add_copies(const ir::Graph& graph, const passes::FusionPlan& fusion,
+                std::vector<ScheduledKernel>& kernels) {
+  std::vector<ScheduledKernel> last;
+  for (const ir::Result& result : graph.results()) {
+    if (!result.update) continue;
+    const NodeId state = graph.find_input(result.name)->node;
+    const NodeId value = passes::memory_of(graph, result.value.node);
+    const auto in_place = fusion.in_place.find(value);
+    if (value == state || (in_place != fusion.in_place.end() && in_place->second == state)) {
+      continue;
+    }
+    const TensorType& type = graph.type(result.value);
+    Parameter source{value, 0, 0};
+    if (passes::access_of(graph, value) == passes::Access::leaf) {
+      const Parameter station{value, kStation, 0};
+      kernels.push_back({copy_kernel(graph.name() + "_save_" + std::to_string(state), type),
+                         {source, station}, 0});
+      source = station;
+    }
+    last.push_back({copy_kernel(graph.name() + "_update_" + std::to_string(state), type),
+                    {source, {state, kUpdatedState, 0}}, 0});
+  }
+  for (ScheduledKernel& kernel : last) kernels.push_back(std::move(kernel));
+}
+
+/// Where every parameter of every kernel lives.
+class Linker {
+ public:
+  Linker(Plan& plan, const runtime::StateLayout& layout, runtime::Executable& executable)
+      : plan_(plan), layout_(layout), executable_(executable) {
+    for (NodeId id : plan.graph.inputs()) {
+      const ir::Attributes& attributes = plan.graph.node(id).attributes;
+      if (attributes.get<std::string>("kind") == to_string(ir::InputKind::state)) continue;
+      input_number_[id] = static_cast<std::int64_t>(executable.inputs.size());
+      executable.inputs.push_back({attributes.get<std::string>("name"), plan.graph.node(id).types[0]});
+    }
+    place_arena();
+  }
+
+  BufferReference locate(const Parameter& parameter, bool written) {
+    const ir::Node& node = plan_.graph.node(parameter.value);
+    BufferReference reference{Space::arena, 0, node.types[0].byte_size(), written};
+    if (const auto arena = arena_.find(key(parameter)); arena != arena_.end()) {
+      reference.offset = plan_.memory.offsets[arena->second];
+      reference.bytes = lifetimes_[arena->second].bytes;
+    } else if (const auto input = input_number_.find(parameter.value);
+               input != input_number_.end()) {
+      reference.space = Space::input;
+      reference.offset = input->second;
+    } else if (std::holds_alternative<ir::ConstantComputation>(node.op->compute)) {
+      reference.space = Space::constants;
+      reference.offset = constant(parameter.value);
+    } else {
+      const std::string& name = plan_.graph.node(state_of(parameter.value))
+                                    .attributes.get<std::string>("name");
+      const runtime::StateEntry* entry = layout_.find(name);
+      GRADUS_CHECK(entry != nullptr, "the state layout has no entry " + name);
+      reference.space = Space::state;
+      reference.offset = entry->offset;
+    }
+    return reference;
+  }
+
+ private:
+  static Parameter key(Parameter parameter) {
+    return parameter.panel > 0 ? parameter : Parameter{parameter.value, parameter.panel, 0};
+  }
+
+  NodeId state_of(NodeId value) const {
+    const auto in_place = plan_.fusion.in_place.find(value);
+    return in_place == plan_.fusion.in_place.end() ? value : in_place->second;
+  }
+
+  bool in_arena(const Parameter& parameter) const {
+    if (parameter.panel > 0 || parameter.panel == kStation) return true;
+    if (parameter.panel == kUpdatedState) return false;
+    return passes::access_of(plan_.graph, parameter.value) != passes::Access::leaf &&
+           !plan_.fusion.in_place.contains(parameter.value);
+  }
+
+  void place_arena() {
+    std::int64_t step = 0;
+    for (const ScheduledKernel& kernel : plan_.kernels) {
+      for (std::size_t i = 0; i < kernel.parameters.size(); ++i) {
+        const Parameter& parameter = kernel.parameters[i];
+        if (!in_arena(parameter)) continue;
+        const auto [at, added] = arena_.emplace(key(parameter), lifetimes_.size());
+        const std::int64_t bytes = kernel.kernel.buffers[i].type.byte_size();
+        if (added) lifetimes_.push_back({bytes, step, step});
+        lifetimes_[at->second].last = step;
+        lifetimes_[at->second].bytes = std::max(lifetimes_[at->second].bytes, bytes);
+      }
+      ++step;
+    }
+    for (const ir::Result& result : plan_.graph.results()) {
+      const auto at = arena_.find({passes::memory_of(plan_.graph, result.value.node), 0, 0});
+      if (!result.update && at != arena_.end()) lifetimes_[at->second].last = step;
+    }
+    plan_.memory = passes::plan_memory(lifetimes_);
+  }
+
+  std::int64_t constant(NodeId id) {
+    const auto known = constants_.find(id);
+    if (known != constants_.end()) return known->second;
+    auto& bytes = executable_.constants;
+    const auto offset = static_cast<std::int64_t>(bytes.size());
+    const Tensor& value = *plan_.graph.node(id).attributes.get<ir::TensorPointer>("value");
+    bytes.insert(bytes.end(), value.bytes.begin(), value.bytes.end());
+    constexpr std::size_t alignment = runtime::kBufferAlignment;
+    bytes.resize((bytes.size() + alignment - 1) / alignment * alignment);
+    constants_[id] = offset;
+    return offset;
+  }
+
+  Plan& plan_;
+  const runtime::StateLayout& layout_;
+  runtime::Executable& executable_;
+  std::map<NodeId, std::int64_t> input_number_;
+  std::map<Parameter, std::size_t> arena_;
+  std::vector<passes::Lifetime> lifetimes_;
+  std::map<NodeId, std::int64_t> constants_;
+};
+
+}  // namespace
+
+Plan plan_program(const ir::Graph& graph, const CompileOptions& options) {
+  std::vector<StageSeconds> seconds;
+  Stopwatch watch(seconds);
+  Plan plan{passes::run_pipeline(graph), {}, {}, {}, {}};
+  watch.lap("passes");
+  plan.fusion = passes::fuse(plan.graph, {options.fuse});
+  watch.lap("fusion");
+  const Target target = make_target(options.set);
+  for (std::size_t group = 0; group < plan.fusion.groups.size(); ++group) {
+    for (ScheduledKernel& kernel : schedule(plan.graph, plan.fusion, group, target)) {
+      plan.kernels.push_back(std::move(kernel));
+    }
+  }
+  add_copies(plan.graph, plan.fusion, plan.kernels);
+  watch.lap("schedule");
+  for (const ScheduledKernel& kernel : plan.kernels) verify(kernel.kernel);
+  watch.lap("verify");
+  plan.seconds = std::move(seconds);
+  return plan;
+}
+
+runtime::Executable compile(Plan& plan, const runtime::StateLayout& layout,
+                            const CompileOptions& options) {
+  Stopwatch watch(plan.seconds);
+  runtime::Executable executable;
+  executable.name = plan.graph.name();
+  Linker linker(plan, layout, executable);
+  watch.lap("memory");
+  std::vector<Kernel> kernels;
+  for (const ScheduledKernel& kernel : plan.kernels) kernels.push_back(kernel.kernel);
+  MachineCode code = compile_kernels(kernels, make_target(options.set), options.threads);
+  watch.lap("machine code");
+  for (std::size_t i = 0; i < plan.kernels.size(); ++i) {
+    const ScheduledKernel& scheduled = plan.kernels[i];
+    runtime::Step step{scheduled.kernel.name,          scheduled.kernel.provenance,
+                       code.kernels[i].function,       {},
+                       scheduled.kernel.task_count(),  code.kernels[i].scratch_bytes,
+                       scheduled.operations};
+    for (std::size_t b = 0; b < scheduled.parameters.size(); ++b) {
+      step.buffers.push_back(linker.locate(
+          scheduled.parameters[b], scheduled.kernel.buffers[b].role != BufferRole::input));
+    }
+    executable.scratch_bytes = std::max(executable.scratch_bytes, step.scratch_bytes);
+    executable.steps.push_back(std::move(step));
+  }
+  for (const ir::Result& result : plan.graph.results()) {
+    if (result.update) continue;
+    const Parameter memory{passes::memory_of(plan.graph, result.value.node), 0, 0};
+    executable.outputs.push_back(
+        {result.name, plan.graph.type(result.value), linker.locate(memory, false)});
+  }
+  executable.arena_bytes = plan.memory.peak_bytes;
+  executable.code = std::move(code.code);
+  return executable;
+}
+
+}  // namespace gradus::codegen

@@ -1,0 +1,46 @@
+#pragma once
+
+// From a program's graph to something that runs.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "codegen/schedule.h"
+#include "codegen/target.h"
+#include "ir/graph.h"
+#include "passes/fuse.h"
+#include "passes/plan_memory.h"
+#include "runtime/executable.h"
+
+namespace gradus::codegen {
+
+struct CompileOptions {
+  InstructionSet set = InstructionSet::native;
+  bool fuse = true;
+  int threads = 1;  // that compile
+};
+
+struct StageSeconds {
+  std::string stage;
+  double seconds = 0;
+};
+
+/// A program with everything that was decided about it, up to machine code.
+struct Plan {
+  ir::Graph graph;  // after the passes
+  passes::FusionPlan fusion;
+  std::vector<ScheduledKernel> kernels;
+  passes::MemoryPlan memory;
+  std::vector<StageSeconds> seconds;
+};
+
+/// Runs passes, fusion and schedules. Throws InternalError where a stage breaks its law.
+[[nodiscard]] Plan plan_program(const ir::Graph& graph, const CompileOptions& options);
+
+/// Plans memory, compiles the kernels and links them. State inputs are found in `layout` by name.
+/// Adds its own stages to plan.seconds.
+[[nodiscard]] runtime::Executable compile(Plan& plan, const runtime::StateLayout& layout,
+                                          const CompileOptions& options);
+
+}  // namespace gradus::codegen
