@@ -56,7 +56,6 @@ constexpr ErrorCode kErrorCodes[] = {
     {"E5001", ErrorClass::memory, "out of memory",
      "The operating system did not give the memory that the step or the data need. A smaller batch "
      "or a smaller data set needs less."},
-    {"E0001", ErrorClass::operation, "operation failed", "The command could not do what it was asked."},
     {"E0101", ErrorClass::model, "not JSON", "The model file does not follow the JSON grammar."},
     {"E0102", ErrorClass::model, "duplicate key", "A key may appear once in an object."},
     {"E0103", ErrorClass::model, "nested too deeply", "Model files nest at most 64 levels."},

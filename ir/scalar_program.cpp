@@ -151,6 +151,11 @@ ScalarBuilder::ScalarBuilder(std::vector<ElementType> operand_types) {
   program_.operand_types = std::move(operand_types);
 }
 
+Scalar ScalarBuilder::add_operand(ElementType type) {
+  program_.operand_types.push_back(type);
+  return operand(static_cast<int>(program_.operand_types.size()) - 1);
+}
+
 Scalar ScalarBuilder::operand(int number) {
   GRADUS_CHECK(number >= 0 && static_cast<std::size_t>(number) < program_.operand_types.size(),
                "no such operand");

@@ -119,6 +119,8 @@ class ScalarBuilder {
   explicit ScalarBuilder(std::vector<ElementType> operand_types);
 
   Scalar operand(int number);
+  /// One more operand, after those there are.
+  Scalar add_operand(ElementType type);
   /// `value` converted to `type` (exactly representable for integers).
   Scalar constant(ElementType type, double value);
   Scalar constant_bits(ElementType type, std::uint64_t bits);
