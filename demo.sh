@@ -1,0 +1,22 @@
+#!/bin/bash
+# Sets up, builds, and trains a network that learns to read drawn digits.
+# Usage: ./demo.sh [MODEL.json [arguments of gradus train]]
+set -euo pipefail
+cd "$(dirname "$0")"
+tools/setup
+tools/build release gradus
+
+model=models/digits_mlp.json
+if [ $# -gt 0 ]; then
+  model=$1
+  shift
+fi
+build/release/gradus train "$model" -o "build/demo/$(basename "$model" .json)" "$@"
+
+cat <<END
+
+Now try:
+  build/release/gradus inspect $model                  the layers
+  build/release/gradus inspect $model --stage fusion   what was fused, and why
+  build/release/gradus train models/spirals_mlp.json            another network
+END
