@@ -40,6 +40,13 @@ constexpr ErrorCode kErrorCodes[] = {
     {"E1010", ErrorClass::data, "value out of range of the input's type",
      "An integer of the data cannot be held exactly by the type that the model's input declares."},
     {"E1011", ErrorClass::data, "no examples", "The data set is empty or its source has none."},
+    {"E2102", ErrorClass::usage, "malformed kernel",
+     "The text of a kernel has one statement per line; codegen/README.md shows the form."},
+    {"E2103", ErrorClass::usage, "kernel breaks a law",
+     "The text of a kernel is well formed, but the kernel reads or writes what it must not: "
+     "outside "
+     "of a buffer, what another task writes, scratch before it is written, or values of other "
+     "types."},
     {"E3001", ErrorClass::numeric, "not a finite number",
      "The loss, the gradient norm or the state became infinite or not a number. The message names "
      "the first step at which it happened; nothing of that state was saved. A smaller learning "

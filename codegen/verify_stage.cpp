@@ -1,0 +1,424 @@
+#include "codegen/verify_stage.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "base/check.h"
+#include "base/overloaded.h"
+#include "codegen/text_kernel.h"
+
+namespace gradus::codegen {
+namespace {
+
+/// No index leaves +-2^62 on the way, so that bounds are exact.
+constexpr double kGreatestTerm = static_cast<double>(std::int64_t{1} << 54);
+constexpr std::int64_t kGreatestPanel = 4096;
+constexpr std::int64_t kGreatestCount = 1 << 16;  // ranges of one cut
+
+class StageChecker {
+ public:
+  explicit StageChecker(const Kernel& kernel) : kernel_(kernel), whole_(whole_axes(kernel.axes)) {}
+
+  void check(const Loop& loop) {
+    set_axes(loop.axes, "loop");
+    check_body(loop.body, {});
+    for (const Store& store : loop.stores) check_store(store, loop.body);
+    for (const Accumulate& a : loop.accumulates) check_accumulate(a, loop);
+    check_hazards();
+  }
+
+  void check(const Contract& c) {
+    std::vector<AxisId> axes = c.batch;
+    axes.insert(axes.end(), {c.m, c.n, c.k});
+    set_axes(axes, "contraction");
+    if (is_cut(kernel_, c.k)) broken("a contraction's k must be whole in every task and tile");
+    check_cut(c.parts, axis_of(kernel_, c.k));
+    if (c.tile.rows < 1 || c.tile.vectors < 1) broken("an empty register tile");
+    check_factors(c);
+    axes_.erase(c.k);
+    check_body(c.epilogue, {buffer_type(c.lhs)});
+    for (const Store& store : c.stores) check_store(store, c.epilogue);
+    check_hazards();
+  }
+
+  [[nodiscard]] StageAccesses take() { return std::move(accesses_); }
+
+ private:
+  void set_axes(const std::vector<AxisId>& axes, std::string_view what) {
+    for (AxisId axis : axes) {
+      if (!exists(axis)) broken(fmt::format("a {} over axis number {}", what, axis));
+      if (!axes_.insert(axis).second) {
+        broken(fmt::format("a {} names axis {} twice", what, axis_of(kernel_, axis).name));
+      }
+    }
+  }
+  [[nodiscard]] bool exists(AxisId axis) const {
+    return axis >= 0 && static_cast<std::size_t>(axis) < kernel_.axes.size();
+  }
+  /// The stage knows a position along the axis: its own axes, block axes and axes of one position.
+  [[nodiscard]] bool has_position(AxisId axis) const {
+    return axes_.contains(axis) || axis_of(kernel_, axis).block_of >= 0 ||
+           axis_of(kernel_, axis).extent <= 1;
+  }
+  [[nodiscard]] ElementType buffer_type(const Access& access) const {
+    return buffer_of(kernel_, access).type.element;
+  }
+
+  // --- Accesses ---
+
+  void check_affine(const Affine& affine) const {
+    if (affine.divisor < 1) broken("an index with a divisor below 1");
+    if (std::abs(static_cast<double>(affine.offset)) > kGreatestTerm ||
+        static_cast<double>(affine.divisor) > kGreatestTerm) {
+      broken("an index with numbers beyond all extents");
+    }
+    AxisId last = -1;
+    for (const Term& term : affine.terms) {
+      if (!exists(term.axis)) broken(fmt::format("an index with axis number {}", term.axis));
+      const Axis& axis = axis_of(kernel_, term.axis);
+      if (term.axis <= last) broken("the terms of an index are not in order of their axes");
+      last = term.axis;
+      if (term.coefficient == 0) broken(fmt::format("axis {} with coefficient 0", axis.name));
+      if (std::abs(static_cast<double>(term.coefficient)) *
+              static_cast<double>(std::max<std::int64_t>(axis.extent, 1)) >
+          kGreatestTerm) {
+        broken("an index with numbers beyond all extents");
+      }
+      if (!has_position(term.axis)) {
+        broken(fmt::format("an index uses axis {}, which the stage does not run over", axis.name));
+      }
+    }
+  }
+
+  void check_buffer(const Access& access) const {
+    if (access.buffer < 0 || static_cast<std::size_t>(access.buffer) >= kernel_.buffers.size()) {
+      broken(fmt::format("an access to buffer number {}", access.buffer));
+    }
+  }
+  /// Every index is exact and inside the buffer. With `panel` the access leaves out three.
+  std::vector<IndexBounds> check_access(const Access& access, std::span<const Guard> guards,
+                                        bool panel = false) const {
+    check_buffer(access);
+    const Buffer& buffer = buffer_of(kernel_, access);
+    if (access.index.size() + (panel ? 3 : 0) != buffer.type.shape.size()) {
+      broken(fmt::format("{} indices for {} of type {}", access.index.size(), buffer.name,
+                         gradus::to_string(buffer.type)));
+    }
+    for (const Affine& index : access.index) check_affine(index);
+    for (const Guard& guard : guards) {
+      check_affine(guard.value);
+      if (guard.extent < 0 ||
+          static_cast<double>(guard.extent) * static_cast<double>(guard.value.divisor) >
+              kGreatestTerm) {
+        broken(fmt::format("a guard of extent {}", guard.extent));
+      }
+    }
+    const std::vector<IndexBounds> bounds = bounds_of(access, guards, whole_);
+    for (std::size_t d = 0; d < bounds.size(); ++d) {
+      if (!divides(access.index[d], guards)) {
+        broken(fmt::format("{}: no guard makes the division of index {} exact",
+                           spell(kernel_, access), d));
+      }
+      const AxisId local = buffer.local.empty() ? -1 : buffer.local[d];
+      if (local >= 0 && access.index[d] != Affine{{{local, 1}}, 0, 1}) {
+        broken(fmt::format("{}: a local dimension is indexed by its axis {} alone",
+                           spell(kernel_, access), axis_of(kernel_, local).name));
+      }
+      if (local < 0 && !IndexBounds{0, buffer.type.shape[d] - 1}.contains(bounds[d])) {
+        broken(fmt::format("{}: index {} runs from {} to {}, outside of {}", spell(kernel_, access),
+                           d, bounds[d].least, bounds[d].greatest, gradus::to_string(buffer.type)));
+      }
+    }
+    return bounds;
+  }
+
+  void read(const Access& access, const std::vector<Guard>& guards, bool factor = false,
+            bool panel = false) {
+    std::vector<IndexBounds> bounds = check_access(access, guards, panel);
+    if (buffer_of(kernel_, access).role == BufferRole::output) {
+      broken(fmt::format("{}: an output is only written", spell(kernel_, access)));
+    }
+    accesses_.reads.push_back({access, guards, std::move(bounds), factor, panel});
+  }
+
+  /// A target that every point of `points` writes for itself.
+  void write(StageWrite target, const std::set<AxisId>& points, ElementType type) {
+    check_access(target.access, {});
+    const Buffer& buffer = buffer_of(kernel_, target.access);
+    if (buffer.role == BufferRole::input) {
+      broken(fmt::format("{}: an input is only read", spell(kernel_, target.access)));
+    }
+    if (buffer.type.element != type) {
+      broken(fmt::format("{}: a value of type {} for a buffer of type {}",
+                         spell(kernel_, target.access), gradus::to_string(type),
+                         gradus::to_string(buffer.type)));
+    }
+    const std::vector<bool> determined = determined_axes(target.access, kernel_.axes);
+    for (AxisId axis : points) {
+      if (!determined[static_cast<std::size_t>(axis)]) {
+        broken(fmt::format("{}: points that differ in {} may write one element",
+                           spell(kernel_, target.access), axis_of(kernel_, axis).name));
+      }
+    }
+    accesses_.writes.push_back(std::move(target));
+  }
+
+  // --- Bodies ---
+
+  void check_body(const Body& body, std::vector<ElementType> types) {
+    for (const Load& load : body.loads) {
+      read(load.access, load.guards);
+      types.push_back(buffer_type(load.access));
+    }
+    if (types != body.program.operand_types) {
+      broken("the operands of the program have other types than what is loaded");
+    }
+    check_program(body);
+  }
+  void check_program(const Body& body) const {
+    const ir::ScalarProgram& program = body.program;
+    std::size_t faults = 0;
+    for (std::size_t i = 0; i < program.code.size(); ++i) {
+      const ir::ScalarInstruction& instruction = program.code[i];
+      std::vector<ElementType> types;
+      for (std::int32_t argument : instruction.arguments) {
+        if (argument == -1) break;
+        if (argument < 0 || static_cast<std::size_t>(argument) >= i) {
+          broken(fmt::format("instruction %{} uses %{}, which is not earlier", i, argument));
+        }
+        types.push_back(program.code[static_cast<std::size_t>(argument)].type);
+      }
+      try {
+        ir::check_instruction(instruction, types);
+      } catch (const InternalError& error) {
+        broken(fmt::format("instruction %{}: {}", i, error.what()));
+      }
+      check_immediate(program, instruction, i);
+      faults += ir::can_fault(program, instruction) ? 1 : 0;
+    }
+    for (std::int32_t result : program.results) {
+      if (result < 0 || static_cast<std::size_t>(result) >= program.code.size()) {
+        broken(fmt::format("the program returns %{}, which it does not have", result));
+      }
+    }
+    if (faults != body.fault_nodes.size()) {
+      broken(fmt::format("{} instructions can fault, {} nodes are named for them", faults,
+                         body.fault_nodes.size()));
+    }
+  }
+  void check_immediate(const ir::ScalarProgram& program, const ir::ScalarInstruction& instruction,
+                       std::size_t number) const {
+    const std::uint64_t value = instruction.immediate;
+    if (instruction.op == ir::ScalarOp::operand &&
+        (value >= program.operand_types.size() ||
+         program.operand_types[value] != instruction.type)) {
+      broken(fmt::format("instruction %{}: no operand {} of type {}", number, value,
+                         gradus::to_string(instruction.type)));
+    }
+    if (instruction.op == ir::ScalarOp::index &&
+        (value >= kernel_.axes.size() || !has_position(static_cast<AxisId>(value)))) {
+      broken(fmt::format("instruction %{}: axis {} has no position in this stage", number, value));
+    }
+  }
+  ElementType result_type(const Body& body, std::int32_t value) const {
+    if (value < 0 || static_cast<std::size_t>(value) >= body.program.results.size()) {
+      broken(
+          fmt::format("result number {} of a program with {}", value, body.program.results.size()));
+    }
+    const std::int32_t instruction = body.program.results[static_cast<std::size_t>(value)];
+    return body.program.code[static_cast<std::size_t>(instruction)].type;
+  }
+
+  // --- Stores, accumulations, contractions ---
+
+  void check_store(const Store& store, const Body& body) {
+    write({store.target, false, false}, axes_, result_type(body, store.value));
+  }
+
+  void check_accumulate(const Accumulate& a, const Loop& loop) {
+    auto at = loop.axes.begin();
+    std::set<AxisId> kept = axes_;
+    bool whole = true;  // complete when the loop ends
+    for (AxisId axis : a.over) {
+      at = std::find(at, loop.axes.end(), axis);
+      if (at == loop.axes.end()) broken("`over` must name axes of the loop in the loop's order");
+      ++at;
+      kept.erase(axis);
+      whole &= !is_cut(kernel_, axis);
+    }
+    if (kernel_.tile && !whole && !axes_.contains(kernel_.tile->axis)) {
+      broken("an accumulation over a task axis repeats in every tile");
+    }
+    check_order(a, loop);
+    check_buffer(a.target);
+    write({a.target, true, !whole}, kept,
+          target_type(a.kind, result_type(loop.body, a.value), buffer_type(a.target)));
+    for (const Affine& index : a.target.index) {
+      for (const Term& term : index.terms) {
+        if (std::find(a.over.begin(), a.over.end(), term.axis) != a.over.end()) {
+          broken(fmt::format("{}: the target of a reduction over {}", spell(kernel_, a.target),
+                             axis_of(kernel_, term.axis).name));
+        }
+      }
+    }
+  }
+  /// Type that the reduction of values of type `value` has in a buffer of type `buffer`.
+  static ElementType target_type(ir::ReductionKind kind, ElementType value, ElementType buffer) {
+    using enum ir::ReductionKind;
+    const bool logical = kind == any || kind == all;
+    if (logical != (value == ElementType::boolean)) {
+      broken(fmt::format("{} of values of type {}", to_string(kind), gradus::to_string(value)));
+    }
+    if (kind != arg_max && kind != arg_min) return value;
+    return buffer == ElementType::i64 ? ElementType::i64 : ElementType::i32;
+  }
+  void check_order(const Accumulate& a, const Loop& loop) const {
+    using enum ir::ReductionKind;
+    if (a.lanes && (a.kind != sum || a.over.empty() || a.over.back() != loop.axes.back())) {
+      broken("lanes are for sums over the loop's innermost axis");
+    }
+    if (a.kind != sum && a.kind != arg_max && a.kind != arg_min) return;
+    for (std::size_t i = 0; i < a.over.size(); ++i) {
+      if (!is_tile_axis(kernel_, a.over[i])) continue;
+      for (std::size_t outer = 0; outer < i; ++outer) {
+        if (axis_of(kernel_, a.over[outer]).extent > 1) {
+          broken(fmt::format("{} over {} before the tile axis: tiles would change its order",
+                             to_string(a.kind), axis_of(kernel_, a.over[outer]).name));
+        }
+      }
+    }
+  }
+
+  void check_factors(const Contract& c) {
+    read(c.lhs, {}, true);
+    read(c.rhs, {}, true, c.panel > 0);
+    if (buffer_type(c.lhs) != buffer_type(c.rhs) || !is_float(buffer_type(c.lhs))) {
+      broken("the factors of a contraction have one floating-point type");
+    }
+    check_independent(c.lhs, c.n);
+    check_independent(c.rhs, c.m);
+    if (c.panel < 0 || c.panel > kGreatestPanel) {
+      broken(fmt::format("panels of width {}", c.panel));
+    }
+    if (c.panel > 0) return check_panels(c);
+    const Affine& last = c.rhs.index.back();
+    const bool contiguous =
+        !last.terms.empty() && last.divisor == 1 && last.terms == std::vector<Term>{{c.n, 1}};
+    Access leading = c.rhs;
+    leading.index.pop_back();
+    if (!contiguous && axis_of(kernel_, c.n).extent > 1) {
+      broken(fmt::format("{}: n is not contiguous", spell(kernel_, c.rhs)));
+    }
+    check_independent(leading, c.n);
+  }
+  void check_panels(const Contract& c) const {
+    const Shape& shape = buffer_of(kernel_, c.rhs).type.shape;
+    const std::int64_t n = axis_of(kernel_, c.n).extent;
+    const Shape wanted{(n + c.panel - 1) / c.panel, axis_of(kernel_, c.k).extent, c.panel};
+    if (!std::equal(wanted.begin(), wanted.end(), shape.end() - 3)) {
+      broken(fmt::format("{} does not hold panels {}", spell(kernel_, c.rhs),
+                         gradus::to_string(wanted)));
+    }
+    check_independent(c.rhs, c.n);
+    check_independent(c.rhs, c.k);
+  }
+  void check_independent(const Access& access, AxisId axis) const {
+    for (const Affine& index : access.index) {
+      for (const Term& term : index.terms) {
+        if (term.axis == axis && axis_of(kernel_, axis).extent > 1) {
+          broken(fmt::format("{}: this factor must not depend on {}", spell(kernel_, access),
+                             axis_of(kernel_, axis).name));
+        }
+      }
+    }
+  }
+
+  /// Points of one stage run in any order: they must not see each other's writes.
+  void check_hazards() const {
+    const std::vector<StageWrite>& writes = accesses_.writes;
+    for (std::size_t i = 0; i < writes.size(); ++i) {
+      const Access& written = writes[i].access;
+      for (const StageRead& read : accesses_.reads) {
+        if (read.access.buffer == written.buffer &&
+            (writes[i].accumulated || read.factor || read.access.index != written.index)) {
+          broken(fmt::format("reads {} and writes {} at other points", spell(kernel_, read.access),
+                             spell(kernel_, written)));
+        }
+      }
+      for (std::size_t j = 0; j < i; ++j) {
+        if (writes[j].access.buffer == written.buffer && !apart(writes[j].access, written)) {
+          broken(fmt::format("{} and {} may write one element", spell(kernel_, writes[j].access),
+                             spell(kernel_, written)));
+        }
+      }
+    }
+  }
+  [[nodiscard]] bool apart(const Access& a, const Access& b) const {
+    for (std::size_t d = 0; d < a.index.size(); ++d) {
+      if (bounds_of(a.index[d], whole_).disjoint(bounds_of(b.index[d], whole_))) return true;
+    }
+    return false;
+  }
+
+  const Kernel& kernel_;
+  std::vector<IndexBounds> whole_;
+  std::set<AxisId> axes_;  // of the stage
+  StageAccesses accesses_;
+};
+
+}  // namespace
+
+void broken(std::string what, int stage) { throw BrokenLaw{std::move(what), stage}; }
+
+StageAccesses check_stage(const Kernel& kernel, const Stage& stage) {
+  StageChecker checker(kernel);
+  std::visit([&](const auto& s) { checker.check(s); }, stage);
+  return checker.take();
+}
+
+const Axis& axis_of(const Kernel& kernel, AxisId axis) {
+  return kernel.axes[static_cast<std::size_t>(axis)];
+}
+
+const Buffer& buffer_of(const Kernel& kernel, const Access& access) {
+  return kernel.buffers[static_cast<std::size_t>(access.buffer)];
+}
+
+const TaskAxis* find_task(const Kernel& kernel, AxisId axis) {
+  for (const TaskAxis& task : kernel.tasks) {
+    if (task.axis == axis) return &task;
+  }
+  return nullptr;
+}
+
+bool is_tile_axis(const Kernel& kernel, AxisId axis) {
+  return kernel.tile && kernel.tile->axis == axis;
+}
+
+bool is_cut(const Kernel& kernel, AxisId axis) {
+  return find_task(kernel, axis) != nullptr || is_tile_axis(kernel, axis);
+}
+
+std::string spell(const Kernel& kernel, const Access& access) { return to_string(access, kernel); }
+
+void check_ordinary_axis(const Kernel& kernel, AxisId axis, std::string_view what) {
+  if (axis < 0 || static_cast<std::size_t>(axis) >= kernel.axes.size()) {
+    broken(fmt::format("{} number {} does not exist", what, axis));
+  }
+  if (axis_of(kernel, axis).block_of >= 0) {
+    broken(fmt::format("{} {} is a block axis", what, axis_of(kernel, axis).name));
+  }
+}
+
+void check_cut(const ir::Cut& cut, const Axis& axis) {
+  if (cut.extent != axis.extent || cut.unit < 1 || cut.unit > kGreatestExtent || cut.count < 1 ||
+      cut.count > std::clamp<std::int64_t>(axis.extent, 1, kGreatestCount)) {
+    broken(fmt::format("axis {} of extent {} is cut as extent {} in {} unit {}", axis.name,
+                       axis.extent, cut.extent, cut.count, cut.unit));
+  }
+}
+
+}  // namespace gradus::codegen
