@@ -27,7 +27,7 @@ const std::map<std::string, Strings> kMayInclude = {
     {"codegen",
      {"codegen/", "passes/", "ir/", "base/", "runtime/kernel_abi.h", "runtime/executable.h"}},
     {"runtime", {"runtime/", "base/"}},
-    {"frontend", {"frontend/", "ir/", "base/"}},
+    {"frontend", {"frontend/", "passes/differentiate.h", "ir/", "base/"}},
 };
 /// Folders whose code is a program, not a library.
 const std::set<std::string> kPrograms = {"tools", "bench", "tests"};
