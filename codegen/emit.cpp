@@ -1,0 +1,110 @@
+#include "codegen/emit.h"
+
+#include <map>
+#include <numeric>
+#include <set>
+
+#include "base/overloaded.h"
+#include "codegen/emit_contract.h"
+#include "codegen/emit_loop.h"
+
+namespace gradus::codegen {
+namespace {
+
+using llvm::Value;
+
+/// Sets the range of a task axis (and of the block axes that count its ranges) to part `part`.
+void enter_part(EmitContext& c, const TaskAxis& task, Value* part) {
+  llvm::IRBuilder<>& b = c.b;
+  const ir::Cut& cut = task.cut;
+  const auto border = [&](Value* number) -> Value* {
+    const std::int64_t units = (cut.extent + cut.unit - 1) / cut.unit;
+    Value* unit = units % cut.count == 0
+                      ? b.CreateMul(number, c.i64(units / cut.count))
+                      : b.CreateUDiv(b.CreateMul(number, c.i64(units)), c.i64(cut.count));
+    Value* position = b.CreateMul(unit, c.i64(cut.unit));
+    if (units * cut.unit == cut.extent) return position;
+    return b.CreateBinaryIntrinsic(llvm::Intrinsic::smin, position, c.i64(cut.extent));
+  };
+  std::set<std::int64_t> lengths;
+  std::int64_t multiple = 0;
+  for (std::int64_t i = 0; i < cut.count; ++i) {
+    lengths.insert(cut(i).size());
+    multiple = std::gcd(multiple, cut(i).begin);
+  }
+  AxisRange& range = c.range(task.axis);
+  range.lengths.assign(lengths.begin(), lengths.end());
+  range.multiple = multiple;
+  range.begin = border(part);
+  range.end = range.fixed() ? b.CreateAdd(range.begin, c.i64(range.greatest()))
+                            : border(b.CreateAdd(part, c.i64(1)));
+  for (std::size_t axis = 0; axis < c.kernel.axes.size(); ++axis) {
+    if (c.kernel.axes[axis].block_of != task.axis) continue;
+    c.ranges[axis] = {part, b.CreateAdd(part, c.i64(1)), {1}, cut.count == 1 ? 0 : 1};
+  }
+}
+
+class KernelEmitter {
+ public:
+  explicit KernelEmitter(EmitContext& context) : c_(context) {}
+
+  /// All stages of one task.
+  void task() {
+    if (!c_.kernel.tile) {
+      for (const Stage& stage : c_.kernel.stages) {
+        begin(stage);
+        emit(stage);
+        end(stage);
+      }
+      return;
+    }
+    for (const Stage& stage : c_.kernel.stages) begin(stage);
+    c_.tiles(c_.kernel.tile->axis, c_.kernel.tile->size, [&] {
+      for (const Stage& stage : c_.kernel.stages) emit(stage);
+    });
+    for (const Stage& stage : c_.kernel.stages) end(stage);
+  }
+
+ private:
+  void begin(const Stage& stage) {
+    if (const auto* loop = std::get_if<Loop>(&stage)) {
+      loops_.insert_or_assign(loop, std::make_unique<LoopEmitter>(c_, *loop))
+          .first->second->begin_task();
+    }
+  }
+  void emit(const Stage& stage) {
+    std::visit(overloaded{[&](const Loop& loop) { loops_.at(&loop)->emit(); },
+                          [&](const Contract& contract) { emit_contract(c_, contract); }},
+               stage);
+  }
+  void end(const Stage& stage) {
+    if (const auto* loop = std::get_if<Loop>(&stage)) loops_.at(loop)->end_task();
+  }
+
+  EmitContext& c_;
+  std::map<const Loop*, std::unique_ptr<LoopEmitter>> loops_;  // only looked up, never walked
+};
+
+}  // namespace
+
+std::int64_t emit_kernel(const Kernel& kernel, const Target& target, const std::string& symbol,
+                         llvm::Module& module) {
+  EmitContext c(kernel, target, module, symbol);
+  const std::int64_t tasks = kernel.task_count();
+  const auto one_task = [&](Value* number) {
+    std::int64_t inner = tasks;
+    for (const TaskAxis& task : kernel.tasks) {
+      inner /= task.cut.count;
+      Value* part = c.i64(0);
+      if (task.cut.count > 1) {
+        part = c.b.CreateURem(c.b.CreateUDiv(number, c.i64(inner)), c.i64(task.cut.count));
+      }
+      enter_part(c, task, part);
+    }
+    KernelEmitter(c).task();
+  };
+  c.loop(c.function->getArg(2), c.function->getArg(3), 1, std::nullopt, one_task);
+  return c.finish();
+}
+
+}  // namespace gradus::codegen

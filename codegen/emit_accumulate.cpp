@@ -1,0 +1,293 @@
+#include "codegen/emit_accumulate.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "base/check.h"
+#include "codegen/emit_scalar.h"
+
+namespace gradus::codegen {
+namespace {
+
+using ir::ReductionKind;
+using llvm::Value;
+
+/// Bits of the value that changes nothing.
+std::uint64_t identity_bits(ReductionKind kind, ElementType type) {
+  const bool greatest = kind == ReductionKind::max || kind == ReductionKind::arg_max;
+  switch (kind) {
+    case ReductionKind::sum:
+    case ReductionKind::any:
+      return 0;
+    case ReductionKind::all:
+      return 1;
+    case ReductionKind::max:
+    case ReductionKind::min:
+    case ReductionKind::arg_max:
+    case ReductionKind::arg_min:
+      break;
+  }
+  switch (type) {
+    case ElementType::f32:
+      return greatest ? 0xff800000 : 0x7f800000;
+    case ElementType::f64:
+      return greatest ? 0xfff0000000000000 : 0x7ff0000000000000;
+    case ElementType::i32:
+      return greatest ? 0x80000000 : 0x7fffffff;
+    case ElementType::i64:
+      return greatest ? 0x8000000000000000 : 0x7fffffffffffffff;
+    case ElementType::u32:
+      return greatest ? 0 : 0xffffffff;
+    case ElementType::u8:
+      return greatest ? 0 : 0xff;
+    case ElementType::boolean:
+      break;
+  }
+  return greatest ? 0 : 1;
+}
+
+bool contains(const std::vector<AxisId>& axes, AxisId axis) {
+  return std::ranges::find(axes, axis) != axes.end();
+}
+
+}  // namespace
+
+AccumulateEmitter::AccumulateEmitter(EmitContext& context, const Accumulate& accumulate,
+                                     ElementType value_type, const EffectiveAxes& loop)
+    : c_(context), accumulate_(accumulate), loop_(loop), types_{value_type} {
+  argument_ =
+      accumulate.kind == ReductionKind::arg_max || accumulate.kind == ReductionKind::arg_min;
+  if (argument_) types_.push_back(ElementType::i32);
+  const std::vector<AxisId>& axes = loop_.axes;
+  for (AxisId axis : axes) {
+    if (!contains(accumulate.over, axis)) kept_.push_back(axis);
+  }
+  horizontal_ = axes.empty() || contains(accumulate.over, axes.back());
+  const std::optional<Tile>& tile = context.kernel.tile;
+  whole_task_ = tile && contains(accumulate.over, tile->axis);
+  const bool floats = is_float(value_type) && accumulate.kind == ReductionKind::sum;
+  const bool lane_sum = accumulate.lanes && !axes.empty() && accumulate.over.back() == axes.back();
+  chain_ = horizontal_ && floats && !lane_sum;
+  lanes_ = chain_ ? 1 : loop_.vector.lanes;
+  level_ = axes.size();
+  while (level_ > 0 && contains(accumulate.over, axes[level_ - 1])) --level_;
+  const bool register_loops = kept_.size() == level_;
+  in_memory_ = !horizontal_ || whole_task_ || !register_loops;
+}
+
+AccumulateEmitter::State AccumulateEmitter::identity(int lanes) {
+  State state{emit_constant(c_, types_[0], identity_bits(accumulate_.kind, types_[0]), lanes)};
+  if (argument_) {
+    constexpr std::uint64_t kNone = std::numeric_limits<std::int32_t>::max();
+    state.push_back(emit_constant(c_, types_[1], kNone, lanes));
+  }
+  return state;
+}
+
+AccumulateEmitter::State AccumulateEmitter::choose(Value* condition, const State& x,
+                                                   const State& y) {
+  State state;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    state.push_back(emit_select(c_, condition, x[i], y[i]));
+  }
+  return state;
+}
+
+AccumulateEmitter::State AccumulateEmitter::combine(const State& old, const State& x) {
+  llvm::IRBuilder<>& b = c_.b;
+  switch (accumulate_.kind) {
+    case ReductionKind::sum:
+      return {is_float(types_[0]) ? b.CreateFAdd(old[0], x[0]) : b.CreateAdd(old[0], x[0])};
+    case ReductionKind::max:
+    case ReductionKind::min:
+      return {emit_extremum(c_, accumulate_.kind == ReductionKind::max, types_[0], old[0], x[0])};
+    case ReductionKind::any:
+      return {b.CreateOr(old[0], x[0])};
+    case ReductionKind::all:
+      return {b.CreateAnd(old[0], x[0])};
+    case ReductionKind::arg_max:
+    case ReductionKind::arg_min:
+      break;
+  }
+  // x wins if it is beyond the old value, or equal and earlier. NaN is beyond everything.
+  const bool greatest = accumulate_.kind == ReductionKind::arg_max;
+  Value* low = greatest ? old[0] : x[0];
+  Value* high = greatest ? x[0] : old[0];
+  Value* beyond = nullptr;
+  Value* same = nullptr;
+  if (is_float(types_[0])) {
+    Value* old_nan = b.CreateFCmpUNO(old[0], old[0]);
+    Value* x_nan = b.CreateFCmpUNO(x[0], x[0]);
+    beyond = b.CreateOr(b.CreateFCmpOLT(low, high), b.CreateAnd(x_nan, b.CreateNot(old_nan)));
+    same = b.CreateOr(b.CreateFCmpOEQ(low, high), b.CreateAnd(x_nan, old_nan));
+  } else {
+    const bool is_signed = is_signed_integer(types_[0]);
+    beyond = is_signed ? b.CreateICmpSLT(low, high) : b.CreateICmpULT(low, high);
+    same = b.CreateICmpEQ(low, high);
+  }
+  Value* earlier = b.CreateICmpSLT(x[1], old[1]);
+  return choose(b.CreateOr(beyond, b.CreateAnd(same, earlier)), x, old);
+}
+
+/// All lanes combined: +8, +4, +2, +1.
+AccumulateEmitter::State AccumulateEmitter::fold(State state) {
+  for (int half = lanes_ / 2; half >= 1; half /= 2) {
+    State low, high;
+    for (Value* value : state) {
+      if (half == 1) {
+        low.push_back(c_.b.CreateExtractElement(value, std::uint64_t{0}));
+        high.push_back(c_.b.CreateExtractElement(value, std::uint64_t{1}));
+        continue;
+      }
+      llvm::SmallVector<int> first, second;
+      for (int lane = 0; lane < half; ++lane) {
+        first.push_back(lane);
+        second.push_back(lane + half);
+      }
+      low.push_back(c_.b.CreateShuffleVector(value, first));
+      high.push_back(c_.b.CreateShuffleVector(value, second));
+    }
+    state = combine(low, high);
+  }
+  // A sum in lanes whose axis has one position: the other lanes are +0.
+  if (accumulate_.lanes && lanes_ == 1) state = combine(state, identity(1));
+  return state;
+}
+
+AccumulateEmitter::State AccumulateEmitter::registers() {
+  State state;
+  for (llvm::AllocaInst* variable : variables_) {
+    state.push_back(c_.b.CreateLoad(variable->getAllocatedType(), variable));
+  }
+  return state;
+}
+
+void AccumulateEmitter::set_registers(const State& state) {
+  for (std::size_t i = 0; i < state.size(); ++i) c_.b.CreateStore(state[i], variables_[i]);
+}
+
+AccumulateEmitter::State AccumulateEmitter::from_memory(Value* mask) {
+  State state;
+  for (Reference& reference : memory_) {
+    state.push_back(c_.splat(reference.load(mask), lanes_));
+  }
+  return state;
+}
+
+void AccumulateEmitter::to_memory(const State& state, Value* mask) {
+  for (std::size_t i = 0; i < state.size(); ++i) memory_[i].store(state[i], mask);
+}
+
+void AccumulateEmitter::emit_bases() {
+  for (Reference& reference : memory_) reference.emit_base();
+}
+
+/// The lanes of the state in scratch are not positions of the vector axis.
+void AccumulateEmitter::at_first_lane(const std::function<void()>& body) {
+  emit_bases();
+  if (lanes_ > 1) c_.positions[static_cast<std::size_t>(loop_.vector.axis)] = c_.i64(0);
+  body();
+  if (lanes_ > 1) c_.positions[static_cast<std::size_t>(loop_.vector.axis)] = nullptr;
+}
+
+void AccumulateEmitter::for_each_kept(bool vectors, const std::function<void(Value* mask)>& point) {
+  emit_nest(c_, {.axes = kept_, .vector = vectors ? loop_.vector : VectorAxis{}, .point = point});
+}
+
+void AccumulateEmitter::begin() {
+  for (ElementType type : types_) {
+    if (!horizontal_) continue;
+    variables_.push_back(c_.variable(EmitContext::lanes_type(c_.register_type(type), lanes_)));
+  }
+  if (!in_memory_) return;
+  const VectorAxis vector{loop_.vector.axis, lanes_};
+  for (std::size_t i = 0; i < types_.size(); ++i) {
+    const bool in_target = !horizontal_ && i + 1 == types_.size();
+    if (in_target) {
+      memory_.emplace_back(c_, accumulate_.target, vector);
+      continue;
+    }
+    TensorType type{types_[i], {}};
+    for (AxisId axis : kept_) type.shape.push_back(c_.range(axis).greatest());
+    type.shape.push_back(horizontal_ ? lanes_ : 1);
+    Access access{c_.add_scratch(std::move(type), kept_), {}};
+    for (AxisId axis : kept_) access.index.push_back({{{axis, 1}}, 0, 1});
+    Affine lane;
+    if (horizontal_ && lanes_ > 1) lane.terms = {{vector.axis, 1}};
+    access.index.push_back(lane);
+    memory_.emplace_back(c_, access, vector);
+  }
+  for_each_kept(!horizontal_, [&](Value* mask) {
+    if (horizontal_) {
+      at_first_lane([&] { to_memory(identity(lanes_), nullptr); });
+    } else {
+      emit_bases();
+      to_memory(identity(lanes_), mask);
+    }
+  });
+}
+
+void AccumulateEmitter::enter(std::size_t level) {
+  if (!horizontal_ && level + 1 == loop_.axes.size()) emit_bases();
+  if (!horizontal_ || level != level_) return;
+  if (in_memory_) {
+    at_first_lane([&] { set_registers(from_memory(nullptr)); });
+  } else {
+    set_registers(identity(lanes_));
+  }
+}
+
+void AccumulateEmitter::leave(std::size_t level) {
+  if (!horizontal_ || level != level_) return;
+  if (in_memory_) {
+    at_first_lane([&] { to_memory(registers(), nullptr); });
+  } else {
+    store_result(fold(registers()));
+  }
+}
+
+void AccumulateEmitter::add(Value* value, Value* mask) {
+  State x{value};
+  if (argument_) x.push_back(row_major_position());
+  if (chain_ && loop_.vector.lanes > 1) {
+    if (mask != nullptr) {  // adding -0 changes nothing
+      llvm::Type* type = value->getType();
+      x[0] = emit_select(c_, mask, value, llvm::ConstantFP::getNegativeZero(type));
+    }
+    set_registers({c_.b.CreateFAddReduce(registers()[0], x[0])});
+    return;
+  }
+  if (!horizontal_) {
+    to_memory(combine(from_memory(mask), x), mask);
+    return;
+  }
+  const State old = registers();
+  State sum = combine(old, x);
+  if (mask != nullptr) sum = choose(mask, sum, old);
+  set_registers(sum);
+}
+
+Value* AccumulateEmitter::row_major_position() {
+  llvm::IRBuilder<>& b = c_.b;
+  Value* position = c_.i64(0);
+  std::int64_t step = 0;  // from lane to lane
+  for (AxisId axis : accumulate_.over) {
+    const std::int64_t extent = c_.axis(axis).extent;
+    position = b.CreateAdd(b.CreateMul(position, c_.i64(extent)), c_.position(axis));
+    step = step * extent + (loop_.vector.lanes > 1 && axis == loop_.vector.axis ? 1 : 0);
+  }
+  Value* first = c_.splat(b.CreateTrunc(position, b.getInt32Ty()), loop_.vector.lanes);
+  return b.CreateAdd(first, lane_numbers(b.getInt32Ty(), loop_.vector.lanes, step));
+}
+
+void AccumulateEmitter::store_result(const State& state) {
+  Reference(c_, accumulate_.target, {}).store(state.back(), nullptr);
+}
+
+void AccumulateEmitter::end() {
+  if (!in_memory_ || !horizontal_) return;
+  for_each_kept(false,
+                [&](Value*) { at_first_lane([&] { store_result(fold(from_memory(nullptr))); }); });
+}
+
+}  // namespace gradus::codegen

@@ -1,0 +1,241 @@
+#include "codegen/emit_body.h"
+
+#include <llvm/IR/MDBuilder.h>
+
+#include "base/check.h"
+#include "codegen/emit_scalar.h"
+
+namespace gradus::codegen {
+namespace {
+
+using ir::ScalarInstruction;
+using ir::ScalarOp;
+using llvm::Value;
+
+constexpr AxisSet kEveryAxis = ~AxisSet{0};
+
+AxisSet axes_of(const Affine& affine) {
+  AxisSet axes = 0;
+  for (const Term& term : affine.terms) axes |= axis_bit(term.axis);
+  return axes;
+}
+
+std::size_t argument_count(const ScalarInstruction& instruction) {
+  std::size_t count = 0;
+  while (count < instruction.arguments.size() && instruction.arguments[count] >= 0) ++count;
+  return count;
+}
+
+}  // namespace
+
+BodyEmitter::BodyEmitter(EmitContext& context, const Body& body, const std::vector<AxisId>& axes,
+                         VectorAxis vector, int given)
+    : c_(context),
+      program_(flatten(body.program, body.fault_nodes)),
+      axes_(axes),
+      vector_(vector),
+      given_(given),
+      given_values_(static_cast<std::size_t>(given), nullptr) {
+  const AxisSet lane_axis = vector.lanes > 1 ? axis_bit(vector.axis) : 0;
+  // An axis without a loop stands still: its position is known from the start.
+  AxisSet looped = 0;
+  for (AxisId axis : axes) looped |= axis_bit(axis);
+  for (const Load& load : body.loads) {
+    Operand operand{Reference(context, load.access, vector), {}, {}};
+    operand.early = operand.reference.base_axes();
+    operand.moves = !operand.reference.uniform();
+    for (const Guard& guard : load.guards) {
+      const bool moves = vector.moves(guard.value);
+      operand.moves = operand.moves || moves;
+      (moves ? operand.lane_guards : operand.scalar_guards).push_back(guard);
+      if (!moves) operand.early |= axes_of(guard.value);
+    }
+    operand.early &= looped;
+    operands_.push_back(std::move(operand));
+  }
+  for (const ScalarInstruction& instruction : program_.code) {
+    AxisSet needs = 0;
+    bool moves = false;
+    if (instruction.op == ScalarOp::operand) {
+      const auto number = static_cast<int>(instruction.immediate);
+      if (number < given) {
+        needs = kEveryAxis & looped;
+        moves = vector.lanes > 1;
+      } else {
+        const Operand& operand = operands_[static_cast<std::size_t>(number - given)];
+        moves = operand.moves;
+        needs = operand.early | (moves ? lane_axis : 0);
+        for (const Guard& guard : operand.lane_guards) needs |= axes_of(guard.value) & looped;
+        if (moves) {
+          for (const Affine& index :
+               body.loads[static_cast<std::size_t>(number - given)].access.index) {
+            needs |= axes_of(index) & looped;
+          }
+        }
+      }
+    } else if (instruction.op == ScalarOp::index) {
+      needs = axis_bit(static_cast<AxisId>(instruction.immediate)) & looped;
+      moves = (needs & lane_axis) != 0;
+    }
+    for (std::size_t a = 0; a < argument_count(instruction); ++a) {
+      const auto argument = static_cast<std::size_t>(instruction.arguments[a]);
+      needs |= needs_[argument];
+      moves = moves || moves_[argument];
+    }
+    needs_.push_back(needs);
+    moves_.push_back(moves);
+  }
+  splat_.assign(program_.code.size(), false);
+  for (std::size_t i = 0; i < program_.code.size(); ++i) {
+    if (!moves_[i]) continue;
+    for (std::size_t a = 0; a < argument_count(program_.code[i]); ++a) {
+      const auto argument = static_cast<std::size_t>(program_.code[i].arguments[a]);
+      if (!moves_[argument]) splat_[argument] = true;
+    }
+  }
+  for (std::int32_t result : program_.results) {
+    if (!moves_[static_cast<std::size_t>(result)]) splat_[static_cast<std::size_t>(result)] = true;
+  }
+  value_.assign(program_.code.size(), nullptr);
+  lanes_.assign(program_.code.size(), nullptr);
+}
+
+void BodyEmitter::give(int operand, Value* value) {
+  given_values_[static_cast<std::size_t>(operand)] = value;
+}
+
+void BodyEmitter::advance(AxisSet known) {
+  for (Operand& operand : operands_) {
+    if (!operand.ready && (operand.early & ~known) == 0) prepare(operand);
+  }
+  for (std::size_t i = 0; i < program_.code.size(); ++i) {
+    if (value_[i] != nullptr || (needs_[i] & ~known) != 0) continue;
+    value_[i] = emit(i);
+    if (splat_[i]) lanes_[i] = c_.splat(value_[i], vector_.lanes);
+  }
+}
+
+void BodyEmitter::forget(AxisId axis) {
+  for (Operand& operand : operands_) {
+    if ((operand.early & axis_bit(axis)) == 0) continue;
+    operand.ready = false;
+    operand.reference.forget_base();
+  }
+  for (std::size_t i = 0; i < program_.code.size(); ++i) {
+    if ((needs_[i] & axis_bit(axis)) == 0) continue;
+    value_[i] = nullptr;
+    lanes_[i] = nullptr;
+  }
+}
+
+void BodyEmitter::prepare(Operand& operand) {
+  operand.reference.emit_base();
+  operand.guard = nullptr;
+  for (const Guard& guard : operand.scalar_guards) {
+    Value* holds = emit_guard(c_, guard, vector_);
+    operand.guard = operand.guard == nullptr ? holds : c_.b.CreateAnd(operand.guard, holds);
+  }
+  operand.ready = true;
+}
+
+Value* BodyEmitter::load(Operand& operand) {
+  if (!operand.moves) return operand.reference.load(nullptr, operand.guard);
+  Value* mask = mask_;
+  const auto also = [&](Value* condition) {
+    condition = c_.splat(condition, vector_.lanes);
+    mask = mask == nullptr ? condition : c_.b.CreateAnd(mask, condition);
+  };
+  if (operand.guard != nullptr) also(operand.guard);
+  for (const Guard& guard : operand.lane_guards) also(emit_guard(c_, guard, vector_));
+  return operand.reference.load(mask);
+}
+
+Value* BodyEmitter::index(const ScalarInstruction& instruction, bool lanes) {
+  llvm::Type* type = c_.register_type(instruction.type);
+  Value* first = c_.b.CreateIntCast(c_.position(static_cast<AxisId>(instruction.immediate)), type,
+                                    /*isSigned=*/true);
+  if (!lanes) return first;
+  return c_.b.CreateAdd(c_.splat(first, vector_.lanes), lane_numbers(type, vector_.lanes));
+}
+
+Value* BodyEmitter::emit(std::size_t i) {
+  const ScalarInstruction& instruction = program_.code[i];
+  const int lanes = moves_[i] ? vector_.lanes : 1;
+  if (instruction.op == ScalarOp::operand) {
+    const auto number = static_cast<int>(instruction.immediate);
+    if (number < given_) return given_values_[static_cast<std::size_t>(number)];
+    return load(operands_[static_cast<std::size_t>(number - given_)]);
+  }
+  if (instruction.op == ScalarOp::index) return index(instruction, moves_[i]);
+  std::array<Value*, 3> arguments{};
+  const std::size_t count = argument_count(instruction);
+  for (std::size_t a = 0; a < count; ++a) {
+    const auto argument = static_cast<std::size_t>(instruction.arguments[a]);
+    arguments[a] = lanes > 1 ? lanes_of(argument) : value_[argument];
+  }
+  if (instruction.op == ScalarOp::fault) {
+    raise(arguments[0], instruction.immediate, program_.nodes[i]);
+    return arguments[0];
+  }
+  if (ir::can_fault(program_, instruction)) {
+    llvm::Constant* zero = llvm::Constant::getNullValue(arguments[1]->getType());
+    raise(c_.b.CreateICmpEQ(arguments[1], zero),
+          static_cast<std::uint64_t>(ir::FaultKind::division_by_zero), program_.nodes[i]);
+  }
+  const ElementType argument_type =
+      count == 0 ? instruction.type
+                 : program_.code[static_cast<std::size_t>(instruction.arguments[0])].type;
+  return emit_operation(c_, instruction, argument_type, std::span(arguments.data(), count), lanes);
+}
+
+// The cold block names the first lane whose condition holds.
+void BodyEmitter::raise(Value* condition, std::uint64_t kind, std::uint32_t node) {
+  llvm::IRBuilder<>& b = c_.b;
+  Value* any = condition;
+  Value* lanes = nullptr;
+  if (condition->getType()->isVectorTy()) {
+    if (mask_ != nullptr) condition = b.CreateAnd(condition, mask_);
+    lanes = b.CreateBitCast(condition, b.getIntNTy(static_cast<unsigned>(vector_.lanes)));
+    any = b.CreateICmpNE(lanes, llvm::Constant::getNullValue(lanes->getType()));
+  }
+  llvm::LLVMContext& context = b.getContext();
+  llvm::BasicBlock* cold = llvm::BasicBlock::Create(context, "fault", c_.function);
+  llvm::BasicBlock* after = llvm::BasicBlock::Create(context, "after", c_.function);
+  b.CreateCondBr(any, cold, after, llvm::MDBuilder(context).createUnlikelyBranchWeights());
+  b.SetInsertPoint(cold);
+  Value* position = c_.i64(0);
+  for (AxisId axis : axes_) {
+    position = b.CreateAdd(b.CreateMul(position, c_.i64(c_.axis(axis).extent)), c_.position(axis));
+  }
+  if (lanes != nullptr) {
+    Value* lane = b.CreateBinaryIntrinsic(llvm::Intrinsic::cttz, lanes, b.getTrue());
+    position = b.CreateAdd(position, b.CreateZExt(lane, b.getInt64Ty()));
+  }
+  constexpr int kKindShift = 56;
+  constexpr int kNodeShift = 32;
+  constexpr std::uint64_t kNodeMask = 0xffffff;
+  const std::uint64_t high = (kind << kKindShift) | ((node & kNodeMask) << kNodeShift);
+  Value* word = b.CreateOr(b.CreateAnd(position, b.getInt64(0xffffffff)), b.getInt64(high));
+  b.CreateAtomicCmpXchg(c_.fault, b.getInt64(0), word, llvm::Align(8),
+                        llvm::AtomicOrdering::Monotonic, llvm::AtomicOrdering::Monotonic);
+  b.CreateBr(after);
+  b.SetInsertPoint(after);
+}
+
+Value* BodyEmitter::lanes_of(std::size_t i) {
+  if (moves_[i]) return value_[i];
+  if (lanes_[i] == nullptr) lanes_[i] = c_.splat(value_[i], vector_.lanes);
+  return lanes_[i];
+}
+
+Value* BodyEmitter::result(std::int32_t result) {
+  const auto i = static_cast<std::size_t>(program_.results[static_cast<std::size_t>(result)]);
+  return lanes_of(i);
+}
+
+ElementType BodyEmitter::result_type(std::int32_t result) const {
+  const auto i = static_cast<std::size_t>(program_.results[static_cast<std::size_t>(result)]);
+  return program_.code[i].type;
+}
+
+}  // namespace gradus::codegen

@@ -1,0 +1,232 @@
+#include "codegen/emit_context.h"
+
+#include <llvm/IR/Dominators.h>
+#include <llvm/Transforms/Utils/PromoteMemToReg.h>
+
+#include <numeric>
+#include <set>
+
+#include "base/check.h"
+#include "runtime/kernel_abi.h"
+
+namespace gradus::codegen {
+namespace {
+
+using llvm::Value;
+
+constexpr std::int64_t kMostAxes = 64;  // of an AxisSet
+
+std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+}  // namespace
+
+EmitContext::EmitContext(const Kernel& k, const Target& t, llvm::Module& module,
+                         const std::string& symbol)
+    : kernel(k), target(t), b(module.getContext()) {
+  GRADUS_CHECK(static_cast<std::int64_t>(kernel.axes.size()) <= kMostAxes, "too many axes");
+  llvm::Type* pointer = b.getPtrTy();
+  llvm::Type* word = b.getInt64Ty();
+  auto* type = llvm::FunctionType::get(b.getVoidTy(), {pointer, pointer, word, word, pointer},
+                                       /*isVarArg=*/false);
+  function = llvm::Function::Create(type, llvm::Function::ExternalLinkage, symbol, module);
+  function->setDoesNotThrow();
+  function->addFnAttr("denormal-fp-math", "preserve-sign,preserve-sign");
+  function->addFnAttr("prefer-vector-width", std::to_string(target.vector_bits));
+  function->addFnAttr("min-legal-vector-width", std::to_string(target.vector_bits));
+  function->addFnAttr("target-cpu", target.cpu);
+  if (!target.features.empty()) function->addFnAttr("target-features", target.features);
+  function->getArg(0)->setName("buffers");
+  function->getArg(1)->setName("scratch");
+  function->getArg(2)->setName("first");
+  function->getArg(3)->setName("last");
+  function->getArg(4)->setName("fault");
+  b.SetInsertPoint(llvm::BasicBlock::Create(module.getContext(), "entry", function));
+  fault = function->getArg(4);
+  std::int64_t parameter = 0;
+  for (const Buffer& buffer : kernel.buffers) {
+    Value* address = nullptr;
+    if (buffer.role == BufferRole::scratch) {
+      address = reserve(buffer.type.byte_size());
+    } else {
+      Value* slot = b.CreateConstGEP1_64(pointer, function->getArg(0),
+                                         static_cast<std::uint64_t>(parameter++));
+      address = b.CreateLoad(pointer, slot);
+    }
+    address->setName(buffer.name);
+    buffers.push_back(buffer);
+    addresses.push_back(address);
+  }
+  for (const Axis& axis : kernel.axes) {
+    ranges.push_back({i64(0), i64(axis.extent), {axis.extent}, 0});
+  }
+  positions.assign(kernel.axes.size(), nullptr);
+}
+
+Value* EmitContext::position(AxisId id) {
+  Value* current = positions[static_cast<std::size_t>(id)];
+  return current != nullptr ? current : range(id).begin;
+}
+
+llvm::Type* EmitContext::register_type(ElementType type) {
+  return type == ElementType::boolean ? b.getInt1Ty() : memory_type(type);
+}
+
+llvm::Type* EmitContext::memory_type(ElementType type) {
+  switch (type) {
+    case ElementType::f32:
+      return b.getFloatTy();
+    case ElementType::f64:
+      return b.getDoubleTy();
+    case ElementType::i32:
+    case ElementType::u32:
+      return b.getInt32Ty();
+    case ElementType::i64:
+      return b.getInt64Ty();
+    case ElementType::u8:
+    case ElementType::boolean:
+      break;
+  }
+  return b.getInt8Ty();
+}
+
+llvm::Type* EmitContext::lanes_type(llvm::Type* element, int lanes) {
+  if (lanes == 1) return element;
+  return llvm::FixedVectorType::get(element, static_cast<unsigned>(lanes));
+}
+
+Value* EmitContext::splat(Value* value, int lanes) {
+  if (lanes == 1 || value->getType()->isVectorTy()) return value;
+  if (auto* constant = llvm::dyn_cast<llvm::Constant>(value)) {
+    return llvm::ConstantVector::getSplat(
+        llvm::ElementCount::getFixed(static_cast<unsigned>(lanes)), constant);
+  }
+  return b.CreateVectorSplat(static_cast<unsigned>(lanes), value);
+}
+
+llvm::AllocaInst* EmitContext::variable(llvm::Type* type) {
+  llvm::BasicBlock& entry = function->getEntryBlock();
+  llvm::IRBuilder<> at_entry(&entry, entry.begin());
+  variables_.push_back(at_entry.CreateAlloca(type));
+  return variables_.back();
+}
+
+BufferId EmitContext::add_scratch(TensorType type, std::vector<AxisId> local) {
+  addresses.push_back(reserve(type.byte_size()));
+  buffers.push_back({.name = "own",
+                     .type = std::move(type),
+                     .role = BufferRole::scratch,
+                     .local = std::move(local)});
+  return static_cast<BufferId>(buffers.size()) - 1;
+}
+
+Value* EmitContext::reserve(std::int64_t bytes) {
+  const std::int64_t offset = scratch_bytes_;
+  scratch_bytes_ = round_up(offset + bytes, runtime::kBufferAlignment);
+  // In the entry block, so that every later stage may use it.
+  llvm::BasicBlock& entry = function->getEntryBlock();
+  llvm::IRBuilder<> at_entry(&entry);
+  if (llvm::Instruction* end = entry.getTerminator()) at_entry.SetInsertPoint(end);
+  return at_entry.CreateConstGEP1_64(b.getInt8Ty(), function->getArg(1),
+                                     static_cast<std::uint64_t>(offset));
+}
+
+void EmitContext::loop(Value* begin, Value* end, std::int64_t step,
+                       std::optional<std::int64_t> trips, const std::function<void(Value*)>& body) {
+  if (trips == 0) return;
+  if (trips == 1) {
+    body(begin);
+    return;
+  }
+  llvm::LLVMContext& context = b.getContext();
+  llvm::BasicBlock* before = b.GetInsertBlock();
+  llvm::BasicBlock* inside = llvm::BasicBlock::Create(context, "loop", function);
+  llvm::BasicBlock* after = llvm::BasicBlock::Create(context, "after", function);
+  if (trips) {
+    b.CreateBr(inside);
+  } else {
+    b.CreateCondBr(b.CreateICmpSLT(begin, end), inside, after);
+  }
+  b.SetInsertPoint(inside);
+  llvm::PHINode* i = b.CreatePHI(b.getInt64Ty(), 2);
+  i->addIncoming(begin, before);
+  body(i);
+  Value* next = b.CreateAdd(i, i64(step), "", /*HasNUW=*/false, /*HasNSW=*/true);
+  i->addIncoming(next, b.GetInsertBlock());
+  b.CreateCondBr(b.CreateICmpSLT(next, end), inside, after);
+  b.SetInsertPoint(after);
+}
+
+void EmitContext::when(Value* condition, const std::function<void()>& body) {
+  llvm::LLVMContext& context = b.getContext();
+  llvm::BasicBlock* then = llvm::BasicBlock::Create(context, "then", function);
+  llvm::BasicBlock* after = llvm::BasicBlock::Create(context, "after", function);
+  b.CreateCondBr(condition, then, after);
+  b.SetInsertPoint(then);
+  body();
+  b.CreateBr(after);
+  b.SetInsertPoint(after);
+}
+
+void EmitContext::tiles(AxisId axis, std::int64_t size, const std::function<void()>& body) {
+  const AxisRange whole = range(axis);
+  const std::int64_t greatest = whole.greatest();
+  if (greatest <= size) {
+    body();
+    return;
+  }
+  AxisRange& piece = range(axis);
+  piece.lengths = piece_lengths(whole.lengths, size);
+  piece.multiple = 1;
+  std::optional<std::int64_t> trips;
+  Value* length = b.CreateSub(whole.end, whole.begin);
+  Value* count = nullptr;
+  if (whole.fixed()) {
+    trips = (greatest + size - 1) / size;
+    count = i64(*trips);
+    length = i64(greatest);
+    piece.multiple = whole.multiple;
+    for (std::int64_t i = 1; i < *trips; ++i) {
+      piece.multiple = std::gcd(piece.multiple, greatest * i / *trips);
+    }
+  } else {
+    count = b.CreateUDiv(b.CreateAdd(length, i64(size - 1)), i64(size));
+  }
+  loop(i64(0), count, 1, trips, [&](Value* i) {
+    if (piece.fixed()) {
+      piece.begin = b.CreateAdd(whole.begin, b.CreateMul(i, i64(piece.greatest())));
+      piece.end = b.CreateAdd(piece.begin, i64(piece.greatest()));
+    } else {
+      Value* next = b.CreateAdd(i, i64(1));
+      piece.begin = b.CreateAdd(whole.begin, b.CreateUDiv(b.CreateMul(length, i), count));
+      piece.end = b.CreateAdd(whole.begin, b.CreateUDiv(b.CreateMul(length, next), count));
+    }
+    body();
+  });
+  range(axis) = whole;
+}
+
+std::int64_t EmitContext::finish() {
+  b.CreateRetVoid();
+  llvm::DominatorTree tree(*function);
+  llvm::PromoteMemToReg(variables_, tree);
+  return scratch_bytes_;
+}
+
+std::vector<std::int64_t> piece_lengths(const std::vector<std::int64_t>& lengths,
+                                        std::int64_t size) {
+  std::set<std::int64_t> pieces;
+  for (std::int64_t length : lengths) {
+    const std::int64_t count = (length + size - 1) / size;
+    if (count == 0) {
+      pieces.insert(0);
+      continue;
+    }
+    pieces.insert(length / count);
+    pieces.insert((length + count - 1) / count);
+  }
+  return {pieces.begin(), pieces.end()};
+}
+
+}  // namespace gradus::codegen

@@ -1,0 +1,97 @@
+#pragma once
+
+// What all parts of the emitter share while one kernel becomes one LLVM function. Private to
+// codegen/emit*.cpp and jit.cpp: it includes LLVM.
+
+#include <llvm/IR/IRBuilder.h>
+#include <llvm/IR/Module.h>
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "codegen/kernel.h"
+#include "codegen/target.h"
+
+namespace gradus::codegen {
+
+/// A set of kernel axes, one bit each.
+using AxisSet = std::uint64_t;
+[[nodiscard]] constexpr AxisSet axis_bit(AxisId axis) { return AxisSet{1} << axis; }
+
+/// The current range of an axis.
+struct AxisRange {
+  llvm::Value* begin = nullptr;
+  llvm::Value* end = nullptr;
+  std::vector<std::int64_t> lengths;  // every length that it can have, ascending
+  std::int64_t multiple = 0;          // divides every `begin`; 0: begin is always 0
+
+  [[nodiscard]] bool fixed() const { return lengths.size() == 1; }
+  [[nodiscard]] std::int64_t greatest() const { return lengths.back(); }
+};
+
+/// One function under construction. Positions and ranges are i64 values.
+class EmitContext {
+ public:
+  EmitContext(const Kernel& kernel, const Target& target, llvm::Module& module,
+              const std::string& symbol);
+
+  const Kernel& kernel;
+  const Target& target;
+  llvm::IRBuilder<> b;
+  llvm::Function* function = nullptr;
+  std::vector<AxisRange> ranges;        // by axis
+  std::vector<llvm::Value*> positions;  // by axis: of the current point; null outside its loop
+  std::vector<Buffer> buffers;          // the kernel's, then the emitter's own scratch
+  std::vector<llvm::Value*> addresses;  // by buffer: of its first element
+  llvm::Value* fault = nullptr;
+
+  [[nodiscard]] llvm::ConstantInt* i64(std::int64_t value) {
+    return b.getInt64(static_cast<std::uint64_t>(value));
+  }
+  [[nodiscard]] const Axis& axis(AxisId id) const {
+    return kernel.axes[static_cast<std::size_t>(id)];
+  }
+  [[nodiscard]] AxisRange& range(AxisId id) { return ranges[static_cast<std::size_t>(id)]; }
+  /// Position of an axis: of its loop, else the beginning of its range.
+  [[nodiscard]] llvm::Value* position(AxisId id);
+
+  /// Type of an element in a register (bool: i1) and in memory (bool: i8).
+  [[nodiscard]] llvm::Type* register_type(ElementType type);
+  [[nodiscard]] llvm::Type* memory_type(ElementType type);
+  /// `lanes` elements; the element itself when lanes is 1.
+  [[nodiscard]] static llvm::Type* lanes_type(llvm::Type* element, int lanes);
+  /// `value` in every lane.
+  [[nodiscard]] llvm::Value* splat(llvm::Value* value, int lanes);
+
+  /// A mutable value; becomes SSA form when the function is complete.
+  [[nodiscard]] llvm::AllocaInst* variable(llvm::Type* type);
+
+  /// A scratch buffer of the emitter's own, 64-byte aligned; `local` as in Buffer.
+  [[nodiscard]] BufferId add_scratch(TensorType type, std::vector<AxisId> local);
+
+  /// Emits a loop for i = begin, begin + step, ... below end. `trips` is their number if known.
+  void loop(llvm::Value* begin, llvm::Value* end, std::int64_t step,
+            std::optional<std::int64_t> trips, const std::function<void(llvm::Value*)>& body);
+  /// Emits `body` under a condition.
+  void when(llvm::Value* condition, const std::function<void()>& body);
+
+  /// Cuts the range of `axis` into nearly equal pieces of at most `size` positions, and emits
+  /// `body` with each piece as the current range.
+  void tiles(AxisId axis, std::int64_t size, const std::function<void()>& body);
+
+  /// Ends the function: returns its scratch size in bytes.
+  std::int64_t finish();
+
+ private:
+  [[nodiscard]] llvm::Value* reserve(std::int64_t bytes);
+  std::vector<llvm::AllocaInst*> variables_;
+  std::int64_t scratch_bytes_ = 0;
+};
+
+/// Lengths of the nearly equal pieces, at most `size` long, of ranges of the given lengths.
+[[nodiscard]] std::vector<std::int64_t> piece_lengths(const std::vector<std::int64_t>& lengths,
+                                                      std::int64_t size);
+
+}  // namespace gradus::codegen

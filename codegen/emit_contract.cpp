@@ -1,0 +1,360 @@
+#include "codegen/emit_contract.h"
+
+#include <algorithm>
+#include <set>
+
+#include "base/check.h"
+#include "codegen/emit_body.h"
+#include "codegen/emit_loop.h"
+#include "codegen/emit_nest.h"
+
+// The box of m x n is cut into panels of columns (outer) and tiles of rows (inner, so that a panel
+// of rhs stays in the cache). A tile's accumulators are registers through the whole loop over k:
+// per step one row of vectors from rhs, then per row one element of lhs in all lanes and one fma
+// per vector. All strides are constants. Heights of tiles are nearly equal, so that there are at
+// most two; each height and each width of panel has its own code.
+
+namespace gradus::codegen {
+namespace {
+
+using llvm::Value;
+
+/// Epilogues of up to this many instructions are applied to the accumulators in registers.
+constexpr std::size_t kShortEpilogue = 4;
+
+class ContractEmitter {
+ public:
+  ContractEmitter(EmitContext& context, const Contract& contract)
+      : c_(context),
+        b_(context.b),
+        contract_(contract),
+        type_(context.buffers[static_cast<std::size_t>(contract.lhs.buffer)].type.element),
+        width_(std::min<std::int64_t>(context.target.width(type_), kVectorLanes)),
+        rows_(contract.tile.rows),
+        columns_(contract.tile.vectors * width_),
+        lhs_(context, contract.lhs, {}),
+        rhs_(context, contract.rhs, {}) {
+    GRADUS_CHECK(contract.panel % columns_ == 0, "a panel of rhs is no multiple of the tile");
+    tile_ = c_.add_scratch({type_, {rows_, columns_}}, {contract.m, contract.n});
+  }
+
+  void emit() { batch(0); }
+
+ private:
+  /// A tile: its place, and its static size.
+  struct Place {
+    Value* m = nullptr;
+    Value* n = nullptr;
+    std::int64_t rows = 0;
+    std::int64_t columns = 0;
+    [[nodiscard]] std::int64_t vectors(std::int64_t width) const {
+      return (columns + width - 1) / width;
+    }
+  };
+
+  Value*& position(AxisId axis) { return c_.positions[static_cast<std::size_t>(axis)]; }
+
+  void batch(std::size_t level) {
+    if (level == contract_.batch.size()) {
+      panels();
+      return;
+    }
+    const AxisId axis = contract_.batch[level];
+    const AxisRange range = c_.range(axis);
+    std::optional<std::int64_t> trips;
+    if (range.fixed()) trips = range.greatest();
+    c_.loop(range.begin, range.end, 1, trips, [&](Value* i) {
+      position(axis) = i;
+      c_.range(axis) = {i, b_.CreateAdd(i, c_.i64(1)), {1}, 1};
+      batch(level + 1);
+      c_.range(axis) = range;
+      position(axis) = nullptr;
+    });
+  }
+
+  void panels() {
+    const AxisRange range = c_.range(contract_.n);
+    std::set<std::int64_t> rests;
+    for (std::int64_t length : range.lengths) rests.insert(length % columns_);
+    Value* length = range.fixed() ? c_.i64(range.greatest()) : b_.CreateSub(range.end, range.begin);
+    Value* rest = range.fixed() ? c_.i64(*rests.begin()) : b_.CreateURem(length, c_.i64(columns_));
+    std::optional<std::int64_t> trips;
+    if (range.fixed()) trips = range.greatest() / columns_;
+    Value* middle = b_.CreateSub(range.end, rest);
+    c_.loop(range.begin, middle, columns_, trips, [&](Value* n) { tiles(n, columns_); });
+    for (std::int64_t columns : rests) {
+      if (columns == 0) continue;
+      if (range.fixed()) {
+        tiles(middle, columns);
+      } else {
+        c_.when(b_.CreateICmpEQ(rest, c_.i64(columns)), [&] { tiles(middle, columns); });
+      }
+    }
+  }
+
+  /// Tall tiles first, then those that are one row lower.
+  void tiles(Value* n, std::int64_t columns) {
+    const AxisRange range = c_.range(contract_.m);
+    if (range.fixed()) {
+      const std::int64_t length = range.greatest();
+      if (length == 0) return;
+      const std::int64_t count = (length + rows_ - 1) / rows_;
+      const std::int64_t low = length / count;
+      const std::int64_t tall = length % count;
+      Value* middle = b_.CreateAdd(range.begin, c_.i64(tall * (low + 1)));
+      same_height(low + 1, range.begin, middle, tall, n, columns);
+      same_height(low, middle, range.end, count - tall, n, columns);
+      return;
+    }
+    Value* length = b_.CreateSub(range.end, range.begin);
+    Value* count = b_.CreateUDiv(b_.CreateAdd(length, c_.i64(rows_ - 1)), c_.i64(rows_));
+    Value* low = b_.CreateUDiv(length, count);
+    Value* tall = b_.CreateURem(length, count);
+    Value* above = b_.CreateAdd(low, c_.i64(1));
+    Value* middle = b_.CreateAdd(range.begin, b_.CreateMul(tall, above));
+    for (std::int64_t height : piece_lengths(range.lengths, rows_)) {
+      Value* is_tall = b_.CreateICmpEQ(above, c_.i64(height));
+      Value* is_low = b_.CreateICmpEQ(low, c_.i64(height));
+      Value* begin = b_.CreateSelect(is_tall, range.begin, middle);
+      Value* end = b_.CreateSelect(is_low, range.end, b_.CreateSelect(is_tall, middle, begin));
+      if (height != 0) same_height(height, begin, end, std::nullopt, n, columns);
+    }
+  }
+
+  void same_height(std::int64_t height, Value* begin, Value* end, std::optional<std::int64_t> trips,
+                   Value* n, std::int64_t columns) {
+    c_.loop(begin, end, height, trips,
+            [&](Value* m) { tile({.m = m, .n = n, .rows = height, .columns = columns}); });
+  }
+
+  void tile(const Place& place) {
+    position(contract_.m) = place.m;
+    position(contract_.n) = place.n;
+    const AxisRange k = c_.range(contract_.k);
+    if (contract_.parts.count == 1) {
+      std::vector<Value*> sums = chain(place, k.begin, k.end, k.greatest());
+      position(contract_.m) = position(contract_.n) = nullptr;
+      if (short_epilogue()) {
+        epilogue_in_registers(place, sums);
+      } else {
+        store_tile(place, sums);
+        epilogue_loop(place);
+      }
+    } else {
+      parts(place);
+      position(contract_.m) = position(contract_.n) = nullptr;
+      epilogue_loop(place);
+    }
+  }
+
+  [[nodiscard]] bool short_epilogue() const {
+    return flatten(contract_.epilogue.program, {}).code.size() <= kShortEpilogue;
+  }
+
+  [[nodiscard]] llvm::Type* vector_type() const {
+    return EmitContext::lanes_type(c_.register_type(type_), static_cast<int>(width_));
+  }
+
+  /// Lanes of vector number `vector` that exist; null: all.
+  [[nodiscard]] Value* column_mask(const Place& place, std::int64_t vector) const {
+    if ((vector + 1) * width_ <= place.columns) return nullptr;
+    std::vector<llvm::Constant*> exists;
+    for (std::int64_t lane = 0; lane < width_; ++lane) {
+      exists.push_back(b_.getInt1(vector * width_ + lane < place.columns));
+    }
+    return width_ == 1 ? exists[0] : llvm::ConstantVector::get(exists);
+  }
+
+  Value* displaced(Value* address, std::int64_t elements) {
+    return b_.CreateConstGEP1_64(b_.getInt8Ty(), address,
+                                 static_cast<std::uint64_t>(elements * byte_size(type_)));
+  }
+
+  /// Address of rhs at the tile's first column and row `k`.
+  Value* rhs_address(const Place& place, Value* k) {
+    rhs_.forget_base();
+    if (contract_.panel == 0) {
+      position(contract_.k) = k;
+      Value* address = rhs_.address();
+      position(contract_.k) = nullptr;
+      return address;
+    }
+    Value* panel = b_.CreateUDiv(place.n, c_.i64(contract_.panel));
+    Value* column = b_.CreateURem(place.n, c_.i64(contract_.panel));
+    const std::int64_t extent = c_.axis(contract_.k).extent;
+    Value* row = b_.CreateAdd(b_.CreateMul(panel, c_.i64(extent)), k);
+    Value* offset = b_.CreateAdd(b_.CreateMul(row, c_.i64(contract_.panel)), column);
+    return b_.CreateGEP(c_.memory_type(type_), rhs_.address(), offset);
+  }
+
+  Value* lhs_address(Value* k) {
+    lhs_.forget_base();
+    position(contract_.k) = k;
+    Value* address = lhs_.address();
+    position(contract_.k) = nullptr;
+    return address;
+  }
+
+  /// One chain of fma per element of the tile for k in [begin, end); row by row.
+  std::vector<Value*> chain(const Place& place, Value* begin, Value* end,
+                            std::optional<std::int64_t> trips) {
+    const std::int64_t vectors = place.vectors(width_);
+    const std::int64_t row_step = lhs_.stride(contract_.m);
+    const std::int64_t lhs_step = lhs_.stride(contract_.k);
+    const std::int64_t rhs_step = contract_.panel > 0 ? contract_.panel : rhs_.stride(contract_.k);
+    const auto start = [&](llvm::Type* type, Value* value) {
+      llvm::AllocaInst* variable = c_.variable(type);
+      b_.CreateStore(value, variable);
+      return variable;
+    };
+    std::vector<llvm::AllocaInst*> sums;
+    for (std::int64_t i = 0; i < place.rows * vectors; ++i) {
+      sums.push_back(start(vector_type(), llvm::Constant::getNullValue(vector_type())));
+    }
+    llvm::AllocaInst* lhs = start(b_.getPtrTy(), lhs_address(begin));
+    llvm::AllocaInst* rhs = start(b_.getPtrTy(), rhs_address(place, begin));
+    c_.loop(begin, end, 1, trips, [&](Value*) {
+      Value* a = b_.CreateLoad(b_.getPtrTy(), lhs);
+      Value* row = b_.CreateLoad(b_.getPtrTy(), rhs);
+      std::vector<Value*> y;
+      for (std::int64_t v = 0; v < vectors; ++v) y.push_back(rhs_vector(place, row, v));
+      for (std::int64_t r = 0; r < place.rows; ++r) {
+        Value* element =
+            b_.CreateAlignedLoad(c_.memory_type(type_), displaced(a, r * row_step),
+                                 llvm::Align(static_cast<std::uint64_t>(byte_size(type_))));
+        Value* x = c_.splat(element, static_cast<int>(width_));
+        for (std::int64_t v = 0; v < vectors; ++v) {
+          llvm::AllocaInst* sum = sums[static_cast<std::size_t>(r * vectors + v)];
+          Value* old = b_.CreateLoad(vector_type(), sum);
+          b_.CreateStore(multiply_add(x, y[static_cast<std::size_t>(v)], old), sum);
+        }
+      }
+      b_.CreateStore(displaced(a, lhs_step), lhs);
+      b_.CreateStore(displaced(row, rhs_step), rhs);
+    });
+    std::vector<Value*> result;
+    for (llvm::AllocaInst* sum : sums) result.push_back(b_.CreateLoad(vector_type(), sum));
+    return result;
+  }
+
+  Value* rhs_vector(const Place& place, Value* row, std::int64_t vector) {
+    Value* address = displaced(row, vector * width_);
+    const llvm::Align alignment(static_cast<std::uint64_t>(byte_size(type_)));
+    Value* mask = column_mask(place, vector);
+    if (mask == nullptr) return b_.CreateAlignedLoad(vector_type(), address, alignment);
+    return b_.CreateMaskedLoad(vector_type(), address, alignment, mask,
+                               llvm::Constant::getNullValue(vector_type()));
+  }
+
+  Value* multiply_add(Value* x, Value* y, Value* sum) {
+    if (!is_float(type_)) return b_.CreateAdd(b_.CreateMul(x, y), sum);
+    return b_.CreateIntrinsic(vector_type(), llvm::Intrinsic::fma, {x, y, sum});
+  }
+
+  /// Address of a vector of the tile in scratch.
+  Value* tile_address(std::int64_t row, std::int64_t vector) {
+    return displaced(c_.addresses[static_cast<std::size_t>(tile_)],
+                     row * columns_ + vector * width_);
+  }
+
+  template <typename Visit>
+  void for_each_vector(const Place& place, const Visit& visit) {
+    const std::int64_t vectors = place.vectors(width_);
+    for (std::int64_t row = 0; row < place.rows; ++row) {
+      for (std::int64_t v = 0; v < vectors; ++v) {
+        visit(tile_address(row, v), static_cast<std::size_t>(row * vectors + v));
+      }
+    }
+  }
+
+  void store_tile(const Place& place, const std::vector<Value*>& sums) {
+    for_each_vector(place,
+                    [&](Value* address, std::size_t i) { b_.CreateStore(sums[i], address); });
+  }
+
+  /// The sum of all parts in scratch. The parts start from -0, which changes nothing.
+  void parts(const Place& place) {
+    for_each_vector(place, [&](Value* address, std::size_t) {
+      Value* nothing = is_float(type_) ? llvm::ConstantFP::getNegativeZero(vector_type())
+                                       : llvm::Constant::getNullValue(vector_type());
+      b_.CreateStore(nothing, address);
+    });
+    const ir::Cut& cut = contract_.parts;
+    const auto border = [&](Value* part) {
+      return b_.CreateUDiv(b_.CreateMul(part, c_.i64(cut.extent)), c_.i64(cut.count));
+    };
+    GRADUS_CHECK(cut.unit == 1, "parts of a contraction have unit 1");
+    c_.loop(c_.i64(0), c_.i64(cut.count), 1, cut.count, [&](Value* part) {
+      std::vector<Value*> sums =
+          chain(place, border(part), border(b_.CreateAdd(part, c_.i64(1))), std::nullopt);
+      for_each_vector(place, [&](Value* address, std::size_t i) {
+        Value* old = b_.CreateLoad(vector_type(), address);
+        b_.CreateStore(is_float(type_) ? b_.CreateFAdd(old, sums[i]) : b_.CreateAdd(old, sums[i]),
+                       address);
+      });
+    });
+  }
+
+  [[nodiscard]] std::vector<AxisId> result_axes() const {
+    std::vector<AxisId> axes = contract_.batch;
+    axes.push_back(contract_.m);
+    axes.push_back(contract_.n);
+    return axes;
+  }
+
+  void epilogue_in_registers(const Place& place, const std::vector<Value*>& sums) {
+    const VectorAxis vector{contract_.n, static_cast<int>(width_)};
+    BodyEmitter body(c_, contract_.epilogue, result_axes(), vector, /*given=*/1);
+    const std::int64_t vectors = place.vectors(width_);
+    for (std::int64_t v = 0; v < vectors; ++v) {
+      position(contract_.n) = b_.CreateAdd(place.n, c_.i64(v * width_));
+      body.forget(contract_.n);
+      body.set_mask(column_mask(place, v));
+      for (std::int64_t row = 0; row < place.rows; ++row) {
+        position(contract_.m) = b_.CreateAdd(place.m, c_.i64(row));
+        body.forget(contract_.m);
+        body.give(0, sums[static_cast<std::size_t>(row * vectors + v)]);
+        body.advance(~AxisSet{0});
+        StoreEmitter(c_, contract_.stores, vector).store(body);
+      }
+    }
+    position(contract_.m) = position(contract_.n) = nullptr;
+  }
+
+  /// The epilogue as a loop over the tile, whose sums it loads from scratch.
+  void epilogue_loop(const Place& place) {
+    Loop loop{.axes = result_axes(),
+              .body = contract_.epilogue,
+              .stores = contract_.stores,
+              .accumulates = {}};
+    const Access sums{tile_, {{{{contract_.m, 1}}, 0, 1}, {{{contract_.n, 1}}, 0, 1}}};
+    loop.body.loads.insert(loop.body.loads.begin(), Load{sums, {}});
+    const AxisRange m = c_.range(contract_.m);
+    const AxisRange n = c_.range(contract_.n);
+    c_.range(contract_.m) = {place.m, b_.CreateAdd(place.m, c_.i64(place.rows)), {place.rows}, 1};
+    c_.range(contract_.n) = {
+        place.n, b_.CreateAdd(place.n, c_.i64(place.columns)), {place.columns}, 1};
+    LoopEmitter(c_, loop).emit();
+    c_.range(contract_.m) = m;
+    c_.range(contract_.n) = n;
+  }
+
+  EmitContext& c_;
+  llvm::IRBuilder<>& b_;
+  const Contract& contract_;
+  ElementType type_;
+  std::int64_t width_;  // elements of a vector register
+  std::int64_t rows_;   // of the register tile
+  std::int64_t columns_;
+  Reference lhs_;
+  Reference rhs_;
+  BufferId tile_ = 0;  // the sums of one tile in scratch
+};
+
+}  // namespace
+
+void emit_contract(EmitContext& context, const Contract& contract) {
+  ContractEmitter(context, contract).emit();
+}
+
+}  // namespace gradus::codegen

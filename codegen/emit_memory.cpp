@@ -1,0 +1,230 @@
+#include "codegen/emit_memory.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "codegen/emit_scalar.h"
+
+namespace gradus::codegen {
+namespace {
+
+using llvm::Value;
+
+llvm::Align element_alignment(ElementType type) {
+  return llvm::Align(static_cast<std::uint64_t>(byte_size(type)));
+}
+
+AxisSet axes_of(const Affine& affine) {
+  AxisSet axes = 0;
+  for (const Term& term : affine.terms) axes |= axis_bit(term.axis);
+  return axes;
+}
+
+std::int64_t coefficient_of(const Affine& affine, AxisId axis) {
+  for (const Term& term : affine.terms) {
+    if (term.axis == axis) return term.coefficient;
+  }
+  return 0;
+}
+
+Value* multiply(EmitContext& c, Value* value, std::int64_t factor) {
+  return factor == 1 ? value : c.b.CreateMul(value, c.i64(factor));
+}
+
+/// The numerator in every lane.
+Value* lane_numerators(EmitContext& c, const Affine& affine, const VectorAxis& vector) {
+  Value* first = c.splat(emit_numerator(c, affine), vector.lanes);
+  const std::int64_t step = coefficient_of(affine, vector.axis);
+  return c.b.CreateAdd(first, lane_numbers(c.b.getInt64Ty(), vector.lanes, step));
+}
+
+Value* to_register(EmitContext& c, ElementType type, Value* value) {
+  if (type != ElementType::boolean) return value;
+  return c.b.CreateICmpNE(value, llvm::Constant::getNullValue(value->getType()));
+}
+
+Value* to_memory(EmitContext& c, ElementType type, Value* value) {
+  if (type != ElementType::boolean) return value;
+  llvm::Type* bytes = c.b.getInt8Ty();
+  if (auto* vector = llvm::dyn_cast<llvm::FixedVectorType>(value->getType())) {
+    bytes = llvm::FixedVectorType::get(bytes, vector->getNumElements());
+  }
+  return c.b.CreateZExt(value, bytes);
+}
+
+}  // namespace
+
+bool VectorAxis::moves(const Affine& affine) const {
+  return lanes > 1 && coefficient_of(affine, axis) != 0;
+}
+
+Reference::Reference(EmitContext& context, const Access& access, VectorAxis vector)
+    : context_(&context), vector_(vector), buffer_(access.buffer) {
+  const Buffer& buffer = context.buffers[static_cast<std::size_t>(access.buffer)];
+  element_ = buffer.type.element;
+  empty_ = buffer.type.element_count() == 0;
+  const std::vector<std::int64_t> strides = row_major_strides(buffer.type.shape);
+  std::vector<std::int64_t> coefficients(context.kernel.axes.size(), 0);
+  for (std::size_t d = 0; d < access.index.size(); ++d) {
+    const Affine& index = access.index[d];
+    if (d < buffer.local.size() && buffer.local[d] >= 0) {
+      local_.push_back({buffer.local[d], strides[d]});
+    }
+    if (index.divisor != 1) {
+      (vector.moves(index) ? moving_ : fixed_).push_back({index, strides[d]});
+      base_axes_ |= axes_of(index);
+      continue;
+    }
+    constant_ += index.offset * strides[d];
+    for (const Term& term : index.terms) {
+      coefficients[static_cast<std::size_t>(term.axis)] += term.coefficient * strides[d];
+    }
+  }
+  for (std::size_t axis = 0; axis < coefficients.size(); ++axis) {
+    if (coefficients[axis] == 0) continue;
+    const auto id = static_cast<AxisId>(axis);
+    if (vector.lanes > 1 && id == vector.axis) {
+      step_ = coefficients[axis];
+    } else {
+      terms_.push_back({id, coefficients[axis]});
+      base_axes_ |= axis_bit(id);
+    }
+  }
+  if (vector.lanes > 1) base_axes_ &= ~axis_bit(vector.axis);
+}
+
+std::int64_t Reference::stride(AxisId axis) const {
+  for (const std::vector<Divided>* parts : {&fixed_, &moving_}) {
+    for (const Divided& part : *parts) {
+      GRADUS_CHECK(coefficient_of(part.value, axis) == 0, "the stride is not constant");
+    }
+  }
+  if (vector_.lanes > 1 && axis == vector_.axis) return step_;
+  for (const Term& term : terms_) {
+    if (term.axis == axis) return term.coefficient;
+  }
+  return 0;
+}
+
+void Reference::emit_base() {
+  EmitContext& c = *context_;
+  Value* offset = c.i64(constant_);
+  const auto add = [&](Value* part) { offset = c.b.CreateAdd(offset, part); };
+  for (const Term& term : terms_) add(multiply(c, c.position(term.axis), term.coefficient));
+  for (const Term& term : local_) add(multiply(c, c.range(term.axis).begin, -term.coefficient));
+  for (const Divided& part : fixed_) {
+    Value* index = c.b.CreateSDiv(emit_numerator(c, part.value), c.i64(part.value.divisor));
+    add(multiply(c, index, part.stride));
+  }
+  base_ = offset;
+}
+
+Value* Reference::base() {
+  if (base_ == nullptr) emit_base();
+  return base_;
+}
+
+Value* Reference::address() {
+  EmitContext& c = *context_;
+  Value* offset = base();
+  if (vector_.lanes > 1 && step_ != 0) {
+    offset = c.b.CreateAdd(offset, multiply(c, c.position(vector_.axis), step_));
+  }
+  return c.b.CreateGEP(c.memory_type(element_), c.addresses[static_cast<std::size_t>(buffer_)],
+                       offset);
+}
+
+Value* Reference::lane_addresses() {
+  EmitContext& c = *context_;
+  Value* offsets = c.splat(base(), vector_.lanes);
+  if (step_ != 0) {
+    Value* first = multiply(c, c.position(vector_.axis), step_);
+    offsets = c.b.CreateAdd(offsets, c.splat(first, vector_.lanes));
+    offsets = c.b.CreateAdd(offsets, lane_numbers(c.b.getInt64Ty(), vector_.lanes, step_));
+  }
+  for (const Divided& part : moving_) {
+    Value* index = lane_numerators(c, part.value, vector_);
+    index = c.b.CreateSDiv(index, c.splat(c.i64(part.value.divisor), vector_.lanes));
+    offsets =
+        c.b.CreateAdd(offsets, c.b.CreateMul(index, c.splat(c.i64(part.stride), vector_.lanes)));
+  }
+  return c.b.CreateGEP(c.memory_type(element_), c.addresses[static_cast<std::size_t>(buffer_)],
+                       offsets);
+}
+
+Value* Reference::load(Value* mask, Value* scalar_guard) {
+  EmitContext& c = *context_;
+  llvm::Type* element = c.memory_type(element_);
+  const bool one = uniform() && (mask == nullptr || !mask->getType()->isVectorTy());
+  if (one) {
+    llvm::Constant* zero = llvm::Constant::getNullValue(element);
+    if (empty_) return to_register(c, element_, zero);
+    Value* offset = base();
+    // The first element stands in for one that is not there.
+    if (scalar_guard != nullptr) offset = c.b.CreateSelect(scalar_guard, offset, c.i64(0));
+    Value* pointer = c.b.CreateGEP(element, c.addresses[static_cast<std::size_t>(buffer_)], offset);
+    Value* value = c.b.CreateAlignedLoad(element, pointer, element_alignment(element_));
+    if (scalar_guard != nullptr) value = emit_select(c, scalar_guard, value, zero);
+    return to_register(c, element_, value);
+  }
+  auto* type = EmitContext::lanes_type(element, vector_.lanes);
+  llvm::Constant* zero = llvm::Constant::getNullValue(type);
+  if (empty_) return to_register(c, element_, zero);
+  const llvm::Align alignment = element_alignment(element_);
+  Value* value = nullptr;
+  if (step_ == 1 && moving_.empty()) {
+    value = mask == nullptr ? static_cast<Value*>(c.b.CreateAlignedLoad(type, address(), alignment))
+                            : c.b.CreateMaskedLoad(type, address(), alignment, mask, zero);
+  } else {
+    Value* all = mask != nullptr ? mask : c.splat(c.b.getTrue(), vector_.lanes);
+    value = c.b.CreateMaskedGather(type, lane_addresses(), alignment, all, zero);
+  }
+  return to_register(c, element_, value);
+}
+
+void Reference::store(Value* value, Value* mask) {
+  EmitContext& c = *context_;
+  const llvm::Align alignment = element_alignment(element_);
+  value = to_memory(c, element_, value);
+  if (!value->getType()->isVectorTy()) {
+    c.b.CreateAlignedStore(value, address(), alignment);
+  } else if (step_ != 1 || !moving_.empty()) {
+    c.b.CreateMaskedScatter(value, lane_addresses(), alignment, mask);
+  } else if (mask == nullptr) {
+    c.b.CreateAlignedStore(value, address(), alignment);
+  } else {
+    c.b.CreateMaskedStore(value, address(), alignment, mask);
+  }
+}
+
+Value* emit_numerator(EmitContext& c, const Affine& affine) {
+  Value* sum = c.i64(affine.offset);
+  for (const Term& term : affine.terms) {
+    sum = c.b.CreateAdd(sum, multiply(c, c.position(term.axis), term.coefficient));
+  }
+  return sum;
+}
+
+Value* emit_guard(EmitContext& c, const Guard& guard, const VectorAxis& vector) {
+  const int lanes = vector.moves(guard.value) ? vector.lanes : 1;
+  Value* numerator =
+      lanes > 1 ? lane_numerators(c, guard.value, vector) : emit_numerator(c, guard.value);
+  // One unsigned comparison checks both bounds: 0 <= x < extent * divisor.
+  Value* bound = c.splat(c.i64(guard.extent * guard.value.divisor), lanes);
+  Value* holds = c.b.CreateICmpULT(numerator, bound);
+  if (guard.value.divisor == 1) return holds;
+  Value* divisor = c.splat(c.i64(guard.value.divisor), lanes);
+  Value* rest = c.b.CreateURem(numerator, divisor);
+  return c.b.CreateAnd(holds,
+                       c.b.CreateICmpEQ(rest, llvm::Constant::getNullValue(rest->getType())));
+}
+
+llvm::Constant* lane_numbers(llvm::Type* integer, int lanes, std::int64_t step) {
+  std::vector<llvm::Constant*> numbers;
+  for (int lane = 0; lane < lanes; ++lane) {
+    numbers.push_back(llvm::ConstantInt::getSigned(integer, lane * step));
+  }
+  return lanes == 1 ? numbers[0] : llvm::ConstantVector::get(numbers);
+}
+
+}  // namespace gradus::codegen

@@ -1,0 +1,78 @@
+#pragma once
+
+// Elements of buffers: addresses, guarded loads and stores, on one element or on lanes along an
+// axis. Private to the emitter.
+
+#include <vector>
+
+#include "codegen/emit_context.h"
+
+namespace gradus::codegen {
+
+/// The axis whose positions are the lanes of vectors; `lanes` is 1 where nothing is vectorised.
+struct VectorAxis {
+  AxisId axis = -1;
+  int lanes = 1;
+  [[nodiscard]] bool moves(const Affine& affine) const;
+};
+
+/// An access as a function of the axes: element offset = sum of terms + constant + divided parts.
+class Reference {
+ public:
+  Reference(EmitContext& context, const Access& access, VectorAxis vector);
+
+  /// Axes other than the vector axis that the address depends on.
+  [[nodiscard]] AxisSet base_axes() const { return base_axes_; }
+  /// True when all lanes have one address.
+  [[nodiscard]] bool uniform() const { return step_ == 0 && moving_.empty(); }
+  /// Elements between neighbours along `axis`; throws InternalError where that is not constant.
+  [[nodiscard]] std::int64_t stride(AxisId axis) const;
+  [[nodiscard]] ElementType element() const { return element_; }
+
+  /// Emits the part of the address that does not depend on the vector axis, here and now.
+  void emit_base();
+  [[nodiscard]] bool has_base() const { return base_ != nullptr; }
+  void forget_base() { base_ = nullptr; }
+
+  /// Reads one element (uniform) or the lanes that `mask` admits (null: all; others are 0), as
+  /// register values. `scalar_guard` (uniform only): reads 0 where it is false; may be null.
+  [[nodiscard]] llvm::Value* load(llvm::Value* mask, llvm::Value* scalar_guard = nullptr);
+  /// Writes one element or the lanes that `mask` admits.
+  void store(llvm::Value* value, llvm::Value* mask);
+  /// Address of the current element, of the first lane where there are lanes.
+  [[nodiscard]] llvm::Value* address();
+
+ private:
+  struct Divided {
+    Affine value;
+    std::int64_t stride = 0;
+  };
+  [[nodiscard]] llvm::Value* base();
+  [[nodiscard]] llvm::Value* lane_addresses();
+
+  EmitContext* context_;
+  VectorAxis vector_;
+  ElementType element_;
+  BufferId buffer_;
+  bool empty_ = false;
+  std::vector<Term> terms_;  // without the vector axis
+  std::int64_t constant_ = 0;
+  std::int64_t step_ = 0;        // elements from lane to lane
+  std::vector<Divided> fixed_;   // parts that do not depend on the vector axis
+  std::vector<Divided> moving_;  // parts that do
+  std::vector<Term> local_;      // begins of ranges to subtract
+  AxisSet base_axes_ = 0;
+  llvm::Value* base_ = nullptr;
+};
+
+/// Sum of terms + offset at the current point, before the division.
+[[nodiscard]] llvm::Value* emit_numerator(EmitContext& context, const Affine& affine);
+
+/// Whether `guard` holds: one i1 where it does not depend on the vector axis, else one per lane.
+[[nodiscard]] llvm::Value* emit_guard(EmitContext& context, const Guard& guard,
+                                      const VectorAxis& vector);
+
+/// 0, 1, 2, ... in `lanes` lanes of an integer type, times `step`.
+[[nodiscard]] llvm::Constant* lane_numbers(llvm::Type* integer, int lanes, std::int64_t step = 1);
+
+}  // namespace gradus::codegen

@@ -1,0 +1,342 @@
+#include "codegen/jit.h"
+
+#include <llvm-c/Target.h>
+#include <llvm/ExecutionEngine/RTDyldMemoryManager.h>
+#include <llvm/ExecutionEngine/RuntimeDyld.h>
+#include <llvm/IR/LegacyPassManager.h>
+#include <llvm/IR/Verifier.h>
+#include <llvm/MC/TargetRegistry.h>
+#include <llvm/Object/ObjectFile.h>
+#include <llvm/Support/Memory.h>
+#include <llvm/Support/Process.h>
+#include <llvm/Support/raw_ostream.h>
+#include <llvm/Target/TargetMachine.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <exception>
+#include <thread>
+#include <unordered_map>
+
+#include "base/check.h"
+#include "base/float_environment.h"
+#include "codegen/emit.h"
+#include "codegen/emit_identity.h"
+
+namespace gradus::codegen {
+namespace {
+
+constexpr const char* kTriple = "x86_64-unknown-linux-gnu";
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+std::unique_ptr<llvm::TargetMachine> target_machine(const Target& target) {
+  // Registering the processor family is idempotent but not thread-safe: once per process.
+  static const bool registered = [] {
+    LLVMInitializeX86TargetInfo();
+    LLVMInitializeX86Target();
+    LLVMInitializeX86TargetMC();
+    LLVMInitializeX86AsmPrinter();
+    return true;
+  }();
+  std::string message;
+  const llvm::Target* family = llvm::TargetRegistry::lookupTarget(kTriple, message);
+  GRADUS_CHECK(registered && family != nullptr, message);
+  llvm::TargetOptions options;
+  options.AllowFPOpFusion = llvm::FPOpFusion::Strict;
+  options.MCOptions.AsmVerbose = true;  // comments name spills
+  return std::unique_ptr<llvm::TargetMachine>(
+      family->createTargetMachine(kTriple, target.cpu, target.features, options, llvm::Reloc::PIC_,
+                                  llvm::CodeModel::Small, llvm::CodeGenOptLevel::Default));
+}
+
+/// A module with some kernels, verified. scratch[i] is set for each emitted kernel.
+std::unique_ptr<llvm::Module> emit_module(llvm::LLVMContext& context,
+                                          std::span<const Kernel* const> kernels,
+                                          std::span<const std::string* const> symbols,
+                                          const Target& target, llvm::TargetMachine& machine,
+                                          std::vector<std::int64_t>& scratch) {
+  auto module = std::make_unique<llvm::Module>("gradus", context);
+  module->setTargetTriple(kTriple);
+  module->setDataLayout(machine.createDataLayout());
+  for (std::size_t i = 0; i < kernels.size(); ++i) {
+    scratch.push_back(emit_kernel(*kernels[i], target, *symbols[i], *module));
+  }
+  std::string message;
+  llvm::raw_string_ostream stream(message);
+  if (llvm::verifyModule(*module, &stream)) throw InternalError("LLVM refuses: " + message);
+  return module;
+}
+
+using Bytes = llvm::SmallVector<char, 0>;
+
+Bytes machine_code(llvm::Module& module, llvm::TargetMachine& machine, llvm::CodeGenFileType type) {
+  Bytes bytes;
+  llvm::raw_svector_ostream stream(bytes);
+  llvm::legacy::PassManager passes;
+  const bool failed = machine.addPassesToEmitFile(passes, stream, nullptr, type,
+                                                  /*DisableVerify=*/true);
+  GRADUS_CHECK(!failed, "no machine code for this target");
+  passes.run(module);
+  return bytes;
+}
+
+/// Code and constants of one object in one block of memory, so that they can reach each other.
+class CodeMemory : public llvm::RTDyldMemoryManager {
+ public:
+  ~CodeMemory() override { llvm::sys::Memory::releaseMappedMemory(block_); }
+
+  bool needsToReserveAllocationSpace() override { return true; }
+  void reserveAllocationSpace(std::uintptr_t code, llvm::Align, std::uintptr_t constants,
+                              llvm::Align, std::uintptr_t data, llvm::Align) override {
+    const std::size_t page = llvm::sys::Process::getPageSizeEstimate();
+    const auto pages = [page](std::size_t bytes) { return (bytes + page - 1) / page * page; };
+    code_end_ = pages(code + kSlack);
+    std::error_code error;
+    block_ = llvm::sys::Memory::allocateMappedMemory(
+        code_end_ + pages(constants + data + kSlack), nullptr,
+        llvm::sys::Memory::MF_READ | llvm::sys::Memory::MF_WRITE, error);
+    GRADUS_CHECK(!error, error.message());
+    constants_ = code_end_;
+  }
+  std::uint8_t* allocateCodeSection(std::uintptr_t size, unsigned alignment, unsigned,
+                                    llvm::StringRef) override {
+    return take(code_, size, alignment, code_end_);
+  }
+  std::uint8_t* allocateDataSection(std::uintptr_t size, unsigned alignment, unsigned,
+                                    llvm::StringRef, bool) override {
+    return take(constants_, size, alignment, block_.allocatedSize());
+  }
+  bool finalizeMemory(std::string*) override {
+    using llvm::sys::Memory;
+    Memory::InvalidateInstructionCache(block_.base(), code_end_);
+    const llvm::sys::MemoryBlock code(block_.base(), code_end_);
+    const llvm::sys::MemoryBlock constants(static_cast<char*>(block_.base()) + code_end_,
+                                           block_.allocatedSize() - code_end_);
+    return Memory::protectMappedMemory(code, Memory::MF_READ | Memory::MF_EXEC) ||
+           Memory::protectMappedMemory(constants, Memory::MF_READ);
+  }
+  void registerEHFrames(std::uint8_t*, std::uint64_t, std::size_t) override {}
+  void deregisterEHFrames() override {}
+
+  /// The only functions outside that kernels may call.
+  llvm::JITSymbol findSymbol(const std::string& name) override {
+    const auto address = [](auto function) {
+      return llvm::JITSymbol(reinterpret_cast<std::uint64_t>(function),
+                             llvm::JITSymbolFlags::Exported);
+    };
+    using Float = float (*)(float, float);
+    using Double = double (*)(double, double);
+    using FloatFma = float (*)(float, float, float);
+    using DoubleFma = double (*)(double, double, double);
+    if (name == "fmaf") return address(static_cast<FloatFma>(fused_multiply_add));
+    if (name == "fma") return address(static_cast<DoubleFma>(fused_multiply_add));
+    if (name == "fmodf") return address(static_cast<Float>(float_remainder));
+    if (name == "fmod") return address(static_cast<Double>(float_remainder));
+    if (name == "memset") return address(&std::memset);
+    if (name == "memcpy") return address(&std::memcpy);
+    return nullptr;
+  }
+
+ private:
+  static constexpr std::size_t kSlack = 4096;  // for alignment between sections
+
+  std::uint8_t* take(std::size_t& next, std::size_t size, std::size_t alignment,
+                     std::size_t end) const {
+    alignment = std::max<std::size_t>(alignment, 1);
+    const std::size_t begin = (next + alignment - 1) / alignment * alignment;
+    GRADUS_CHECK(begin + size <= end, "code is larger than announced");
+    next = begin + size;
+    return static_cast<std::uint8_t*>(block_.base()) + begin;
+  }
+
+  llvm::sys::MemoryBlock block_;
+  std::size_t code_ = 0;
+  std::size_t code_end_ = 0;
+  std::size_t constants_ = 0;
+};
+
+/// The kernels that one thread compiles, and what becomes of them.
+struct Share {
+  std::vector<const Kernel*> kernels;
+  std::vector<const std::string*> symbols;
+  std::int64_t cost = 0;
+  std::vector<std::int64_t> scratch;
+  std::vector<runtime::KernelFunction> functions;
+  std::unique_ptr<CodeMemory> memory;
+  CompileReport report;
+  std::exception_ptr failure;
+};
+
+void link(Share& share, const Bytes& bytes) {
+  const llvm::MemoryBufferRef buffer(llvm::StringRef(bytes.data(), bytes.size()), "kernels");
+  auto object = llvm::object::ObjectFile::createObjectFile(buffer);
+  if (!object) throw InternalError(llvm::toString(object.takeError()));
+  share.memory = std::make_unique<CodeMemory>();
+  llvm::RuntimeDyld linker(*share.memory, *share.memory);
+  const auto loaded = linker.loadObject(**object);
+  GRADUS_CHECK(loaded != nullptr && !linker.hasError(), linker.getErrorString().str());
+  linker.resolveRelocations();
+  GRADUS_CHECK(!linker.hasError(), linker.getErrorString().str());
+  std::string message;
+  GRADUS_CHECK(!share.memory->finalizeMemory(&message), message);
+  for (const std::string* symbol : share.symbols) {
+    const std::uint64_t address = linker.getSymbol(*symbol).getAddress();
+    GRADUS_CHECK(address != 0, "no symbol " + *symbol);
+    share.functions.push_back(reinterpret_cast<runtime::KernelFunction>(address));
+  }
+}
+
+void compile_share(Share& share, const Target& target) {
+  auto start = std::chrono::steady_clock::now();
+  const auto lap = [&start](double& seconds) {
+    seconds = seconds_since(start);
+    start = std::chrono::steady_clock::now();
+  };
+  llvm::LLVMContext context;
+  const std::unique_ptr<llvm::TargetMachine> machine = target_machine(target);
+  const auto module =
+      emit_module(context, share.kernels, share.symbols, target, *machine, share.scratch);
+  lap(share.report.emit_seconds);
+  const Bytes bytes = machine_code(*module, *machine, llvm::CodeGenFileType::ObjectFile);
+  lap(share.report.machine_seconds);
+  link(share, bytes);
+  lap(share.report.link_seconds);
+}
+
+void run_shares(std::vector<Share>& shares, const Target& target) {
+  const auto run = [&target](Share& share) {
+    try {
+      compile_share(share, target);
+    } catch (...) {
+      share.failure = std::current_exception();
+    }
+  };
+  std::vector<std::thread> threads;
+  for (std::size_t i = 1; i < shares.size(); ++i) threads.emplace_back(run, std::ref(shares[i]));
+  if (!shares.empty()) run(shares[0]);
+  for (std::thread& thread : threads) thread.join();
+  for (const Share& share : shares) {
+    if (share.failure) std::rethrow_exception(share.failure);
+  }
+}
+
+/// For each kernel the first one that is identical to it.
+std::vector<std::size_t> originals(std::span<const Kernel> kernels) {
+  std::unordered_map<std::string, std::size_t> known;
+  std::vector<std::size_t> result;
+  for (const Kernel& kernel : kernels) {
+    result.push_back(known.emplace(kernel_identity(kernel), result.size()).first->second);
+  }
+  return result;
+}
+
+std::vector<std::string> symbols_of(std::span<const Kernel> kernels,
+                                    std::span<const std::size_t> original) {
+  std::vector<std::string> symbols;
+  for (std::size_t i = 0; i < kernels.size(); ++i) {
+    if (original[i] != i) {
+      symbols.push_back(symbols[original[i]]);
+      continue;
+    }
+    std::string symbol = "gradus_" + std::to_string(i) + "_";
+    for (char letter : kernels[i].name) {
+      const bool plain = (letter >= 'a' && letter <= 'z') || (letter >= 'A' && letter <= 'Z') ||
+                         (letter >= '0' && letter <= '9');
+      symbol += plain ? letter : '_';
+    }
+    symbols.push_back(std::move(symbol));
+  }
+  return symbols;
+}
+
+/// The distinct kernels spread over shares of similar cost, the dearest first.
+std::vector<Share> spread(std::span<const Kernel> kernels, std::span<const std::string> symbols,
+                          std::vector<std::size_t> distinct, int threads) {
+  std::vector<std::int64_t> costs;
+  for (const Kernel& kernel : kernels) costs.push_back(compile_cost(kernel));
+  std::ranges::stable_sort(distinct,
+                           [&](std::size_t a, std::size_t b) { return costs[a] > costs[b]; });
+  const std::size_t count =
+      std::min(distinct.size(), static_cast<std::size_t>(std::max(threads, 1)));
+  std::vector<Share> shares(count);
+  for (std::size_t i : distinct) {
+    Share& share = *std::ranges::min_element(shares, {}, &Share::cost);
+    share.kernels.push_back(&kernels[i]);
+    share.symbols.push_back(&symbols[i]);
+    share.cost += costs[i];
+  }
+  return shares;
+}
+
+std::vector<std::size_t> distinct_of(std::span<const std::size_t> original) {
+  std::vector<std::size_t> distinct;
+  for (std::size_t i = 0; i < original.size(); ++i) {
+    if (original[i] == i) distinct.push_back(i);
+  }
+  return distinct;
+}
+
+}  // namespace
+
+MachineCode compile(std::span<const Kernel> kernels, const Target& target, int threads) {
+  const auto start = std::chrono::steady_clock::now();
+  GRADUS_CHECK(host_supports(target.set), "this machine cannot run code for the target");
+  const std::vector<std::size_t> original = originals(kernels);
+  const std::vector<std::string> symbols = symbols_of(kernels, original);
+  const std::vector<std::size_t> distinct = distinct_of(original);
+  std::vector<Share> shares = spread(kernels, symbols, distinct, threads);
+  run_shares(shares, target);
+
+  MachineCode result;
+  result.report.distinct_kernels = distinct.size();
+  std::unordered_map<std::string, CompiledKernel> compiled;
+  auto memory = std::make_shared<std::vector<std::unique_ptr<CodeMemory>>>();
+  for (Share& share : shares) {
+    for (std::size_t i = 0; i < share.kernels.size(); ++i) {
+      compiled[*share.symbols[i]] = {share.functions[i], *share.symbols[i], share.scratch[i]};
+    }
+    memory->push_back(std::move(share.memory));
+    result.report.emit_seconds += share.report.emit_seconds;
+    result.report.machine_seconds += share.report.machine_seconds;
+    result.report.link_seconds += share.report.link_seconds;
+  }
+  for (const std::string& symbol : symbols) result.kernels.push_back(compiled.at(symbol));
+  result.code = std::move(memory);
+  result.report.seconds = seconds_since(start);
+  return result;
+}
+
+std::vector<std::string> kernel_symbols(std::span<const Kernel> kernels) {
+  return symbols_of(kernels, originals(kernels));
+}
+
+std::string generate_code(std::span<const Kernel> kernels, const Target& target, CodeForm form) {
+  const std::vector<std::size_t> original = originals(kernels);
+  const std::vector<std::string> symbols = symbols_of(kernels, original);
+  std::vector<const Kernel*> distinct;
+  std::vector<const std::string*> names;
+  for (std::size_t i : distinct_of(original)) {
+    distinct.push_back(&kernels[i]);
+    names.push_back(&symbols[i]);
+  }
+  llvm::LLVMContext context;
+  const std::unique_ptr<llvm::TargetMachine> machine = target_machine(target);
+  std::vector<std::int64_t> scratch;
+  const auto module = emit_module(context, distinct, names, target, *machine, scratch);
+  if (form == CodeForm::llvm_ir) {
+    std::string text;
+    llvm::raw_string_ostream stream(text);
+    module->print(stream, nullptr);
+    return text;
+  }
+  const Bytes bytes = machine_code(*module, *machine,
+                                   form == CodeForm::assembly ? llvm::CodeGenFileType::AssemblyFile
+                                                              : llvm::CodeGenFileType::ObjectFile);
+  return std::string(bytes.data(), bytes.size());
+}
+
+}  // namespace gradus::codegen

@@ -1,0 +1,53 @@
+#pragma once
+
+// Kernels to machine code. Each distinct kernel is compiled once; kernels are spread over one
+// LLVM module per thread and compiled in parallel.
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "codegen/kernel.h"
+#include "codegen/target.h"
+#include "runtime/kernel_abi.h"
+
+namespace gradus::codegen {
+
+struct CompiledKernel {
+  runtime::KernelFunction function = nullptr;
+  std::string symbol;
+  std::int64_t scratch_bytes = 0;  // per worker
+};
+
+struct CompileReport {
+  std::size_t distinct_kernels = 0;
+  double emit_seconds = 0;     // kernel IR to LLVM IR, all threads together
+  double machine_seconds = 0;  // LLVM IR to object code, all threads together
+  double link_seconds = 0;     // object code to addresses, all threads together
+  double seconds = 0;          // by the clock
+};
+
+struct MachineCode {
+  std::vector<CompiledKernel> kernels;  // one per kernel given
+  std::shared_ptr<const void> code;     // keeps the functions alive
+  CompileReport report;
+};
+
+/// Compiles for `target`, which the host must be able to run, on up to `threads` threads. Throws
+/// InternalError where LLVM refuses the code.
+[[nodiscard]] MachineCode compile(std::span<const Kernel> kernels, const Target& target,
+                                  int threads);
+
+/// Names of the kernels' functions: functions of the kernels' contents and order alone; identical
+/// kernels share theirs.
+[[nodiscard]] std::vector<std::string> kernel_symbols(std::span<const Kernel> kernels);
+
+enum class CodeForm : std::uint8_t { llvm_ir, assembly, object };
+
+/// All distinct kernels in one module, as text or as the bytes of an object file.
+[[nodiscard]] std::string generate_code(std::span<const Kernel> kernels, const Target& target,
+                                        CodeForm form);
+
+}  // namespace gradus::codegen

@@ -1,0 +1,57 @@
+#pragma once
+
+// Instruction sets, and the choices of the schedule that depend on them. All give the same bits.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "codegen/kernel.h"
+
+namespace gradus::codegen {
+
+enum class InstructionSet : std::uint8_t { native, x86_64, x86_64_v3, x86_64_v4 };
+
+inline constexpr InstructionSet kInstructionSets[] = {
+    InstructionSet::native, InstructionSet::x86_64, InstructionSet::x86_64_v3,
+    InstructionSet::x86_64_v4};
+
+/// The spelling of the command line: native, x86-64, x86-64-v3, x86-64-v4.
+[[nodiscard]] std::string_view to_string(InstructionSet set);
+/// Inverse of `to_string`; empty when `name` is no instruction set.
+[[nodiscard]] std::optional<InstructionSet> parse_instruction_set(std::string_view name);
+
+/// What code is generated for.
+struct Target {
+  InstructionSet set = InstructionSet::x86_64;
+  std::string cpu;  // LLVM's names of processor and features
+  std::string features;
+  int vector_bits = 128;
+  bool fma = false;
+  bool avx512 = false;  // with the BW, DQ and VL extensions
+
+  [[nodiscard]] int vector_registers() const { return avx512 ? 32 : 16; }
+  /// Elements of one vector register.
+  [[nodiscard]] std::int64_t width(ElementType type) const {
+    return vector_bits / (8 * byte_size(type));
+  }
+};
+
+[[nodiscard]] Target make_target(InstructionSet set);
+
+/// Whether this machine can run code for `set`.
+[[nodiscard]] bool host_supports(InstructionSet set);
+
+/// The register tile for a contraction of `m` rows and `n` columns per task: the accumulators, one
+/// row of rhs and one element of lhs fit the registers (rows * vectors + vectors + 1), and the
+/// modelled time of all tiles, tails included, is the least.
+[[nodiscard]] RegisterTile choose_register_tile(std::int64_t m, std::int64_t n, ElementType type,
+                                                const Target& target);
+
+/// The panel width in which rhs [k, n] should be stored, or 0 for rows in place. Panels pay where
+/// rhs is large and its row stride a multiple of 256 floats, because such rows share cache sets.
+[[nodiscard]] std::int64_t choose_panel(std::int64_t k, std::int64_t n, ElementType type,
+                                        const RegisterTile& tile, const Target& target);
+
+}  // namespace gradus::codegen

@@ -1,0 +1,262 @@
+// Contractions: every layout of the operands, odd sizes, tasks, parts, panels and epilogues,
+// against one chain of fma per element.
+
+#include <algorithm>
+
+#include "emit_support.h"
+
+namespace gradus::codegen {
+namespace {
+
+struct Problem {
+  std::int64_t batch = 1, m = 1, n = 1, k = 1;
+  bool lhs_transposed = false;  // lhs is [k, m]
+  ElementType type = ElementType::f32;
+  std::int64_t m_tasks = 1, n_tasks = 1, parts = 1;
+  std::int64_t panel = 0;
+  RegisterTile tile{4, 2};
+  std::int64_t tile_m = 0;  // m in tiles of the task
+  enum Epilogue { none, bias, long_one } epilogue = none;
+};
+
+Kernel contraction(const Problem& p) {
+  Kernel kernel;
+  kernel.name = "contraction";
+  kernel.axes = {{"b", p.batch, -1}, {"m", p.m, -1}, {"n", p.n, -1}, {"k", p.k, -1}};
+  kernel.tasks = {{1, {p.m, p.m_tasks, 1}}, {2, {p.n, p.n_tasks, 1}}};
+  if (p.tile_m > 0) kernel.tile = Tile{1, p.tile_m};
+  const Shape lhs = p.lhs_transposed ? Shape{p.batch, p.k, p.m} : Shape{p.batch, p.m, p.k};
+  const Shape rhs = p.panel > 0 ? Shape{p.batch, (p.n + p.panel - 1) / p.panel, p.k, p.panel}
+                                : Shape{p.batch, p.k, p.n};
+  kernel.buffers = {buffer("x", p.type, lhs, BufferRole::input),
+                    buffer("w", p.type, rhs, BufferRole::input),
+                    buffer("bias", p.type, {p.n}, BufferRole::input),
+                    buffer("y", p.type, {p.batch, p.m, p.n}, BufferRole::output)};
+  Contract contract;
+  contract.batch = {0};
+  contract.m = 1;
+  contract.n = 2;
+  contract.k = 3;
+  contract.parts = {p.k, p.parts, 1};
+  contract.lhs =
+      element(0, p.lhs_transposed ? std::vector<AxisId>{0, 3, 1} : std::vector<AxisId>{0, 1, 3});
+  contract.rhs = element(1, p.panel > 0 ? std::vector<AxisId>{0} : std::vector<AxisId>{0, 3, 2});
+  contract.panel = p.panel;
+  contract.tile = p.tile;
+  if (p.epilogue == Problem::none) {
+    contract.epilogue.program = copy_program(p.type);
+  } else {
+    contract.epilogue.loads = {{element(2, {2}), {}}};
+    contract.epilogue.program = program({p.type, p.type}, [&](ir::ScalarBuilder& b, auto x) {
+      ir::Scalar y = x[0] + x[1];
+      if (p.epilogue == Problem::long_one) {
+        const ir::Scalar row = convert(b.index(1, ElementType::i32), p.type);
+        y = y * y * 0.5 + row * x[1] - y;
+      }
+      return std::vector<ir::Scalar>{y};
+    });
+  }
+  contract.stores = {{element(3, {0, 1, 2}), 0}};
+  kernel.stages = {contract};
+  return kernel;
+}
+
+template <typename T>
+T expected_element(const Problem& p, const std::vector<Tensor>& t, std::int64_t b, std::int64_t i,
+                   std::int64_t j) {
+  const auto at_index = [](const Tensor& tensor, std::int64_t index) {
+    return tensor.as<T>()[static_cast<std::size_t>(index)];
+  };
+  const ir::Cut cut{p.k, p.parts, 1};
+  T total{};
+  for (std::int64_t part = 0; part < p.parts; ++part) {
+    T sum{};
+    for (std::int64_t l = cut(part).begin; l < cut(part).end; ++l) {
+      const T x = at_index(t[0], b * p.m * p.k + (p.lhs_transposed ? l * p.m + i : i * p.k + l));
+      const std::int64_t panels = p.panel > 0 ? (p.n + p.panel - 1) / p.panel : 0;
+      const T w = at_index(
+          t[1], p.panel > 0 ? ((b * panels + j / p.panel) * p.k + l) * p.panel + j % p.panel
+                            : (b * p.k + l) * p.n + j);
+      if constexpr (std::is_floating_point_v<T>) {
+        sum = fused_multiply_add(x, w, sum);
+      } else {
+        sum = static_cast<T>(sum + x * w);
+      }
+    }
+    total = part == 0 ? sum : static_cast<T>(total + sum);
+  }
+  if (p.epilogue == Problem::none) return total;
+  const T bias = at_index(t[2], j);
+  const T y = static_cast<T>(total + bias);
+  if (p.epilogue == Problem::bias) return y;
+  if constexpr (std::is_floating_point_v<T>) {
+    return y * y * T{0.5} + static_cast<T>(i) * bias - y;
+  }
+  return y;
+}
+
+void check(const Problem& p) {
+  SCOPED_TRACE(testing::Message() << "m " << p.m << " n " << p.n << " k " << p.k << " tile "
+                                  << p.tile.rows << "x" << p.tile.vectors << " transposed "
+                                  << p.lhs_transposed << " parts " << p.parts << " tasks "
+                                  << p.m_tasks << "x" << p.n_tasks << " panel " << p.panel
+                                  << " epilogue " << p.epilogue);
+  const Kernel kernel = contraction(p);
+  std::vector<Tensor> tensors = parameters(kernel);
+  const double range = is_float(p.type) ? 2 : 1000;
+  for (std::uint32_t i = 0; i < 3; ++i) fill(tensors[i], i + 20, -range, range);
+  dispatch(p.type, [&](auto sample) {
+    using T = decltype(sample);
+    if constexpr (std::is_arithmetic_v<T> && sizeof(T) >= 4) {
+      Tensor expected(tensors[3].type);
+      {
+        const FloatEnvironment environment;
+        std::size_t e = 0;
+        for (std::int64_t b = 0; b < p.batch; ++b) {
+          for (std::int64_t i = 0; i < p.m; ++i) {
+            for (std::int64_t j = 0; j < p.n; ++j) {
+              expected.as<T>()[e++] = expected_element<T>(p, tensors, b, i, j);
+            }
+          }
+        }
+      }
+      run_everywhere(kernel, tensors, [&](const std::vector<Tensor>& result) {
+        for (std::size_t e = 0; e < expected.as<T>().size(); ++e) {
+          if (testing::Test::HasFailure()) return;
+          expect_same_bits(result[3].as<T>()[e], expected.as<T>()[e], "element");
+        }
+      });
+    }
+  });
+}
+
+TEST(Contract, SizesAndTiles) {
+  for (std::int64_t m : {1, 3, 4, 9}) {
+    for (std::int64_t n : {1, 10, 16, 33, 64}) {
+      for (RegisterTile tile : {RegisterTile{4, 2}, RegisterTile{5, 1}, RegisterTile{2, 3}}) {
+        check({.m = m, .n = n, .k = 7, .tile = tile});
+      }
+    }
+  }
+}
+
+TEST(Contract, Types) {
+  for (ElementType type :
+       {ElementType::f32, ElementType::f64, ElementType::i32, ElementType::i64, ElementType::u32}) {
+    for (bool transposed : {false, true}) {
+      check({.m = 6, .n = 21, .k = 9, .lhs_transposed = transposed, .type = type});
+    }
+  }
+}
+
+TEST(Contract, TasksOfUnequalLength) {
+  for (std::int64_t tasks : {2, 3, 4}) {
+    for (bool transposed : {false, true}) {
+      check({.batch = 2,
+             .m = 23,
+             .n = 37,
+             .k = 5,
+             .lhs_transposed = transposed,
+             .m_tasks = tasks,
+             .n_tasks = tasks});
+    }
+  }
+  check({.m = 50, .n = 20, .k = 5, .m_tasks = 3, .tile_m = 7});
+}
+
+TEST(Contract, Parts) {
+  for (std::int64_t parts : {2, 3, 5}) {
+    for (auto epilogue : {Problem::none, Problem::bias}) {
+      check({.m = 5, .n = 19, .k = 41, .parts = parts, .epilogue = epilogue});
+    }
+  }
+}
+
+TEST(Contract, Panels) {
+  for (std::int64_t n : {5, 64, 100}) {
+    for (std::int64_t parts : {1, 2}) {
+      check({.batch = 2, .m = 6, .n = n, .k = 9, .parts = parts, .panel = 64, .tile = {3, 2}});
+    }
+  }
+}
+
+TEST(Contract, Epilogues) {
+  for (auto epilogue : {Problem::none, Problem::bias, Problem::long_one}) {
+    for (std::int64_t n : {10, 48}) {
+      check({.batch = 2, .m = 9, .n = n, .k = 6, .m_tasks = 2, .epilogue = epilogue});
+    }
+  }
+}
+
+TEST(Contract, EmptySum) { check({.m = 3, .n = 5, .k = 0, .parts = 1}); }
+
+/// A contraction into scratch, and a row maximum of it: tiles of rows.
+TEST(Contract, FeedsALoop) {
+  const std::int64_t m = 22, n = 10, k = 12;
+  Kernel kernel = contraction({.m = m, .n = n, .k = k, .m_tasks = 2, .tile_m = 4});
+  kernel.buffers[3] = buffer("t", ElementType::f32, {m}, BufferRole::output);
+  kernel.buffers.push_back(
+      buffer("y", ElementType::f32, {1, 4, n}, BufferRole::scratch, {-1, 1, -1}));
+  auto& contract = std::get<Contract>(kernel.stages[0]);
+  contract.stores[0].target.buffer = 4;
+  Loop loop;
+  loop.axes = {1, 2};
+  loop.body = {{{{4, {Affine{}, at(1), at(2)}}, {}}}, copy_program(ElementType::f32), {}};
+  loop.accumulates = {{ir::ReductionKind::max, element(3, {1}), 0, {2}, false}};
+  kernel.stages.push_back(loop);
+  std::vector<Tensor> tensors = parameters(kernel);
+  for (std::uint32_t i = 0; i < 3; ++i) fill(tensors[i], i + 30);
+  const Problem p{.m = m, .n = n, .k = k};
+  run_everywhere(kernel, tensors, [&](const std::vector<Tensor>& result) {
+    for (std::int64_t i = 0; i < m; ++i) {
+      float greatest = -INFINITY;
+      for (std::int64_t j = 0; j < n; ++j) {
+        greatest = std::max(greatest, expected_element<float>(p, tensors, 0, i, j));
+      }
+      expect_same_bits(result[3].as<float>()[static_cast<std::size_t>(i)], greatest, "row");
+    }
+  });
+}
+
+TEST(Contract, RegisterTilesFit) {
+  for (const Target& target : host_targets()) {
+    for (std::int64_t m : {1, 2, 3, 10, 32, 64, 128, 784}) {
+      for (std::int64_t n : {1, 10, 16, 32, 100, 256, 512}) {
+        const RegisterTile tile = choose_register_tile(m, n, ElementType::f32, target);
+        EXPECT_GE(tile.rows, 1);
+        EXPECT_LE(tile.rows * tile.vectors + tile.vectors + 1, target.vector_registers());
+        EXPECT_LE(tile.rows, m);
+      }
+    }
+  }
+}
+
+/// Whether the code moves a vector register to the stack.
+bool spills(const Problem& problem, const Target& target) {
+  const std::vector<Kernel> kernels{contraction(problem)};
+  const std::string text = generate_code(kernels, target, CodeForm::assembly);
+  for (const char* size : {"16-byte Spill", "32-byte Spill", "64-byte Spill"}) {
+    if (text.find(size) != std::string::npos) return true;
+  }
+  return false;
+}
+
+/// No accumulator leaves its register where the tile fits the registers.
+TEST(Contract, SpillsNoVector) {
+  for (InstructionSet set : {InstructionSet::x86_64_v3, InstructionSet::x86_64_v4}) {
+    const Target target = make_target(set);
+    for (bool transposed : {false, true}) {
+      for (std::int64_t n : {32, 64, 256}) {
+        Problem p{.m = 120, .n = n, .k = 200, .lhs_transposed = transposed};
+        p.tile = choose_register_tile(p.m, p.n, p.type, target);
+        EXPECT_FALSE(spills(p, target))
+            << to_string(set) << " tile " << p.tile.rows << "x" << p.tile.vectors;
+        p.tile = {20, 2};
+        EXPECT_TRUE(spills(p, target)) << "a tile that cannot fit";
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace gradus::codegen
