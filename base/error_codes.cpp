@@ -76,6 +76,9 @@ constexpr ErrorCode kErrorCodes[] = {
     {"E0206", ErrorClass::model, "contradiction", "Two settings exclude each other, or one of them is needed."},
     {"E0207", ErrorClass::model, "unknown value", "A layer, loss or metric refers to no input or layer above it."},
     {"E0208", ErrorClass::model, "name taken", "Layer names are unique."},
+    {"E2001", ErrorClass::usage, "instruction set not available",
+     "Code for this instruction set cannot run on this machine; --isa native always can."},
+    {"E2002", ErrorClass::usage, "no such name", "A command was given a name that it does not know."},
     {"E2101", ErrorClass::usage, "malformed scalar program",
      "The text of a scalar program has one typed instruction per line and ends with a return."},
 };

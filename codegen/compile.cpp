@@ -214,7 +214,7 @@ runtime::Executable compile(Plan& plan, const runtime::StateLayout& layout,
   watch.lap("memory");
   std::vector<Kernel> kernels;
   for (const ScheduledKernel& kernel : plan.kernels) kernels.push_back(kernel.kernel);
-  MachineCode code = compile_kernels(kernels, make_target(options.set), options.threads);
+  MachineCode code = codegen::compile(std::span<const Kernel>(kernels), make_target(options.set), options.threads);
   watch.lap("machine code");
   for (std::size_t i = 0; i < plan.kernels.size(); ++i) {
     const ScheduledKernel& scheduled = plan.kernels[i];

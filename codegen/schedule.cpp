@@ -8,7 +8,6 @@
 
 #include "base/overloaded.h"
 #include "codegen/body.h"
-#include "codegen/register_tile.h"
 #include "ir/op.h"
 #include "passes/access.h"
 #include "passes/roots.h"
@@ -41,9 +40,12 @@ class GroupScheduler {
  public:
   GroupScheduler(const Graph& graph, const passes::FusionPlan& plan, std::size_t number,
                  const Target& target)
-      : graph_(graph), plan_(plan), group_(plan.groups[number]), target_(target) {
+      : graph_(graph),
+        plan_(plan),
+        group_(plan.groups[number]),
+        target_(target),
+        all_roots_(plan.roots) {
     for (NodeId id : group_.roots) iterations_.emplace(id, passes::iteration_of(graph, id));
-    all_roots_ = passes::find_roots_of(graph, plan);
     outputs_.insert(group_.outputs.begin(), group_.outputs.end());
     for (NodeId id : group_.roots) {
       if (std::holds_alternative<ir::ContractionComputation>(graph.node(id).op->compute)) {
@@ -359,7 +361,6 @@ class GroupScheduler {
       }
     }
     const auto id = static_cast<BufferId>(kernel_.buffers.size());
-    GRADUS_CHECK(scratch_.empty(), "parameters come before scratch");
     kernel_.buffers.push_back({buffer_name(memory), type,
                                written ? BufferRole::output : BufferRole::input, {}});
     parameters_.push_back(memory);
@@ -592,6 +593,13 @@ class GroupScheduler {
     return access;
   }
 
+  /// 0: the right operand is read in place.
+  std::int64_t panel_width(bool contiguous, std::int64_t n, std::int64_t k, ElementType type) {
+    const RegisterTile tile = register_tile();
+    if (!contiguous) return tile.vectors * target_.width(type);
+    return choose_panel(k, n, type, tile, target_);
+  }
+
   /// Reads the right operand in place, or packs it into panels in a kernel of its own.
   void set_rhs(Contract& result) {
     const std::size_t known = parameters_.size();
@@ -599,10 +607,9 @@ class GroupScheduler {
     const TensorType type = kernel_.buffers[static_cast<std::size_t>(in_place.buffer)].type;
     const bool contiguous =
         !in_place.index.empty() && in_place.index.back() == Affine{{{result.n, 1}}, 0, 1};
-    const std::int64_t m = extent(result.m);
     const std::int64_t n = extent(result.n);
     const std::int64_t k = extent(result.k);
-    result.panel = n == 1 ? 0 : choose_panel(m, n, k, contiguous, type.element, target_);
+    result.panel = n == 1 ? 0 : panel_width(contiguous, n, k, type.element);
     if (result.panel == 0) {
       result.rhs = in_place;
       return;
@@ -713,8 +720,8 @@ class GroupScheduler {
   const passes::FusionPlan& plan_;
   const Group& group_;
   const Target& target_;
+  const std::map<NodeId, passes::Root>& all_roots_;
   std::map<NodeId, Iteration> iterations_;
-  std::map<NodeId, passes::Root> all_roots_;
   std::set<NodeId> outputs_;
   std::optional<NodeId> contraction_;
   std::map<NodeId, int> levels_;
@@ -722,7 +729,6 @@ class GroupScheduler {
   std::map<std::size_t, AxisId> unit_axes_;
   std::map<NodeId, BufferId> scratch_ids_;
   std::vector<Buffer> pending_scratch_;
-  std::set<BufferId> scratch_;
   Kernel kernel_;
   std::vector<Parameter> parameters_;
   std::vector<ScheduledKernel> packs_;

@@ -7,7 +7,6 @@
 #include <set>
 
 #include "ir/op.h"
-#include "passes/roots.h"
 
 namespace gradus::passes {
 namespace {
@@ -467,6 +466,7 @@ class Fuser {
       }
       plan.groups.push_back(std::move(group));
     }
+    plan.roots = std::move(roots_);
     plan.in_place = in_place_;
     plan.ledger = std::move(ledger_);
     for (LedgerEntry& entry : plan.ledger) {

@@ -27,6 +27,7 @@
 
 #include "ir/graph.h"
 #include "ir/order.h"
+#include "passes/roots.h"
 
 namespace gradus::passes {
 
@@ -54,6 +55,7 @@ struct LedgerEntry {
 };
 
 struct FusionPlan {
+  std::map<ir::NodeId, Root> roots;
   std::vector<Group> groups;  // in an order of execution
   std::vector<LedgerEntry> ledger;
   /// Update values that take the memory of their state input: root -> input node.

@@ -1,0 +1,41 @@
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <thread>
+
+#include "base/diagnostic.h"
+#include "tools/commands.h"
+
+namespace gradus::tools {
+
+void ModelOptions::add_to(CLI::App& command) {
+  command.add_option("model", file, "Model file (JSON)")->required();
+  command.add_option("--set", overrides, "Overrides a value of the file: key.path=value")
+      ->take_all();
+  command.add_option("--isa", isa, "Instruction set")
+      ->check(CLI::IsMember({"native", "x86-64", "x86-64-v3", "x86-64-v4"}));
+  command.add_option("--threads", threads, "Worker threads (default: one per core)")
+      ->envname("GRADUS_THREADS")
+      ->check(CLI::Range(1, 1024));
+  command.add_flag("--no-fuse", no_fuse, "One kernel per op");
+  command.add_flag("--json", json, "Machine-readable output on stdout");
+}
+
+frontend::Model ModelOptions::model() const { return {file, read_text(file), overrides}; }
+
+int ModelOptions::workers() const {
+  if (threads > 0) return threads;
+  return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+}
+
+codegen::CompileOptions ModelOptions::compile_options() const {
+  codegen::CompileOptions options;
+  options.set = *codegen::parse_instruction_set(isa);
+  if (!codegen::host_supports(options.set)) {
+    throw UserError("E2001", "this machine cannot run code for " + isa);
+  }
+  options.fuse = !no_fuse;
+  options.threads = workers();
+  return options;
+}
+
+}  // namespace gradus::tools

@@ -1,0 +1,160 @@
+#include "tools/session.h"
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <sstream>
+
+namespace gradus::tools {
+namespace {
+
+runtime::StateKind kind_of(frontend::StateKind kind) {
+  switch (kind) {
+    case frontend::StateKind::parameter:
+      return runtime::StateKind::parameter;
+    case frontend::StateKind::slot:
+      return runtime::StateKind::slot;
+    case frontend::StateKind::counter:
+      break;
+  }
+  return runtime::StateKind::counter;
+}
+
+/// Reads the file's options into the fields of a data source.
+class Options {
+ public:
+  explicit Options(const frontend::DataSpec& data) : data_(data) {}
+
+  template <typename Number>
+  void number(const std::string& name, Number& target) const {
+    const auto at = data_.numbers.find(name);
+    if (at != data_.numbers.end()) target = static_cast<Number>(at->second);
+  }
+  [[nodiscard]] std::string text(const std::string& name) const {
+    const auto at = data_.texts.find(name);
+    return at == data_.texts.end() ? "" : at->second;
+  }
+  template <typename Source>
+  void sizes(Source& source) const {
+    number("examples", source.examples);
+    number("test_examples", source.test_examples);
+    number("seed", source.seed);
+  }
+
+ private:
+  const frontend::DataSpec& data_;
+};
+
+runtime::DataSource source_of(const frontend::DataSpec& data) {
+  const Options options(data);
+  if (data.source == "linear") {
+    runtime::LinearData linear;
+    options.sizes(linear);
+    options.number("slope", linear.slope);
+    options.number("intercept", linear.intercept);
+    options.number("noise", linear.noise);
+    return linear;
+  }
+  if (data.source == "spirals") {
+    runtime::SpiralsData spirals;
+    options.sizes(spirals);
+    options.number("classes", spirals.classes);
+    options.number("turns", spirals.turns);
+    options.number("noise", spirals.noise);
+    return spirals;
+  }
+  if (data.source == "digits") {
+    runtime::DigitsData digits;
+    options.sizes(digits);
+    return digits;
+  }
+  if (data.source == "idx") return runtime::IdxData{options.text("directory")};
+  return runtime::TensorsData{options.text("file"), options.text("test_file")};
+}
+
+}  // namespace
+
+std::string read_text(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  if (!file || !(text << file.rdbuf())) {
+    throw UserError("E4001", "cannot read the file", {path, 0, 0, 1});
+  }
+  return text.str();
+}
+
+runtime::StateLayout layout_of(const frontend::Model& model) {
+  runtime::StateLayout layout;
+  for (const frontend::StateSpec& entry : model.state()) {
+    layout.add(entry.name, entry.type, kind_of(entry.kind));
+  }
+  return layout;
+}
+
+runtime::DataSplits load_data_of(const frontend::Model& model) {
+  runtime::DataSplits splits = runtime::load_data(source_of(model.data()));
+  std::vector<runtime::ModelInput> inputs;
+  for (const frontend::ModelInput& input : model.inputs()) {
+    inputs.push_back({input.name, input.example});
+  }
+  runtime::check_inputs(splits.train, inputs);
+  if (!splits.test.arrays.empty()) runtime::check_inputs(splits.test, inputs);
+  return splits;
+}
+
+std::vector<runtime::Metric> metrics_of(const frontend::Model& model) {
+  std::vector<runtime::Metric> metrics;
+  for (const frontend::MetricSpec& metric : model.metrics()) {
+    metrics.push_back({metric.name, metric.aggregation == ir::Aggregation::mean
+                                        ? runtime::MetricKind::mean
+                                        : runtime::MetricKind::root_of_mean});
+  }
+  return metrics;
+}
+
+ir::Graph graph_of(const frontend::Model& model, runtime::Program program, std::int64_t batch) {
+  switch (program) {
+    case runtime::Program::init:
+      return model.init();
+    case runtime::Program::train_step:
+      return model.train_step(batch);
+    case runtime::Program::evaluate:
+      return model.evaluate(batch);
+    case runtime::Program::predict:
+      break;
+  }
+  return model.predict(batch);
+}
+
+ProgramCache::ProgramCache(const frontend::Model& model, codegen::CompileOptions options)
+    : model_(model), options_(options), layout_(layout_of(model)) {}
+
+const runtime::Executable& ProgramCache::get(runtime::Program program, std::int64_t batch) {
+  std::unique_ptr<runtime::Executable>& known = known_[{program, batch}];
+  if (known) return *known;
+  const auto start = std::chrono::steady_clock::now();
+  const ir::Graph graph = graph_of(model_, program, batch);
+  const std::chrono::duration<double> building = std::chrono::steady_clock::now() - start;
+  codegen::Plan plan = codegen::plan_program(graph, options_);
+  known = std::make_unique<runtime::Executable>(codegen::compile(plan, layout_, options_));
+  seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  plan.seconds.insert(plan.seconds.begin(), {"graph", building.count()});
+  for (const codegen::StageSeconds& stage : plan.seconds) {
+    const auto at = std::ranges::find(stages_, stage.stage, &codegen::StageSeconds::stage);
+    if (at == stages_.end()) {
+      stages_.push_back(stage);
+    } else {
+      at->seconds += stage.seconds;
+    }
+  }
+  return *known;
+}
+
+runtime::Programs ProgramCache::programs() {
+  return {layout_,
+          [this](runtime::Program program, std::int64_t batch) -> const runtime::Executable& {
+            return get(program, batch);
+          }};
+}
+
+}  // namespace gradus::tools

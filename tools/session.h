@@ -1,0 +1,51 @@
+#pragma once
+
+// A model file brought to the point where it can run: what all commands share.
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "codegen/compile.h"
+#include "frontend/model.h"
+#include "runtime/data/batches.h"
+#include "runtime/data/source.h"
+#include "runtime/metrics.h"
+#include "runtime/programs.h"
+
+namespace gradus::tools {
+
+/// The text of a file. Throws UserError E4001.
+[[nodiscard]] std::string read_text(const std::string& path);
+
+[[nodiscard]] runtime::StateLayout layout_of(const frontend::Model& model);
+/// The data of the model file, checked against the inputs.
+[[nodiscard]] runtime::DataSplits load_data_of(const frontend::Model& model);
+[[nodiscard]] std::vector<runtime::Metric> metrics_of(const frontend::Model& model);
+/// The graph of a program as the frontend builds it.
+[[nodiscard]] ir::Graph graph_of(const frontend::Model& model, runtime::Program program,
+                                 std::int64_t batch);
+
+/// Compiles programs when they are first asked for and keeps them.
+class ProgramCache {
+ public:
+  ProgramCache(const frontend::Model& model, codegen::CompileOptions options);
+
+  [[nodiscard]] const runtime::Executable& get(runtime::Program program, std::int64_t batch);
+  /// For the runtime; valid while the cache lives.
+  [[nodiscard]] runtime::Programs programs();
+  [[nodiscard]] double compile_seconds() const { return seconds_; }
+  /// Stages of all compilations, summed by name, in order.
+  [[nodiscard]] const std::vector<codegen::StageSeconds>& stages() const { return stages_; }
+
+ private:
+  const frontend::Model& model_;
+  codegen::CompileOptions options_;
+  runtime::StateLayout layout_;
+  std::map<std::pair<runtime::Program, std::int64_t>, std::unique_ptr<runtime::Executable>> known_;
+  std::vector<codegen::StageSeconds> stages_;
+  double seconds_ = 0;
+};
+
+}  // namespace gradus::tools
