@@ -7,7 +7,7 @@
 
 namespace gradus::runtime {
 
-/// The four programs over one state layout. `init` has the one input `seed` i64[] and writes the
+/// The four programs over one state layout. `init` has one input, the seed i64[], and writes the
 /// whole state; the others read a batch. `train_step` and `evaluate` have the output `loss` and
 /// one per metric; `predict` has the model's outputs, whose leading axis is the batch.
 enum class Program : std::uint8_t { init, train_step, evaluate, predict };
