@@ -12,7 +12,8 @@ namespace {
 using ir::NodeId;
 using ir::Scalar;
 
-bool can_fault(const ir::ScalarInstruction& instruction) {
+/// Instructions that carry the node for their fault while a body is recorded.
+bool carries_node(const ir::ScalarInstruction& instruction) {
   using enum ir::ScalarOp;
   return instruction.op == fault ||
          ((instruction.op == div || instruction.op == rem) && !is_float(instruction.type));
@@ -77,8 +78,11 @@ std::int32_t BodyBuilder::result(NodeId id, const std::vector<Affine>& index) {
 Body BodyBuilder::finish() {
   Body body{std::move(loads_), builder_.finish(results_), {}};
   for (ir::ScalarInstruction& instruction : body.program.code) {
-    if (!can_fault(instruction)) continue;
-    body.fault_nodes.push_back(static_cast<std::uint32_t>(instruction.immediate >> kFaultNodeShift));
+    if (!carries_node(instruction)) continue;
+    if (ir::can_fault(body.program, instruction)) {
+      body.fault_nodes.push_back(
+          static_cast<std::uint32_t>(instruction.immediate >> kFaultNodeShift));
+    }
     instruction.immediate &= (1u << kFaultNodeShift) - 1;
   }
   return body;
@@ -121,8 +125,8 @@ Scalar BodyBuilder::elementwise(NodeId id, const std::vector<Affine>& index, con
   bool faults = false;
   for (ir::ScalarInstruction& instruction : program.code) {
     uses_index |= instruction.op == ir::ScalarOp::index;
-    if (!can_fault(instruction)) continue;
-    faults = true;
+    if (!carries_node(instruction)) continue;
+    faults |= ir::can_fault(program, instruction);
     instruction.immediate |= static_cast<std::uint64_t>(id) << kFaultNodeShift;
   }
   std::vector<Scalar> operands;
@@ -149,12 +153,14 @@ Scalar BodyBuilder::movement(NodeId id, const std::vector<Affine>& index, const 
     std::vector<Affine> inner;
     for (const ir::AxisMap& map : maps[i]) inner.push_back(compose(map, index));
     const Guards own = needed_guards(inner, graph_.type(operands[i]).shape);
-    if (own.empty() || i + 1 == operands.size()) {
-      result = value(operands[i].node, inner, guards);
-      break;
-    }
     Guards all = guards;
     all.insert(all.end(), own.begin(), own.end());
+    // The last operand needs no choice: it is inside where the others are not. But its load needs
+    // the guards, because both sides of a choice are computed.
+    if (own.empty() || i + 1 == operands.size()) {
+      result = value(operands[i].node, inner, all);
+      break;
+    }
     choices.emplace_back(holds(own), value(operands[i].node, inner, all));
   }
   while (!choices.empty()) {
