@@ -27,7 +27,8 @@ struct Problem {
   std::string name;
   std::int64_t m, n, k;
   bool lhs_transposed = false;  // lhs is [k, m]
-  bool rhs_transposed = false;  // rhs is [n, k]; transposed into scratch by the timed kernel
+  bool rhs_transposed = false;  // rhs is [n, k]; the timed kernel first packs it into panels
+  bool panels = false;          // rhs is in panels of the tile's width
 };
 
 std::vector<Problem> problems() {
@@ -35,6 +36,7 @@ std::vector<Problem> problems() {
   for (std::int64_t size : {64, 128, 192, 256, 384, 512}) {
     const std::string cube = std::to_string(size);
     result.push_back({cube + " NN", size, size, size});
+    result.push_back({cube + " NN panels", size, size, size, false, false, true});
     result.push_back({cube + " TN", size, size, size, true});
     result.push_back({cube + " NT", size, size, size, false, true});
   }
@@ -44,6 +46,7 @@ std::vector<Problem> problems() {
     const std::int64_t in = widths[layer], out = widths[layer + 1];
     const std::string suffix = fmt::format(" {}-{}", in, out);
     result.push_back({"forward" + suffix, batch, out, in});
+    result.push_back({"forward" + suffix + " panels", batch, out, in, false, false, true});
     result.push_back({"input gradient" + suffix, batch, in, out, false, true});
     result.push_back({"weight gradient" + suffix, in, out, batch, true});
   }
@@ -51,6 +54,21 @@ std::vector<Problem> problems() {
 }
 
 Affine at(AxisId axis) { return {{{axis, 1}}, 0, 1}; }
+
+/// Copies rhs [n, k] into panels; columns past n are 0. Adds its axes to the kernel.
+Loop packing(Kernel& kernel, std::int64_t panel, const Body& copy) {
+  const std::int64_t n = kernel.buffers[1].type.shape[0];
+  kernel.axes.push_back({"panel", (n + panel - 1) / panel, -1});
+  kernel.axes.push_back({"column", panel, -1});
+  const Affine row{{{3, panel}, {4, 1}}, 0, 1};
+  Loop loop;
+  loop.axes = {3, 2, 4};
+  loop.body = copy;
+  loop.body.loads = {{{1, {row, at(2)}}, {}}};
+  if (n % panel != 0) loop.body.loads[0].guards = {{row, n}};
+  loop.stores = {{{3, {at(3), at(2), at(4)}}, 0}};
+  return loop;
+}
 
 Kernel kernel_of(const Problem& p, const Target& target) {
   const ElementType f32 = ElementType::f32;
@@ -75,15 +93,18 @@ Kernel kernel_of(const Problem& p, const Target& target) {
   contract.tile = choose_register_tile(p.m, p.n, f32, target);
   contract.epilogue = copy;
   contract.stores = {{{2, {at(0), at(1)}}, 0}};
-  if (p.rhs_transposed) {
-    kernel.buffers.push_back({"transposed", {f32, {p.k, p.n}}, BufferRole::scratch, {}});
-    Loop transpose;
-    transpose.axes = {2, 1};
-    transpose.body = copy;
-    transpose.body.loads = {{{1, {at(1), at(2)}}, {}}};
-    transpose.stores = {{{3, {at(2), at(1)}}, 0}};
-    kernel.stages.emplace_back(transpose);
-    contract.rhs.buffer = 3;
+  if (p.panels || p.rhs_transposed) {
+    contract.panel = contract.tile.vectors * target.width(f32);
+    const TensorType panels{f32,
+                            {(p.n + contract.panel - 1) / contract.panel, p.k, contract.panel}};
+    contract.rhs.index.clear();
+    if (p.panels) {
+      kernel.buffers[1].type = panels;
+    } else {
+      contract.rhs.buffer = 3;
+      kernel.buffers.push_back({"panels", panels, BufferRole::scratch, {}});
+      kernel.stages.emplace_back(packing(kernel, contract.panel, copy));
+    }
   }
   kernel.stages.emplace_back(contract);
   return kernel;

@@ -1,5 +1,7 @@
 #include "codegen/emit_loop.h"
 
+#include "codegen/emit_transpose.h"
+
 namespace gradus::codegen {
 
 StoreEmitter::StoreEmitter(EmitContext& context, const std::vector<Store>& stores,
@@ -40,6 +42,7 @@ void LoopEmitter::end_task() {
 }
 
 void LoopEmitter::emit() {
+  if (emit_transposing(c_, loop_, effective_)) return;
   for (const auto& accumulate : accumulates_) {
     if (!accumulate->whole_task()) accumulate->begin();
   }

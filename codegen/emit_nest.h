@@ -15,7 +15,7 @@ inline constexpr int kVectorLanes = 16;
 
 struct Nest {
   std::vector<AxisId> axes;  // outermost first
-  VectorAxis vector;         // the innermost axis; one lane: no vectors
+  VectorAxis vector = {};    // the innermost axis; one lane: no vectors
   /// Lane l only sees positions congruent to l mod 16, whatever the range.
   bool fixed_lanes = false;
   /// Before and after the loop of axis number `level`; once with level 0 where there are no axes.

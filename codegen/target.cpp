@@ -131,10 +131,10 @@ RegisterTile choose_register_tile(std::int64_t m, std::int64_t n, ElementType ty
 std::int64_t choose_panel(std::int64_t k, std::int64_t n, ElementType type,
                           const RegisterTile& tile, const Target& target) {
   constexpr std::int64_t kConflictingBytes = 1024;  // rows this far apart share cache sets
-  constexpr std::int64_t kLargeBytes = 2 * 1024 * 1024;
+  constexpr std::int64_t kLargeBytes = 1024 * 1024;
   const std::int64_t row_bytes = n * byte_size(type);
   const bool conflicts = row_bytes % kConflictingBytes == 0;
-  if (!conflicts || k * row_bytes < kLargeBytes) return 0;
+  if (!conflicts || k * row_bytes <= kLargeBytes) return 0;
   return tile.vectors * target.width(type);
 }
 

@@ -53,6 +53,48 @@ TEST(EmitLoop, MapWithBroadcastTransposeAndTasks) {
   }
 }
 
+/// Operands read across their rows, with a guard along the vector axis, in ranges of any length.
+TEST(EmitLoop, TransposedReads) {
+  for (std::int64_t m : {16, 70}) {
+    for (std::int64_t n : {31, 64}) {
+      for (std::int64_t tasks : {1, 2}) {
+        for (bool guarded : {false, true}) {
+          const std::int64_t held = guarded ? n - 5 : n;
+          Kernel kernel;
+          kernel.name = "transposed";
+          kernel.axes = {{"b", 2, -1}, {"m", m, -1}, {"n", n, -1}};
+          kernel.tasks = {{1, {m, tasks, 1}}, {2, {n, tasks, 1}}};
+          kernel.buffers = {buffer("x", f32, {2, held, m}, BufferRole::input),
+                            buffer("z", f32, {m, n}, BufferRole::input),
+                            buffer("y", f32, {2, m, n}, BufferRole::output)};
+          Loop loop;
+          loop.axes = {0, 1, 2};
+          loop.body = {{{element(0, {0, 2, 1}), {}}, {element(1, {1, 2}), {}}}, polynomial(), {}};
+          if (guarded) loop.body.loads[0].guards = {{at(2), held}};
+          loop.stores = {{element(2, {0, 1, 2}), 0}};
+          kernel.stages = {loop};
+          std::vector<Tensor> tensors = parameters(kernel);
+          fill(tensors[0], 1);
+          fill(tensors[1], 2);
+          run_everywhere(kernel, tensors, [&](const std::vector<Tensor>& result) {
+            std::size_t e = 0;
+            for (std::int64_t b = 0; b < 2; ++b) {
+              for (std::int64_t i = 0; i < m; ++i) {
+                for (std::int64_t j = 0; j < n; ++j, ++e) {
+                  const auto x = static_cast<std::size_t>((b * held + j) * m + i);
+                  const float read = j < held ? result[0].as<float>()[x] : 0.0f;
+                  const float other = result[1].as<float>()[static_cast<std::size_t>(i * n + j)];
+                  expect_same_bits(result[2].as<float>()[e], read * 3.0f + other, "element");
+                }
+              }
+            }
+          });
+        }
+      }
+    }
+  }
+}
+
 /// y[i, j] = x at ((i + j - 2) / 2, 20 - j) where that divides exactly and is inside, else 0.
 TEST(EmitLoop, GuardsAndReversal) {
   const std::int64_t m = 9, n = 37, xm = 6, xn = 19;

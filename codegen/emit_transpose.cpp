@@ -1,0 +1,245 @@
+#include "codegen/emit_transpose.h"
+
+#include <algorithm>
+#include <set>
+
+#include "codegen/emit_loop.h"
+
+namespace gradus::codegen {
+namespace {
+
+using llvm::Value;
+
+constexpr std::int64_t kBlock = kVectorLanes;
+
+std::int64_t coefficient_of(const Affine& affine, AxisId axis) {
+  for (const Term& term : affine.terms) {
+    if (term.axis == axis) return term.coefficient;
+  }
+  return 0;
+}
+
+/// The longest multiple of a block from the beginning of `whole`, and what remains.
+struct Split {
+  AxisRange blocks;
+  AxisRange rest;
+  std::optional<std::int64_t> trips;
+};
+
+Split split(EmitContext& c, const AxisRange& whole) {
+  Split result{whole, whole, std::nullopt};
+  Value* middle = nullptr;
+  if (whole.fixed()) {
+    result.trips = whole.greatest() / kBlock;
+    middle = c.b.CreateAdd(whole.begin, c.i64(*result.trips * kBlock));
+  } else {
+    Value* length = c.b.CreateSub(whole.end, whole.begin);
+    middle = c.b.CreateAdd(whole.begin, c.b.CreateAnd(length, c.i64(-kBlock)));
+  }
+  std::set<std::int64_t> rests;
+  for (std::int64_t length : whole.lengths) rests.insert(length % kBlock);
+  result.blocks.end = middle;
+  result.rest = {middle, whole.end, {rests.begin(), rests.end()}, 1};
+  return result;
+}
+
+/// Rows of a square of 32-bit elements become its columns. Inside each 128-bit quarter of a vector
+/// 4 x 4 elements are transposed by unpacking, then the quarters are.
+void transpose(llvm::IRBuilder<>& b, std::vector<Value*>& x) {
+  constexpr int kQuarter = 4;
+  const auto shuffle = [&](Value* low, Value* high, auto&& source) {
+    llvm::SmallVector<int> lanes;
+    for (int lane = 0; lane < kBlock; ++lane) lanes.push_back(source(lane));
+    return b.CreateShuffleVector(low, high, lanes);
+  };
+  // Unpacks the lower or the upper halves of quarters in units of `unit` elements.
+  const auto unpack = [&](Value* low, Value* high, int unit, bool upper) {
+    return shuffle(low, high, [&](int lane) {
+      const int quarter = lane / kQuarter * kQuarter;
+      const int place = lane % kQuarter;
+      const int pair = place / (2 * unit) * unit + (upper ? 2 : 0) + place % unit;
+      return quarter + pair + (place / unit % 2 != 0 ? static_cast<int>(kBlock) : 0);
+    });
+  };
+  std::vector<Value*> y(x.size());
+  for (std::size_t i = 0; i < x.size(); i += kQuarter) {
+    Value* even_low = unpack(x[i], x[i + 1], 1, false);
+    Value* even_high = unpack(x[i], x[i + 1], 1, true);
+    Value* odd_low = unpack(x[i + 2], x[i + 3], 1, false);
+    Value* odd_high = unpack(x[i + 2], x[i + 3], 1, true);
+    y[i] = unpack(even_low, odd_low, 2, false);
+    y[i + 1] = unpack(even_low, odd_low, 2, true);
+    y[i + 2] = unpack(even_high, odd_high, 2, false);
+    y[i + 3] = unpack(even_high, odd_high, 2, true);
+  }
+  // Quarters first and second of `low`, then of `high`.
+  const auto quarters = [&](Value* low, Value* high, int first, int second) {
+    return shuffle(low, high, [&](int lane) {
+      const int quarter = lane / kQuarter;
+      const int from = (quarter % 2 == 0 ? first : second) * kQuarter + lane % kQuarter;
+      return from + (quarter >= 2 ? static_cast<int>(kBlock) : 0);
+    });
+  };
+  for (std::size_t i = 0; i < kQuarter; ++i) {
+    Value* left_top = quarters(y[i], y[i + 4], 0, 1);
+    Value* right_top = quarters(y[i], y[i + 4], 2, 3);
+    Value* left_bottom = quarters(y[i + 8], y[i + 12], 0, 1);
+    Value* right_bottom = quarters(y[i + 8], y[i + 12], 2, 3);
+    x[i] = quarters(left_top, left_bottom, 0, 2);
+    x[i + 4] = quarters(left_top, left_bottom, 1, 3);
+    x[i + 8] = quarters(right_top, right_bottom, 0, 2);
+    x[i + 12] = quarters(right_top, right_bottom, 1, 3);
+  }
+}
+
+class TransposingLoop {
+ public:
+  TransposingLoop(EmitContext& context, const Loop& loop, const EffectiveAxes& effective)
+      : c_(context), loop_(loop), effective_(effective), by_blocks_(loop) {}
+
+  /// Finds the loads to transpose; false where there is none.
+  bool prepare() {
+    const std::vector<AxisId>& axes = effective_.axes;
+    if (axes.size() < 2 || !loop_.accumulates.empty()) return false;
+    row_ = axes[axes.size() - 1];
+    column_ = axes[axes.size() - 2];
+    if (c_.range(row_).lengths.front() < kBlock || c_.range(column_).lengths.front() < kBlock) {
+      return false;
+    }
+    for (std::size_t i = 0; i < loop_.body.loads.size(); ++i) {
+      if (is_transposed(loop_.body.loads[i])) loads_.push_back(i);
+    }
+    for (std::size_t i : loads_) {
+      const ElementType type = element_of(loop_.body.loads[i]);
+      const BufferId block = c_.add_scratch({type, {kBlock, kBlock}}, {column_, row_});
+      by_blocks_.body.loads[i] = {{block, {{{{column_, 1}}, 0, 1}, {{{row_, 1}}, 0, 1}}}, {}};
+    }
+    return !loads_.empty();
+  }
+
+  void emit() {
+    Nest nest{.axes = effective_.axes};
+    nest.axes.resize(nest.axes.size() - 2);
+    nest.point = [&](Value*) {
+      const std::vector<AxisRange> ranges = c_.ranges;
+      for (AxisId axis : nest.axes) {
+        Value* here = c_.position(axis);
+        c_.range(axis) = {here, c_.b.CreateAdd(here, c_.i64(1)), {1}, 1};
+      }
+      plane();
+      c_.ranges = ranges;
+    };
+    emit_nest(c_, nest);
+  }
+
+ private:
+  [[nodiscard]] ElementType element_of(const Load& load) const {
+    return c_.buffers[static_cast<std::size_t>(load.access.buffer)].type.element;
+  }
+
+  [[nodiscard]] bool is_transposed(const Load& load) {
+    if (byte_size(element_of(load)) != 4) return false;
+    for (const Affine& index : load.access.index) {
+      if (index.divisor != 1) return false;
+    }
+    for (const Guard& guard : load.guards) {
+      if (coefficient_of(guard.value, column_) != 0) return false;
+    }
+    const Reference reference(c_, load.access, {});
+    const std::int64_t step = reference.stride(row_);
+    return reference.stride(column_) == 1 && step != 0 && step != 1;
+  }
+
+  void plane() {
+    const Split rows = split(c_, c_.range(row_));
+    const Split columns = split(c_, c_.range(column_));
+    const AxisRange all_rows = c_.range(row_);
+    const auto along = [&](const AxisRange& row_range) {
+      c_.loop(columns.blocks.begin, columns.blocks.end, kBlock, columns.trips, [&](Value* column) {
+        c_.range(row_) = row_range;
+        c_.range(column_) = {column, c_.b.CreateAdd(column, c_.i64(kBlock)), {kBlock}, 1};
+        block();
+      });
+    };
+    c_.loop(rows.blocks.begin, rows.blocks.end, kBlock, rows.trips,
+            [&](Value* row) { along({row, c_.b.CreateAdd(row, c_.i64(kBlock)), {kBlock}, 1}); });
+    if (rows.rest.lengths != std::vector<std::int64_t>{0}) {
+      if (rows.rest.fixed()) {
+        along(rows.rest);
+      } else {
+        c_.range(row_) = rows.rest;
+        c_.range(column_) = columns.blocks;
+        c_.range(column_).lengths = {0, kBlock};  // not fixed, and too short to transpose
+        LoopEmitter(c_, loop_).emit();
+      }
+    }
+    if (columns.rest.lengths != std::vector<std::int64_t>{0}) {
+      c_.range(row_) = all_rows;
+      c_.range(column_) = columns.rest;
+      LoopEmitter(c_, loop_).emit();
+    }
+  }
+
+  void block() {
+    for (std::size_t i : loads_) transpose_load(i);
+    LoopEmitter(c_, by_blocks_).emit();
+  }
+
+  /// Reads up to 16 rows of a block of an operand and writes its columns to scratch.
+  void transpose_load(std::size_t i) {
+    llvm::IRBuilder<>& b = c_.b;
+    const Load& load = loop_.body.loads[i];
+    Reference reference(c_, load.access, {});
+    const std::int64_t step = 4 * reference.stride(row_);
+    auto* type = EmitContext::lanes_type(b.getInt32Ty(), kVectorLanes);
+    llvm::Constant* zero = llvm::Constant::getNullValue(type);
+    const AxisRange rows = c_.range(row_);
+    Value* first = reference.address();
+    std::vector<Value*> x;
+    for (std::int64_t r = 0; r < kBlock; ++r) {
+      if (r >= rows.greatest()) {
+        x.push_back(zero);
+        continue;
+      }
+      Value* address =
+          b.CreateConstGEP1_64(b.getInt8Ty(), first, static_cast<std::uint64_t>(r * step));
+      Value* guard = nullptr;
+      c_.positions[static_cast<std::size_t>(row_)] = b.CreateAdd(rows.begin, c_.i64(r));
+      for (const Guard& condition : load.guards) {
+        Value* holds = emit_guard(c_, condition, {});
+        guard = guard == nullptr ? holds : b.CreateAnd(guard, holds);
+      }
+      c_.positions[static_cast<std::size_t>(row_)] = nullptr;
+      const llvm::Align alignment(4);
+      x.push_back(
+          guard == nullptr
+              ? static_cast<Value*>(b.CreateAlignedLoad(type, address, alignment))
+              : b.CreateMaskedLoad(type, address, alignment, c_.splat(guard, kVectorLanes), zero));
+    }
+    transpose(b, x);
+    const auto buffer = static_cast<std::size_t>(by_blocks_.body.loads[i].access.buffer);
+    for (std::size_t r = 0; r < x.size(); ++r) {
+      Value* address = b.CreateConstGEP1_64(type, c_.addresses[buffer], r);
+      b.CreateAlignedStore(x[r], address, llvm::Align(64));
+    }
+  }
+
+  EmitContext& c_;
+  const Loop& loop_;
+  const EffectiveAxes& effective_;
+  Loop by_blocks_;     // reads the blocks in scratch
+  AxisId row_ = 0;     // the vector axis: numbers the operand's rows
+  AxisId column_ = 0;  // contiguous in the operand
+  std::vector<std::size_t> loads_;
+};
+
+}  // namespace
+
+bool emit_transposing(EmitContext& context, const Loop& loop, const EffectiveAxes& effective) {
+  TransposingLoop transposing(context, loop, effective);
+  if (!transposing.prepare()) return false;
+  transposing.emit();
+  return true;
+}
+
+}  // namespace gradus::codegen
