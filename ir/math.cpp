@@ -1,5 +1,6 @@
 #include "ir/math.h"
 
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -39,13 +40,191 @@ Scalar ceil(Scalar x) {
 }
 Scalar rsqrt(Scalar x) { return 1.0 / sqrt(x); }
 
+// --- Shared pieces ------------------------------------------------------------------------------
+
+bool single(Scalar x) { return x.type() == ElementType::f32; }
+Scalar number(Scalar like, double value) { return like.builder->constant(like.type(), value); }
+Scalar infinity(Scalar like) { return number(like, std::numeric_limits<double>::infinity()); }
+Scalar not_a_number(Scalar like) { return number(like, std::numeric_limits<double>::quiet_NaN()); }
+
+/// Horner's rule with fma; the highest coefficient first.
+Scalar polynomial(Scalar x, std::initializer_list<double> coefficients) {
+  Scalar sum;
+  for (double c : coefficients) sum = sum.builder ? fma(sum, x, number(x, c)) : number(x, c);
+  return sum;
+}
+
+// --- exp, log -----------------------------------------------------------------------------------
+
+/// e^x = 2^n e^r with n = round(x / ln 2) and r by two-step Cody-Waite reduction. The f32
+/// polynomial is that of Moshier's Cephes library, the f64 one the Taylor series to r^13.
+Scalar exp(Scalar x) {
+  const bool f32 = single(x);
+  x = min(max(x, number(x, f32 ? -104 : -745)), number(x, f32 ? 89 : 710));
+  const double magic = f32 ? 0x1.8p23 : 0x1.8p52;
+  const Scalar n = (x * 1.4426950408889634 + magic) - magic;
+  const Scalar high = fma(n, number(x, f32 ? -0.693359375 : -0x1.62e42fefa3800p-1), x);
+  const Scalar r = fma(n, number(x, f32 ? 2.12194440e-4 : -0x1.ef35793c76730p-45), high);
+  Scalar p;
+  if (f32) {
+    p = polynomial(r, {1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2,
+                       1.6666665459e-1, 5.0000001201e-1});
+  } else {
+    double factorial = 6227020800.0;  // 13!
+    p = number(r, 1 / factorial);
+    for (int k = 13; k > 2; --k) {
+      factorial /= k;
+      p = fma(p, r, number(r, 1 / factorial));
+    }
+  }
+  return ldexp(fma(p, r * r, r) + 1.0, convert(n, ElementType::i32));
+}
+
+/// x = 2^e m with m in [sqrt(1/2), sqrt(2)); log m by Cephes' polynomial (f32) or the series in
+/// s = f / (2 + f), f = m - 1 (f64, arranged as in Sun's fdlibm).
+Scalar log(Scalar x) {
+  const bool f32 = single(x);
+  const ElementType bits_type = f32 ? ElementType::i32 : ElementType::i64;
+  const auto bits_of = [&](std::uint64_t value) {
+    return x.builder->constant_bits(bits_type, value);
+  };
+  const int mantissa = f32 ? 23 : 52;
+  const Scalar bits = bitcast(x, bits_type);
+  const Scalar exponent =
+      (bits - bits_of(f32 ? 0x3f3504f3u : 0x3fe6a09e667f3bcdu)) >> mantissa;
+  const Scalar f = bitcast(bits - (exponent << mantissa), x.type()) - 1.0;
+  const Scalar e = convert(exponent, x.type());
+  const Scalar square = f * f;
+  Scalar result;
+  if (f32) {
+    const Scalar p = polynomial(f, {7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1,
+                                    -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1,
+                                    2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1});
+    Scalar y = p * f * square;
+    y = fma(e, number(x, -2.12194440e-4), y);
+    y = fma(square, number(x, -0.5), y);
+    result = fma(e, number(x, 0.693359375), f + y);
+  } else {
+    const Scalar s = f / (f + 2.0);
+    const Scalar z = s * s;
+    Scalar r = number(x, 2.0 / 27);
+    for (int k = 25; k >= 3; k -= 2) r = fma(r, z, number(x, 2.0 / k));
+    r = r * z;
+    const Scalar half = square * 0.5;
+    const Scalar low = e * 1.90821492927058770002e-10;
+    result = e * 6.93147180369123816490e-01 - ((half - (s * (half + r) + low)) - f);
+  }
+  const Scalar zero = number(x, 0);
+  result = select(less(x, infinity(x)), result, x);  // +inf and NaN stay
+  result = select(equal(x, zero), -infinity(x), result);
+  return select(less(x, zero), not_a_number(x), result);
+}
+
+/// log(u) x / (u - 1) with u = 1 + x, which undoes the rounding of u (Kahan).
+Scalar log1p(Scalar x) {
+  const Scalar u = x + 1.0;
+  const Scalar corrected = log(u) * (x / (u - 1.0));
+  const Scalar result = select(equal(u, number(x, 1)), x, corrected);
+  return select(equal(x, infinity(x)), x, result);
+}
+
+/// (u - 1) x / log(u) with u = e^x, which undoes the rounding of u (Kahan).
+Scalar expm1(Scalar x) {
+  const Scalar u = exp(x);
+  const Scalar below = u - 1.0;
+  const Scalar corrected = below * (x / log(u));
+  const Scalar large = less(number(x, 1), abs(x));
+  return select(equal(u, number(x, 1)), x, select(large, below, corrected));
+}
+
+// --- tanh, sigmoid, erf -------------------------------------------------------------------------
+
+Scalar tanh(Scalar x) {
+  const Scalar magnitude = abs(x);
+  const Scalar z = x * x;
+  const Scalar far = 1.0 - 2.0 / (exp(magnitude + magnitude) + 1.0);
+  if (single(x)) {
+    const Scalar p = polynomial(z, {-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2,
+                                    1.33314422036e-1, -3.33332819422e-1});
+    const Scalar near = fma(p * z, x, x);
+    return select(less(magnitude, number(x, 0.625)), near, with_sign_of(far, x));
+  }
+  const Scalar t = expm1(magnitude + magnitude);
+  const Scalar near = t / (t + 2.0);
+  return with_sign_of(select(less(magnitude, number(x, 1)), near, far), x);
+}
+
+Scalar sigmoid(Scalar x) { return 1.0 / (exp(-x) + 1.0); }
+
+/// f32: odd polynomial near 0, 1 - e^p(|x|) beyond.
+Scalar erf_single(Scalar x) {
+  const Scalar t = abs(x);
+  const Scalar far = polynomial(t, {-1.72853470e-5, 3.83197126e-4, -3.88396438e-3, 2.42546219e-2,
+                                    -1.06777877e-1, -6.34846687e-1, -1.28717512e-1});
+  const Scalar beyond = 1.0 - exp(fma(far, t, -t));
+  const Scalar p = polynomial(x * x, {-5.96761703e-4, 4.99119423e-3, -2.67681349e-2,
+                                      1.12819925e-1, -3.76125336e-1, 1.28379166e-1});
+  return select(less(t, number(x, 0.921875)), fma(p, x, x),
+                select(less(t, number(x, 4)), with_sign_of(beyond, x),
+                       with_sign_of(number(x, 1) + (t - t), x)));
+}
+
+/// f64: 2 / sqrt(pi) e^-x^2 sum of (2 x^2)^n x / (2n + 1)!! below 3, the continued fraction of
+/// erfc beyond (Abramowitz and Stegun 7.1.6 and 7.1.14).
+Scalar erf_double(Scalar x) {
+  constexpr double kInverseRootPi = 0.56418958354775628695;
+  const Scalar t = min(abs(x), number(x, 6));
+  const Scalar square = t * t;
+  const Scalar low = fma(t, t, -square);
+  const Scalar decay = exp(-square) * (1.0 - low);
+  Scalar series = number(x, 1);
+  for (int n = 60; n > 0; --n) {
+    series = fma(series * (square + square), number(x, 1.0 / (2 * n + 1)), number(x, 1));
+  }
+  const Scalar near = decay * series * t * (2 * kInverseRootPi);
+  Scalar fraction = t;
+  for (int k = 40; k > 0; --k) fraction = t + number(x, 0.5 * k) / fraction;
+  const Scalar far = 1.0 - decay * kInverseRootPi / fraction;
+  return with_sign_of(select(less(t, number(x, 3)), near, far), x);
+}
+
+Scalar erf(Scalar x) { return single(x) ? erf_single(x) : erf_double(x); }
+
+/// e^(y log|x|) in f64, then C's special cases.
+Scalar pow(Scalar x, Scalar y) {
+  const Scalar wide =
+      exp(convert(y, ElementType::f64) * log(convert(abs(x), ElementType::f64)));
+  const Scalar magnitude = convert(wide, x.type());
+  const Scalar whole = equal(floor(y), y);
+  const Scalar half = y * 0.5;
+  const Scalar odd = whole & not_equal(floor(half), half);
+  const Scalar negative = less(x, number(x, 0)) |
+                          less(1.0 / x, number(x, 0));  // -0 counts as negative
+  Scalar result = select(odd & negative, -magnitude, magnitude);
+  result = select(less(x, number(x, 0)) & logical_not(whole), not_a_number(x), result);
+  const Scalar one = number(x, 1);
+  const Scalar certain = equal(y, number(y, 0)) | equal(x, one) |
+                         (equal(x, -one) & equal(abs(y), infinity(y)));
+  return select(certain, one, result);
+}
+
 std::vector<MathFunction> record_all() {
   std::vector<MathFunction> functions;
   for (ElementType type : {ElementType::f32, ElementType::f64}) {
-    functions.push_back(unary("rsqrt", type, 1.0, rsqrt));
+    const bool f32 = type == ElementType::f32;
+    functions.push_back(unary("exp", type, f32 ? 1.1 : 1.5, exp));
+    functions.push_back(unary("log", type, f32 ? 1.1 : 1.5, log));
+    functions.push_back(unary("log1p", type, f32 ? 3 : 4, log1p));
+    functions.push_back(unary("expm1", type, f32 ? 4 : 4, expm1));
+    functions.push_back(unary("tanh", type, f32 ? 1.6 : 4, tanh));
+    functions.push_back(unary("sigmoid", type, f32 ? 2.6 : 3, sigmoid));
+    functions.push_back(unary("erf", type, f32 ? 1.5 : 12, erf));
+    functions.push_back(unary("rsqrt", type, 1.5, rsqrt));
     functions.push_back(unary("floor", type, 0, floor));
     functions.push_back(unary("ceil", type, 0, ceil));
     functions.push_back(unary("round", type, 0, round_even));
+    ScalarBuilder b({type, type});
+    functions.push_back({"pow", type, 2, f32 ? 1.0 : 1100, b.finish({pow(b.operand(0), b.operand(1))})});
   }
   return functions;
 }

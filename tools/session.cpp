@@ -112,6 +112,11 @@ std::vector<runtime::Metric> metrics_of(const frontend::Model& model) {
   return metrics;
 }
 
+std::vector<runtime::Metric> with_loss(std::vector<runtime::Metric> metrics) {
+  metrics.insert(metrics.begin(), {"loss", runtime::MetricKind::mean});
+  return metrics;
+}
+
 ir::Graph graph_of(const frontend::Model& model, runtime::Program program, std::int64_t batch) {
   switch (program) {
     case runtime::Program::init:

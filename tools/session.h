@@ -23,6 +23,8 @@ namespace gradus::tools {
 /// The data of the model file, checked against the inputs.
 [[nodiscard]] runtime::DataSplits load_data_of(const frontend::Model& model);
 [[nodiscard]] std::vector<runtime::Metric> metrics_of(const frontend::Model& model);
+/// The loss, then the metrics.
+[[nodiscard]] std::vector<runtime::Metric> with_loss(std::vector<runtime::Metric> metrics);
 /// The graph of a program as the frontend builds it.
 [[nodiscard]] ir::Graph graph_of(const frontend::Model& model, runtime::Program program,
                                  std::int64_t batch);

@@ -211,7 +211,7 @@ int train(const TrainOptions& options) {
   std::vector<runtime::MetricValue> test;
   if (!ended.interrupted && data.test.examples() > 0) {
     test = runtime::evaluate(programs, executor, trainer.state(), data.test,
-                             model.training().batch, training.metrics, &interrupted)
+                             model.training().batch, with_loss(training.metrics), &interrupted)
                .value_or(test);
   }
   report_end(options, ended, test, cache, weights);

@@ -2,6 +2,8 @@
 // key is the seed; the counter is (innermost index, outer index / 4, stream, step); the word is the
 // outer index modulo 4, so that vector lanes are counters and four rows share one evaluation.
 
+#include <cmath>
+
 #include "ir/ops/families.h"
 
 namespace gradus::ir {
@@ -103,7 +105,7 @@ Scalar record_normal(ScalarBuilder& b, X x, const Attributes& attributes) {
 }
 
 Scalar record_bernoulli(ScalarBuilder& b, X x, const Attributes& attributes) {
-  const double threshold = attributes.get<double>("probability") * 0x1p32;
+  const double threshold = std::floor(attributes.get<double>("probability") * 0x1p32);
   if (threshold >= 0x1p32) return b.constant(boolean, 1);
   return less(random_word(b, x, attributes), b.constant(u32, threshold));
 }

@@ -76,8 +76,9 @@ TEST(ScalarProgram, TypesAreChecked) {
 
 TEST(ScalarProgram, InliningReplacesOperandsAndIndices) {
   ScalarBuilder inner({f32});
+  const Scalar square = inner.operand(0) * inner.operand(0);
   const ScalarProgram square_plus_index =
-      inner.finish({inner.operand(0) * inner.operand(0) + convert(inner.index(0, i32), f32)});
+      inner.finish({square + convert(inner.index(0, i32), f32)});
   ScalarBuilder b({f32});
   const Scalar operands[] = {b.operand(0) + 1.0};
   const Scalar indices[] = {b.index(2, i64)};
