@@ -66,8 +66,9 @@ std::optional<Expr> expand(const ir::RewriteContext& c) {
   const Roles roles(c);
   const Expr lhs = c.operands[0];
   const Expr rhs = c.operands[1];
-  if (product(lhs.shape(), roles.lhs_free) * product(rhs.shape(), roles.rhs_free) >=
-      ir::kSmallContraction) {
+  const bool small = product(lhs.shape(), roles.lhs_free) * product(rhs.shape(), roles.rhs_free) <
+                     ir::kSmallContraction;
+  if (!small && is_float(lhs.element())) {
     return std::nullopt;
   }
   // Product tensor: batch, lhs free, rhs free, contracted.

@@ -11,7 +11,8 @@ namespace gradus::passes {
 [[nodiscard]] ir::Graph drop_stop_gradients(const ir::Graph& graph);
 
 /// A contraction with fewer than ir::kSmallContraction results per batch element becomes what it is
-/// defined as: the sum over the product tensor [batch, lhs free, rhs free, contracted].
+/// defined as: the sum over the product tensor [batch, lhs free, rhs free, contracted]. So does one
+/// of integers, where no order of additions shows.
 [[nodiscard]] ir::Graph expand_small_contractions(const ir::Graph& graph);
 
 /// Every other contraction becomes one with at most one batch axis (leading), one m, one n and one
