@@ -76,6 +76,9 @@ constexpr ErrorCode kErrorCodes[] = {
     {"E0206", ErrorClass::model, "contradiction", "Two settings exclude each other, or one of them is needed."},
     {"E0207", ErrorClass::model, "unknown value", "A layer, loss or metric refers to no input or layer above it."},
     {"E0208", ErrorClass::model, "name taken", "Layer names are unique."},
+    {"E0209", ErrorClass::model, "random numbers that repeat",
+     "The random numbers of a layer follow from a hash of its name. Two names of this model have the "
+     "same hash, so that their layers would draw the same numbers."},
     {"E2001", ErrorClass::usage, "instruction set not available",
      "Code for this instruction set cannot run on this machine; --isa native always can."},
     {"E2002", ErrorClass::usage, "no such name", "A command was given a name that it does not know."},

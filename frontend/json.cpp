@@ -2,67 +2,84 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <nlohmann/json.hpp>
-#include <optional>
-
-#include "base/check.h"
 
 namespace gradus::frontend {
 namespace {
 
 constexpr std::size_t kDepth = 64;
 
-/// Finds the tokens of the text that the parser reports as events, one after another.
+/// Walks over the text, counting lines and columns; a column is one code point.
 class Cursor {
  public:
-  Cursor(std::string_view text, const std::string& file) : text_(text), file_(file) {}
+  Cursor(std::string_view text, const std::string& file) : text_(text), where_{file, 1, 1, 1} {
+    if (text.starts_with("\xEF\xBB\xBF")) at_ = 3;  // a byte-order mark
+  }
 
+  /// The place of the next token that the parser reports as an event. The text up to its end has
+  /// been accepted, so the shape of a token follows from its first character.
   SourceLocation next() {
-    while (at_ < text_.size() && std::string_view(" \t\r\n,:").find(text_[at_]) != text_.npos) {
+    skip(" \t\r\n,:", true);
+    SourceLocation token = where_;
+    const char first = at_ < text_.size() ? text_[at_] : '\0';
+    if (first == '"') {
       advance();
-    }
-    SourceLocation where{file_, line_, column_, 1};
-    const std::size_t begin = at_;
-    if (at_ < text_.size() && text_[at_] == '"') {
-      do {
+      while (at_ < text_.size() && text_[at_] != '"') {
         if (text_[at_] == '\\') advance();
         advance();
-      } while (at_ < text_.size() && text_[at_] != '"');
+      }
       advance();
-    } else if (at_ < text_.size() && std::string_view("{}[]").find(text_[at_]) != text_.npos) {
+    } else if (std::string_view("{}[]").find(first) != std::string_view::npos) {
       advance();
     } else {
-      while (at_ < text_.size() && std::string_view(" \t\r\n,:{}[]").find(text_[at_]) == text_.npos) {
-        advance();
-      }
+      skip(" \t\r\n,:{}[]\"", false);
     }
-    where.length = static_cast<std::uint32_t>(at_ - begin);
-    return where;
+    token.length = std::max(where_.column - token.column, 1u);
+    return token;
   }
 
   SourceLocation at_offset(std::size_t offset) {
     while (at_ < std::min(offset, text_.size())) advance();
-    return {file_, line_, column_, 1};
+    return where_;
   }
 
  private:
+  /// Goes on while the characters are of the set (or while they are not).
+  void skip(std::string_view set, bool member) {
+    while (at_ < text_.size() && (set.find(text_[at_]) != set.npos) == member) advance();
+  }
+
   void advance() {
     if (at_ >= text_.size()) return;
-    if (text_[at_] == '\n') {
-      ++line_;
-      column_ = 0;
+    const char c = text_[at_++];
+    if (c == '\n') {
+      ++where_.line;
+      where_.column = 1;
+    } else if (at_ == text_.size() || (static_cast<unsigned char>(text_[at_]) & 0xC0) != 0x80) {
+      ++where_.column;  // the next byte begins a code point
     }
-    ++column_;
-    ++at_;
   }
 
   std::string_view text_;
-  std::string file_;
   std::size_t at_ = 0;
-  std::uint32_t line_ = 1;
-  std::uint32_t column_ = 1;
+  SourceLocation where_;
 };
+
+/// What the parser found, without its prefix and without the bytes that it read last.
+std::string reason_of(const nlohmann::detail::exception& error) {
+  std::string text = error.what();
+  if (const auto place = text.find(" - "); place != text.npos)
+    text = text.substr(place + 3);
+  else if (const auto prefix = text.find("] "); prefix != text.npos)
+    text = text.substr(prefix + 2);
+  if (const auto read = text.find("; last read: "); read != text.npos) {
+    const auto expected = text.find("; expected ", read);
+    text = text.substr(0, read) + (expected == text.npos ? "" : text.substr(expected));
+  }
+  return text;
+}
 
 class Handler : public nlohmann::json_sax<nlohmann::json> {
  public:
@@ -76,11 +93,17 @@ class Handler : public nlohmann::json_sax<nlohmann::json> {
   bool number_integer(number_integer_t value) override { return add(std::int64_t{value}); }
   bool number_unsigned(number_unsigned_t value) override {
     if (value > static_cast<number_unsigned_t>(INT64_MAX)) {
-      throw UserError("E0104", "the number is too large", cursor_.next());
+      throw out_of_range(cursor_.next());
     }
     return add(static_cast<std::int64_t>(value));
   }
-  bool number_float(number_float_t value, const string_t&) override { return add(value); }
+  bool number_float(number_float_t value, const string_t& digits) override {
+    const SourceLocation where = cursor_.next();
+    // The parser turns integers of more than 64 bits into f64; here they are an error.
+    if (digits.find_first_of(".eE") == digits.npos) throw out_of_range(where);
+    place({value, where});
+    return true;
+  }
   bool string(string_t& value) override { return add(std::move(value)); }
   bool binary(binary_t&) override { return false; }
   bool start_object(std::size_t) override { return open(Json::Object{}); }
@@ -92,9 +115,10 @@ class Handler : public nlohmann::json_sax<nlohmann::json> {
     const SourceLocation where = cursor_.next();
     for (const Member& member : *std::get_if<Json::Object>(&open_.back()->value)) {
       if (member.key != name) continue;
-      throw UserError("E0102", fmt::format("the key \"{}\" appears twice (first at line {})", name,
-                                           member.where.line),
-                      where, "keep one of them");
+      throw UserError(
+          "E0102",
+          fmt::format("the key \"{}\" appears twice (first at line {})", name, member.where.line),
+          where, "keep one of them");
     }
     key_ = Member{std::move(name), where, {}};
     return true;
@@ -102,15 +126,10 @@ class Handler : public nlohmann::json_sax<nlohmann::json> {
 
   bool parse_error(std::size_t position, const std::string&,
                    const nlohmann::detail::exception& error) override {
-    std::string reason = error.what();
-    if (const auto colon = reason.find("; "); colon != reason.npos) reason = reason.substr(colon + 2);
-    else if (const auto bracket = reason.find("] "); bracket != reason.npos) {
-      reason = reason.substr(bracket + 2);
-    }
-    const bool range = error.id == 406;
     Cursor cursor(text_, file_);
-    throw UserError(range ? "E0104" : "E0101", range ? "the number is out of range" : "not JSON: " + reason,
-                    cursor.at_offset(position == 0 ? 0 : position - 1));
+    const SourceLocation where = cursor.at_offset(position == 0 ? 0 : position - 1);
+    if (error.id == 406) throw out_of_range(where);
+    throw UserError("E0101", "not JSON: " + reason_of(error), where);
   }
 
  private:
@@ -118,6 +137,11 @@ class Handler : public nlohmann::json_sax<nlohmann::json> {
   bool add(Value value) {
     place({std::move(value), cursor_.next()});
     return true;
+  }
+
+  static UserError out_of_range(const SourceLocation& where) {
+    return {"E0104", "the number is out of range: integers have 64 bits, others are finite f64",
+            where};
   }
 
   Json* place(Json json) {
@@ -155,22 +179,19 @@ class Handler : public nlohmann::json_sax<nlohmann::json> {
   std::vector<Json*> open_;  // a container grows only while it is the last one open
 };
 
-Json* child(Json& json, const std::string& key, bool make) {
+/// The element or member; a missing member is made, a missing element is null.
+Json* child(Json& json, const std::string& key, const SourceLocation& where) {
   if (auto* array = std::get_if<Json::Array>(&json.value)) {
     std::size_t index = 0;
     const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), index);
-    if (error != std::errc{} || end != key.data() + key.size() || index >= array->size()) {
-      return nullptr;
-    }
-    return &(*array)[index];
+    const bool whole = error == std::errc{} && end == key.data() + key.size();
+    return whole && index < array->size() ? &(*array)[index] : nullptr;
   }
   auto* object = std::get_if<Json::Object>(&json.value);
-  if (!object) return nullptr;
+  if (!object || key.empty()) return nullptr;
   for (Member& member : *object) {
     if (member.key == key) return &member.value;
   }
-  if (!make) return nullptr;
-  const SourceLocation where{"--set", 0, 0, 1};
   return &object->emplace_back(Member{key, where, {Json::Object{}, where}}).value;
 }
 
@@ -184,6 +205,17 @@ void relocate(Json& json, const SourceLocation& where) {
       relocate(member.value, where);
     }
   }
+}
+
+std::vector<std::string> split_path(std::string_view path) {
+  std::vector<std::string> keys(1);
+  for (char c : path) {
+    if (c == '.')
+      keys.emplace_back();
+    else
+      keys.back() += c;
+  }
+  return keys;
 }
 
 }  // namespace
@@ -215,23 +247,31 @@ Json parse_json(std::string_view text, const std::string& file) {
 
 void apply_override(Json& json, std::string_view assignment) {
   const auto equals = assignment.find('=');
-  const SourceLocation where{"--set " + std::string(assignment), 0, 0, 1};
+  const SourceLocation where{fmt::format("--set {}", assignment), 0, 0, 1};
   if (equals == assignment.npos || equals == 0) {
     throw UserError("E0105", "expected key.path=value", where);
-  }
-  Json* at = &json;
-  std::string_view path = assignment.substr(0, equals);
-  while (!path.empty()) {
-    const auto dot = path.find('.');
-    const std::string key(path.substr(0, dot));
-    at = child(*at, key, true);
-    if (!at) throw UserError("E0105", fmt::format("there is no '{}' to set", key), where);
-    path = dot == path.npos ? std::string_view{} : path.substr(dot + 1);
   }
   const std::string text(assignment.substr(equals + 1));
   Json value{text, where};
   if (nlohmann::json::accept(text)) value = parse_json(text, where.file);
   relocate(value, where);
+  const bool remove = std::holds_alternative<std::monostate>(value.value);
+  const std::vector<std::string> path = split_path(assignment.substr(0, equals));
+  Json* at = &json;
+  for (std::size_t i = 0; i < path.size(); ++i) {
+    auto* object = std::get_if<Json::Object>(&at->value);
+    if (remove && object && i + 1 == path.size()) {
+      std::erase_if(*object, [&](const Member& member) { return member.key == path[i]; });
+      return;
+    }
+    at = child(*at, path[i], where);
+    if (!at) {
+      throw UserError("E0105",
+                      fmt::format("there is no '{}' to set in {}", path[i],
+                                  i == 0 ? "the file" : "'" + path[i - 1] + "'"),
+                      where);
+    }
+  }
   *at = std::move(value);
 }
 

@@ -41,8 +41,10 @@ struct Member {
 /// twice), E0103 (nested deeper than 64), E0104 (a number out of range).
 [[nodiscard]] Json parse_json(std::string_view text, const std::string& file);
 
-/// Sets the value at a path such as "training.epochs" or "model.layers.0.units"; `value` is JSON,
-/// or else text. Objects on the way are made. Throws UserError E0105 when the path leads nowhere.
+/// Sets the value at a path such as "training.epochs" or "model.layers.0.units" from
+/// "path=value"; the value is JSON, or else text, and null removes the key. Objects on the way are
+/// made. What was set has the location "--set path=value". Throws UserError E0105 when the path
+/// leads nowhere.
 void apply_override(Json& json, std::string_view assignment);
 
 }  // namespace gradus::frontend

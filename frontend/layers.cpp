@@ -2,228 +2,278 @@
 
 #include <fmt/format.h>
 
-#include "base/hash.h"
 #include "ir/compositions/activations.h"
-#include "ir/op.h"
 
 namespace gradus::frontend {
 namespace {
 
 using ir::Expr;
 
-template <typename Records>
-std::vector<std::string> names_of(const Records& records) {
-  std::vector<std::string> names;
-  for (const auto& record : records) names.emplace_back(record.name);
-  return names;
+constexpr Range kNonNegative{0, 1e9};
+
+void need_floats(const LayerBuilder& b) {
+  for (const LayerInput& input : b.inputs) {
+    if (input.value.element() == ElementType::f32) continue;
+    throw LayerError("needs f32, but " + input.describe(),
+                     "add { \"op\": \"cast\", \"element\": \"f32\" } before it");
+  }
 }
 
-std::string hint_for(const std::string& word, const std::vector<std::string>& known) {
-  const std::string near = closest(word, known);
-  return near.empty() ? "" : fmt::format("did you mean \"{}\"?", near);
+/// At least one axis beside the batch's.
+void need_axis(const LayerBuilder& b) {
+  if (b.x().rank() >= 2) return;
+  throw LayerError("needs at least one axis per example, but " + b.inputs[0].describe(),
+                   "add { \"layer\": \"reshape\", \"shape\": [1] } before it");
 }
 
 Expr dense(LayerBuilder& b) {
-  const Expr x = b.input();
-  const std::int64_t units = b.reader.integer("units", 1, 1);
-  (void)b.reader.required("units");
-  if (x.rank() < 2) {
-    throw ir::TypeError("dense needs at least one axis per example, found a scalar");
-  }
-  const double l1 = b.reader.number("l1", 0, {0, 1e9});
-  const double l2 = b.reader.number("l2", 0, {0, 1e9});
-  const Expr kernel = b.parameter("kernel", {x.shape().back(), units}, "kernel_initializer",
-                                  "glorot_uniform", l1, l2);
+  need_floats(b);
+  need_axis(b);
+  const Expr x = b.x();
+  const std::int64_t units = b.settings.integer("units");
+  const Expr kernel = b.parameter("kernel", {x.shape().back(), units}, b.settings.number("l1"),
+                                  b.settings.number("l2"));
   Expr y = ir::dot(x, kernel, {{}, {}, {x.rank() - 1}, {0}});
-  if (b.reader.boolean("use_bias", true)) {
-    const Expr bias = b.parameter("bias", {units}, "bias_initializer", "zeros");
-    y = y + ir::broadcast(bias, y.shape(), {y.rank() - 1});
+  if (b.settings.boolean("use_bias")) {
+    y = y + ir::broadcast(b.parameter("bias", {units}), y.shape(), {y.rank() - 1});
   }
-  return b.activate(y);
+  return b.activate(y, "activation");
 }
 
 Expr activation(LayerBuilder& b) {
-  (void)b.reader.required("function");
-  return b.activate(b.input(), "function");
+  need_floats(b);
+  return b.activate(b.x(), "function");
 }
 
 Expr flatten(LayerBuilder& b) {
-  const Expr x = b.input();
-  const std::int64_t batch = x.shape()[0];
-  std::int64_t elements = 1;
-  for (std::size_t axis = 1; axis < x.shape().size(); ++axis) elements *= x.shape()[axis];
-  return ir::reshape(x, {batch, elements});
+  return ir::reshape(b.x(), {b.batch, element_count(example_type(b.x().type()).shape)});
 }
 
 Expr reshape(LayerBuilder& b) {
-  const Expr x = b.input();
-  (void)b.reader.required("shape");
-  Shape shape = b.reader.integers("shape");
-  shape.insert(shape.begin(), x.shape()[0]);
-  return ir::reshape(x, shape);
+  Shape shape = b.settings.integers("shape");
+  if (element_count(shape) != element_count(example_type(b.x().type()).shape)) {
+    throw LayerError(fmt::format("to {} needs {} elements, but {}", to_string(shape),
+                                 element_count(shape), b.inputs[0].describe()));
+  }
+  shape.insert(shape.begin(), b.batch);
+  return ir::reshape(b.x(), shape);
 }
 
 Expr dropout(LayerBuilder& b) {
-  const Expr x = b.input();
-  (void)b.reader.required("rate");
-  const double rate = b.reader.number("rate", 0, {0, 0.999999});
+  need_floats(b);
+  const Expr x = b.x();
+  const double rate = b.settings.number("rate");
+  const std::int64_t stream = b.streams.of(b.path + "/mask");
   if (!b.training || rate == 0) return x;
-  const Expr keep = ir::apply("random_bernoulli", {b.seed(), b.step()},
-                              {{"shape", x.shape()},
-                               {"stream", stream_of(b.path + "/mask")},
-                               {"probability", 1 - rate}});
+  const Expr keep = ir::apply(
+      "random_bernoulli", {counter_input(b.graph, "seed"), counter_input(b.graph, "step")},
+      {{"shape", x.shape()}, {"stream", stream}, {"probability", 1 - rate}});
   return ir::select(keep, x * (1 / (1 - rate)), ir::full_like(x, 0));
 }
 
 Expr layer_norm(LayerBuilder& b) {
-  const Expr x = b.input();
-  if (x.rank() < 2) throw ir::TypeError("layer_norm needs an axis per example, found a scalar");
-  Expr y = ir::normalize_rows(x, b.reader.number("epsilon", 1e-3, {0, 1e9}));
+  need_floats(b);
+  need_axis(b);
+  const Expr x = b.x();
   const ir::Integers last{x.rank() - 1};
-  if (b.reader.boolean("scale", true)) {
-    const Expr gamma = b.parameter("gamma", {x.shape().back()}, "gamma_initializer", "ones");
-    y = y * ir::broadcast(gamma, y.shape(), last);
+  const Shape width{x.shape().back()};
+  Expr y = ir::normalize_rows(x, b.settings.number("epsilon"));
+  if (b.settings.boolean("scale")) {
+    y = y * ir::broadcast(b.parameter("gamma", width), y.shape(), last);
   }
-  if (b.reader.boolean("center", true)) {
-    const Expr beta = b.parameter("beta", {x.shape().back()}, "beta_initializer", "zeros");
-    y = y + ir::broadcast(beta, y.shape(), last);
+  if (b.settings.boolean("center")) {
+    y = y + ir::broadcast(b.parameter("beta", width), y.shape(), last);
   }
   return y;
 }
 
 Expr add(LayerBuilder& b) {
-  if (b.inputs.size() < 2) throw ir::TypeError("add needs at least two inputs in \"from\"");
-  Expr sum = b.inputs[0];
-  for (std::size_t i = 1; i < b.inputs.size(); ++i) sum = sum + b.inputs[i];
+  Expr sum = b.x();
+  for (std::size_t i = 1; i < b.inputs.size(); ++i) {
+    const LayerInput& input = b.inputs[i];
+    if (input.value.type() != sum.type()) {
+      throw LayerError(fmt::format("needs inputs of one type, but {} and {}",
+                                   b.inputs[0].describe(), input.describe()));
+    }
+    sum = sum + input.value;
+  }
   return sum;
 }
 
 Expr concatenate(LayerBuilder& b) {
-  if (b.inputs.size() < 2) throw ir::TypeError("concatenate needs at least two inputs in \"from\"");
-  std::int64_t axis = b.reader.integer("axis", -1, -16, 16);
-  if (axis < 0) axis += b.inputs[0].rank();
-  return ir::concat(b.inputs, axis);
+  const std::int64_t given = b.settings.integer("axis");
+  const std::int64_t rank = b.x().rank() - 1;
+  const std::int64_t axis = given < 0 ? given + rank : given;
+  if (axis < 0 || axis >= rank) {
+    throw LayerError(
+        fmt::format("along axis {} of an example, but {}", given, b.inputs[0].describe()));
+  }
+  std::vector<Expr> values;
+  for (const LayerInput& input : b.inputs) {
+    TensorType type = input.value.type();
+    if (type.rank() == rank + 1) {
+      type.shape[static_cast<std::size_t>(axis + 1)] =
+          b.x().shape()[static_cast<std::size_t>(axis + 1)];
+    }
+    if (type != b.x().type()) {
+      throw LayerError(fmt::format("needs inputs that differ along axis {} only, but {} and {}",
+                                   given, b.inputs[0].describe(), input.describe()));
+    }
+    values.push_back(input.value);
+  }
+  return ir::concat(values, axis + 1);
 }
 
-constexpr Layer kLayers[] = {
-    {"dense", "x · kernel + bias over the last axis, then an activation.", dense},
-    {"activation", "An activation function.", activation},
-    {"flatten", "All axes of an example in one.", flatten},
-    {"reshape", "The elements of an example in another shape.", reshape},
-    {"dropout", "Training: sets a share of the elements to 0 and scales the others up.", dropout},
-    {"layer_norm", "Mean 0 and variance 1 along the last axis, then scale and center.", layer_norm},
-    {"add", "Sum of several inputs of one shape.", add},
-    {"concatenate", "Several inputs one after another along an axis.", concatenate},
-};
-
-/// An attribute from JSON as the op's schema wants it.
-ir::Attribute attribute_of(LayerBuilder& b, const ir::AttributeSpec& spec) {
-  switch (spec.kind) {
-    case ir::AttributeKind::boolean:
-      return b.reader.boolean(spec.name, false);
-    case ir::AttributeKind::integer:
-      return b.reader.integer(spec.name, 0, -(std::int64_t{1} << 40));
-    case ir::AttributeKind::number:
-      return b.reader.number(spec.name, 0);
-    case ir::AttributeKind::integers:
-      return ir::Integers(b.reader.integers(spec.name));
-    case ir::AttributeKind::element_type: {
-      const std::optional<ElementType> type = parse_element_type(b.reader.text(spec.name, "f32"));
-      if (!type) throw ir::TypeError(fmt::format("\"{}\" is no element type", spec.name));
-      return *type;
-    }
-    case ir::AttributeKind::text:
-    case ir::AttributeKind::tensor:
-      break;
+std::vector<Alternative> activation_alternatives() {
+  std::vector<Alternative> alternatives;
+  for (const ir::Activation& activation : ir::activations()) {
+    alternatives.push_back({std::string(activation.name), std::string(activation.doc), {}});
   }
-  throw ir::TypeError(fmt::format("attribute \"{}\" cannot be given in a model", spec.name));
+  return alternatives;
+}
+
+Option initializer_option(const std::string& parameter, const std::string& name) {
+  std::vector<Alternative> alternatives;
+  for (const ir::Initialiser& initialiser : ir::initialisers()) {
+    std::vector<Option> options;
+    for (const ir::Hyperparameter& p : initialiser.parameters) {
+      options.push_back(number_option(std::string(p.name), p.default_value, std::string(p.doc),
+                                      {p.least, p.greatest}));
+    }
+    alternatives.push_back(
+        {std::string(initialiser.name), std::string(initialiser.doc), std::move(options)});
+  }
+  return choice_option(parameter + "_initializer", name, "First values of the " + parameter + ".",
+                       std::move(alternatives));
+}
+
+std::vector<Layer> make_layers() {
+  const Option activation_function =
+      choice_option("activation", "linear", "Applied to the result.", activation_alternatives());
+  return {
+      {"dense",
+       "x · kernel + bias over the last axis, then an activation.",
+       1,
+       1,
+       {integer_option("units", {}, "Extent of the result's last axis.", {1, 1e9}),
+        activation_function, boolean_option("use_bias", true, "Whether there is a bias."),
+        initializer_option("kernel", "glorot_uniform"), initializer_option("bias", "zeros"),
+        number_option("l1", 0.0, "The loss grows by l1 times the sum of |kernel|.", kNonNegative),
+        number_option("l2", 0.0, "The loss grows by l2 times the sum of kernel^2.", kNonNegative)},
+       dense,
+       R"({"layer": "dense", "units": 3, "activation": "relu"})",
+       {"f32[5]"}},
+      {"activation",
+       "An activation function.",
+       1,
+       1,
+       {choice_option("function", {}, "Which one.", activation_alternatives())},
+       activation,
+       R"({"layer": "activation", "function": "gelu"})",
+       {"f32[5]"}},
+      {"flatten",
+       "All axes of an example in one.",
+       1,
+       1,
+       {},
+       flatten,
+       R"({"layer": "flatten"})",
+       {"f32[2,3]"}},
+      {"reshape",
+       "The elements of an example in another shape.",
+       1,
+       1,
+       {integers_option("shape", {}, "Extents of the new shape.", {1, kWhole})},
+       reshape,
+       R"({"layer": "reshape", "shape": [3, 2]})",
+       {"f32[6]"}},
+      {"dropout",
+       "In training each element becomes 0 with probability rate, else it is divided by 1 - rate.",
+       1,
+       1,
+       {number_option("rate", {}, "Share of elements that become 0.", {0, 1, true})},
+       dropout,
+       R"({"layer": "dropout", "rate": 0.5})",
+       {"f32[5]"}},
+      {"layer_norm",
+       "Mean 0 and variance 1 along the last axis, then times gamma plus beta.",
+       1,
+       1,
+       {number_option("epsilon", 1e-3, "Added to the variance.", kNonNegative),
+        boolean_option("center", true, "Whether there is a beta."),
+        boolean_option("scale", true, "Whether there is a gamma."),
+        initializer_option("beta", "zeros"), initializer_option("gamma", "ones")},
+       layer_norm,
+       R"({"layer": "layer_norm"})",
+       {"f32[5]"}},
+      {"add",
+       "Sum of several inputs of one type.",
+       2,
+       -1,
+       {},
+       add,
+       R"({"layer": "add"})",
+       {"f32[5]", "f32[5]"}},
+      {"concatenate",
+       "Several inputs one after another along an axis.",
+       2,
+       -1,
+       {integer_option("axis", std::int64_t{-1}, "Axis of an example; -1 is the last.", {-16, 16})},
+       concatenate,
+       R"({"layer": "concatenate"})",
+       {"f32[5]", "f32[2]"}},
+  };
 }
 
 }  // namespace
 
-std::int64_t stream_of(const std::string& path) {
-  return static_cast<std::int64_t>(hash_bytes(path.data(), path.size()) >> 32);
+Expr counter_input(ir::Graph& graph, const std::string& name) {
+  return {&graph, graph.add_input(name, ir::InputKind::state, {ElementType::i64, {}})};
 }
 
-Expr LayerBuilder::input() const {
-  if (inputs.size() != 1) {
-    throw ir::TypeError(fmt::format("needs one input, found {}", inputs.size()));
-  }
-  return inputs[0];
+TensorType example_type(const TensorType& type) {
+  TensorType example = type;
+  if (!example.shape.empty()) example.shape.erase(example.shape.begin());
+  return example;
 }
 
-Expr LayerBuilder::parameter(const std::string& name, Shape shape, std::string_view key,
-                             std::string_view default_initialiser, double l1, double l2) {
-  ParameterSpec spec{path + "/" + name, {ElementType::f32, std::move(shape)}, nullptr, {}, l1, l2,
+std::string LayerInput::describe() const {
+  const std::string type = to_string(example_type(value.type()));
+  if (line == 0) return fmt::format("'{}' gives {}", name, type);
+  return fmt::format("'{}' (line {}) gives {}", name, line, type);
+}
+
+Expr LayerBuilder::parameter(const std::string& name, Shape shape, double l1, double l2) {
+  const Choice& choice = settings.choice(name + "_initializer");
+  ParameterSpec spec{path + "/" + name,
+                     {ElementType::f32, std::move(shape)},
+                     ir::find_initialiser(choice.name),
+                     {},
+                     l1,
+                     l2,
                      graph.provenance()};
-  std::string wanted(default_initialiser);
-  const Json* json = reader.raw(key);
-  std::optional<ObjectReader> options;
-  if (json && json->get<Json::Object>()) {
-    options.emplace(json, std::string(key), reader.findings());
-    wanted = options->required_text("function");
-  } else if (json) {
-    wanted = reader.text(key, wanted);
+  for (const Setting& setting : choice.settings.entries()) {
+    spec.initialiser_parameters.push_back(std::get<double>(setting.value));
   }
-  spec.initialiser = ir::find_initialiser(wanted);
-  if (!spec.initialiser) {
-    reader.findings().add("E0205", fmt::format("unknown initialiser \"{}\"", wanted),
-                          json ? json->where : reader.where(),
-                          hint_for(wanted, names_of(ir::initialisers())));
-    spec.initialiser = ir::find_initialiser(default_initialiser);
-  }
-  for (const ir::Hyperparameter& parameter : spec.initialiser->parameters) {
-    spec.initialiser_parameters.push_back(
-        options ? options->number(parameter.name, parameter.default_value,
-                                  {parameter.least, parameter.greatest})
-                : parameter.default_value);
-  }
-  if (options) options->finish();
   const Expr value{&graph, graph.add_input(spec.name, ir::InputKind::state, spec.type)};
-  parameters_.push_back(std::move(spec));
+  parameters.push_back(std::move(spec));
   return value;
 }
 
-Expr LayerBuilder::activate(Expr x, std::string_view key) {
-  const std::string name = reader.text(key, "linear");
-  const ir::Activation* activation = ir::find_activation(name);
-  if (!activation) {
-    const Json* json = reader.raw(key);
-    reader.findings().add("E0205", fmt::format("unknown activation \"{}\"", name), json->where,
-                          hint_for(name, names_of(ir::activations())));
-    return x;
-  }
-  return activation->build(x);
+Expr LayerBuilder::activate(Expr value, std::string_view name) const {
+  return ir::find_activation(settings.choice(name).name)->build(value);
 }
 
-Expr LayerBuilder::seed() const {
-  return {&graph, graph.add_input("seed", ir::InputKind::state, {ElementType::i64, {}})};
-}
-Expr LayerBuilder::step() const {
-  return {&graph, graph.add_input("step", ir::InputKind::state, {ElementType::i64, {}})};
+std::span<const Layer> layers() {
+  static const std::vector<Layer> records = make_layers();
+  return records;
 }
 
-std::span<const Layer> layers() { return kLayers; }
 const Layer* find_layer(std::string_view name) {
-  for (const Layer& layer : kLayers) {
+  for (const Layer& layer : layers()) {
     if (layer.name == name) return &layer;
   }
   return nullptr;
-}
-
-Expr build_op_layer(LayerBuilder& b, const std::string& name) {
-  const ir::OpRecord* record = ir::find_op(name);
-  if (!record) {
-    b.reader.findings().add("E0205", fmt::format("unknown op \"{}\"", name), b.reader.where(),
-                            hint_for(name, names_of(ir::op_records())));
-    return b.inputs.at(0);
-  }
-  ir::Attributes attributes;
-  for (const ir::AttributeSpec& spec : record->attributes) {
-    if (!spec.default_value) (void)b.reader.required(spec.name);
-    if (b.reader.has(spec.name)) attributes.set(std::string(spec.name), attribute_of(b, spec));
-  }
-  return ir::apply(name, b.inputs, std::move(attributes));
 }
 
 }  // namespace gradus::frontend

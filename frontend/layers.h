@@ -1,16 +1,19 @@
 #pragma once
 
-// The layer registry: one record per layer. The checker, the reference and the tests follow from it.
+// The layer registry: one record per layer. The checker, the resolved file, the reference and the
+// tests follow from it.
 
-#include <map>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "frontend/reader.h"
+#include "frontend/options.h"
+#include "frontend/streams.h"
 #include "ir/compositions/initialisers.h"
 #include "ir/expr.h"
+#include "ir/op.h"
 
 namespace gradus::frontend {
 
@@ -20,52 +23,75 @@ struct ParameterSpec {
   TensorType type;
   const ir::Initialiser* initialiser = nullptr;
   std::vector<double> initialiser_parameters;
-  double l1 = 0;
+  double l1 = 0;  // the loss grows by l1 * sum |w| + l2 * sum w^2
   double l2 = 0;
   ir::Provenance provenance;
 };
 
-/// The number that tells the random sequences of `path` apart: 32 bits of a hash.
-[[nodiscard]] std::int64_t stream_of(const std::string& path);
+/// What is wrong with a layer's inputs, to be completed with the layer's name and place.
+class LayerError : public std::runtime_error {
+ public:
+  LayerError(const std::string& message, std::string advice = {})
+      : std::runtime_error(message), hint(std::move(advice)) {}
+  std::string hint;
+};
+
+/// A layer's input as the layer and messages about it see it.
+struct LayerInput {
+  std::string name;
+  std::uint32_t line = 0;  // where it is made
+  ir::Expr value;          // with the leading batch axis
+
+  /// "'hidden' (line 7) gives f32[16]", with the type of one example.
+  [[nodiscard]] std::string describe() const;
+};
+
+/// Seed and step of the random ops, as the state inputs of that name.
+[[nodiscard]] ir::Expr counter_input(ir::Graph& graph, const std::string& name);
+
+/// The type of one example: without the batch axis.
+[[nodiscard]] TensorType example_type(const TensorType& type);
 
 /// What a layer builds with.
-class LayerBuilder {
- public:
-  LayerBuilder(ir::Graph& in_graph, ObjectReader& from, std::string layer_path, bool for_training,
-               std::vector<ir::Expr> values, std::vector<ParameterSpec>& parameters)
-      : graph(in_graph), reader(from), path(std::move(layer_path)), training(for_training),
-        inputs(std::move(values)), parameters_(parameters) {}
-
-  /// The only input; throws TypeError when there are several.
-  [[nodiscard]] ir::Expr input() const;
-  /// State input `<path>/<name>`, initialised as JSON key `key` says.
-  ir::Expr parameter(const std::string& name, Shape shape, std::string_view key,
-                     std::string_view default_initialiser, double l1 = 0, double l2 = 0);
-  /// Applies the activation of JSON key "activation".
-  ir::Expr activate(ir::Expr x, std::string_view key = "activation");
-  /// seed and step, the operands of random ops.
-  [[nodiscard]] ir::Expr seed() const;
-  [[nodiscard]] ir::Expr step() const;
-
+struct LayerBuilder {
   ir::Graph& graph;
-  ObjectReader& reader;
+  const Settings& settings;
   std::string path;
   bool training;
-  std::vector<ir::Expr> inputs;  // with the leading batch axis
+  std::int64_t batch;
+  std::vector<LayerInput> inputs;
+  Streams& streams;
+  std::vector<ParameterSpec>& parameters;
 
- private:
-  std::vector<ParameterSpec>& parameters_;
+  /// The first input.
+  [[nodiscard]] ir::Expr x() const { return inputs.at(0).value; }
+  /// State input `<path>/<name>`, initialised as setting `<name>_initializer` says.
+  ir::Expr parameter(const std::string& name, Shape shape, double l1 = 0, double l2 = 0);
+  /// Applies the activation that setting `name` chooses.
+  [[nodiscard]] ir::Expr activate(ir::Expr value, std::string_view name) const;
 };
 
 struct Layer {
-  std::string_view name;
-  std::string_view doc;
+  std::string name;
+  std::string doc;
+  int least_inputs;
+  int most_inputs;  // -1: any number
+  std::vector<Option> options;
+  /// Throws LayerError, or TypeError from the graph.
   ir::Expr (*build)(LayerBuilder& b);
+  /// An instance: the layer's JSON object and the types of its inputs for one example. The
+  /// reference shows it, the tests run it.
+  std::string example;
+  std::vector<std::string> example_inputs;
 };
 [[nodiscard]] std::span<const Layer> layers();
+/// Null when there is none of that name.
 [[nodiscard]] const Layer* find_layer(std::string_view name);
 
-/// The layer {"op": name, ...}: any op, its attributes as JSON. Throws TypeError.
-ir::Expr build_op_layer(LayerBuilder& b, const std::string& op);
+/// The options of the layer {"op": name, ...}: the op's attributes. A shape or limit may say
+/// "batch"; a stream has a default.
+[[nodiscard]] std::vector<Option> op_options(const ir::OpRecord& op);
+/// The op on the layer's inputs, batch axis included. Throws LayerError, or TypeError.
+[[nodiscard]] ir::Expr build_op(LayerBuilder& b, const ir::OpRecord& op);
 
 }  // namespace gradus::frontend

@@ -1,0 +1,102 @@
+// What the sections "data" and "optimizer" choose from.
+
+#include "frontend/spec.h"
+
+namespace gradus::frontend {
+namespace {
+
+constexpr Range kCount{0, 4294967295.0};
+constexpr Range kSome{1, 4294967295.0};
+constexpr Range kFinite{-1e6, 1e6};
+
+std::vector<Alternative> make_sources() {
+  using std::int64_t;
+  const auto generated = [](std::vector<Option> options, int64_t examples, int64_t test) {
+    options.push_back(integer_option("examples", examples, "Training examples.", kSome));
+    options.push_back(integer_option("test_examples", test, "Test examples.", kCount));
+    options.push_back(integer_option("seed", int64_t{0}, "Seed of the data.", {0, kWhole}));
+    return options;
+  };
+  return {
+      {"linear", "y = slope x + intercept + noise: inputs x f32[1] and y f32[1].",
+       generated({number_option("slope", 2.0, "Slope.", kFinite),
+                  number_option("intercept", 1.0, "y at x = 0.", kFinite),
+                  number_option("noise", 0.1, "Standard deviation of the noise.", {0, 1e6})},
+                 2000, 500)},
+      {"spirals", "Arms of points in the plane: inputs point f32[2] and label i32[].",
+       generated({integer_option("classes", int64_t{2}, "Number of arms.", {2, 100}),
+                  number_option("turns", 1.0, "Turns of each arm.", {0, 10}),
+                  number_option("noise", 0.02, "Deviation of each coordinate.", {0, 10})},
+                 2000, 500)},
+      {"digits", "Drawings of the ten digits: inputs image f32[28,28,1] and label i32[].",
+       generated({}, 10000, 2000)},
+      {"idx",
+       "MNIST's four files, plain or gzip: inputs image f32[28,28,1] and label i32[].",
+       {text_option("directory", {}, "Where the files are.")}},
+      {"tensors",
+       "safetensors files with one array per input.",
+       {text_option("file", {}, "The training data."),
+        text_option("test_file", std::string(), "The test data; none when absent.")}},
+  };
+}
+
+Option hyperparameter_option(const ir::Hyperparameter& p) {
+  return number_option(std::string(p.name), p.default_value, std::string(p.doc),
+                       {p.least, p.greatest});
+}
+
+/// "learning_rate": a number, or {"schedule": "cosine", "rate": 0.1, ...}.
+Option learning_rate_option(double rate) {
+  std::vector<Alternative> schedules;
+  for (const ir::Schedule& schedule : ir::schedules()) {
+    std::vector<Option> options{
+        number_option("rate", rate, "The rate that is scheduled.", {0, 1e6}),
+        integer_option("warm_up", std::int64_t{0}, "Steps in which the rate grows from 0.",
+                       {0, kWhole})};
+    for (const ir::Hyperparameter& p : schedule.parameters) {
+      options.push_back(hyperparameter_option(p));
+    }
+    schedules.push_back(
+        {std::string(schedule.name), std::string(schedule.doc), std::move(options)});
+  }
+  Option option = choice_option("learning_rate", std::string(ir::schedules().front().name),
+                                "A number, or a schedule.", std::move(schedules));
+  option.key = "schedule";
+  option.shorthand = "rate";
+  return option;
+}
+
+std::vector<Alternative> make_optimizers() {
+  std::vector<Alternative> result;
+  for (const ir::Optimizer& optimizer : ir::optimizers()) {
+    std::vector<Option> options{learning_rate_option(optimizer.learning_rate)};
+    bool decays = false;
+    for (const ir::Hyperparameter& p : optimizer.hyperparameters) {
+      options.push_back(hyperparameter_option(p));
+      decays = decays || p.name == "weight_decay";
+    }
+    if (!decays) {
+      options.push_back(number_option("weight_decay", 0.0,
+                                      "Each step first takes rate times this off every parameter.",
+                                      {0, 1}));
+    }
+    options.push_back(number_option(
+        "clip_norm", 0.0, "Gradients are scaled down to this global norm; 0: never.", {0, 1e9}));
+    result.push_back({std::string(optimizer.name), std::string(optimizer.doc), std::move(options)});
+  }
+  return result;
+}
+
+}  // namespace
+
+std::span<const Alternative> data_sources() {
+  static const std::vector<Alternative> sources = make_sources();
+  return sources;
+}
+
+std::span<const Alternative> optimizer_alternatives() {
+  static const std::vector<Alternative> optimizers = make_optimizers();
+  return optimizers;
+}
+
+}  // namespace gradus::frontend

@@ -1,0 +1,407 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "base/overloaded.h"
+#include "frontend/spec.h"
+
+namespace gradus::frontend {
+namespace {
+
+/// A name of an input or layer: parameters are "<layer>/<parameter>", so it has no slash.
+bool good_name(std::string_view name) {
+  return !name.empty() && std::ranges::all_of(name, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '-' || c == '.';
+  });
+}
+bool reserved(std::string_view name) { return name == "seed" || name == "step"; }
+
+class SpecReader {
+ public:
+  explicit SpecReader(const Json& json) : json_(json) { spec_.file = json.where.file; }
+
+  ModelSpec read() {
+    ObjectReader top(&json_, "the model file", findings_);
+    if (top.is_object()) read_version(top);
+    spec_.name = top.text("name", "model");
+    const Json* data = top.required("data");
+    const Json* model = top.required("model");
+    const Json* loss = top.required("loss");
+    const Json* metrics = top.raw("metrics");
+    const Json* optimizer = top.required("optimizer");
+    const Json* training = top.required("training");
+    top.finish();
+    if (data) read_data(*data);
+    if (model) read_model(*model);
+    if (loss) read_loss(*loss);
+    if (metrics) read_metrics(*metrics);
+    if (optimizer) read_optimizer(*optimizer);
+    if (training) read_training(*training);
+    findings_.raise();
+    return std::move(spec_);
+  }
+
+ private:
+  void read_version(ObjectReader& top) {
+    const Json* version = top.raw("gradus");
+    if (!version) {
+      findings_.add("E0202", "the model file needs the version of its language", json_.where,
+                    "write \"gradus\": 1 first");
+    } else if (const auto* number = version->get<std::int64_t>(); !number || *number != 1) {
+      findings_.add("E0203",
+                    fmt::format("this program reads version 1 of the language, found {}",
+                                version->describe()),
+                    version->where);
+    }
+  }
+
+  void read_data(const Json& json) {
+    ObjectReader reader(&json, "\"data\"", findings_);
+    if (!reader.is_object()) return;
+    spec_.data.where = reader.where();
+    const Option common[] = {
+        number_option("validation", 0.0, "Share of the examples kept for validation.",
+                      {0, 1, true}),
+        boolean_option("shuffle", true, "Whether each epoch has its own order of examples.")};
+    const Settings settings = reader.settings(common);
+    spec_.data.validation = settings.number("validation");
+    spec_.data.shuffle = settings.boolean("shuffle");
+    const Choice source = reader.alternative("source", "data source", data_sources());
+    spec_.data.source = source.name;
+    for (const Setting& setting : source.settings.entries()) {
+      std::visit(overloaded{[&](double value) { spec_.data.numbers[setting.name] = value; },
+                            [&](std::int64_t value) {
+                              spec_.data.numbers[setting.name] = static_cast<double>(value);
+                            },
+                            [&](const std::string& text) { spec_.data.texts[setting.name] = text; },
+                            [](const auto&) { throw InternalError("a kind of data option"); }},
+                 setting.value);
+    }
+    reader.finish();
+  }
+
+  void read_model(const Json& json) {
+    ObjectReader reader(&json, "\"model\"", findings_);
+    if (const Json* inputs = reader.required("inputs")) read_inputs(*inputs);
+    const Json* layers = reader.required("layers");
+    spec_.outputs = reader.references("outputs");
+    reader.finish();
+    if (layers) read_layers(*layers);
+    if (spec_.outputs.empty() && !spec_.layers.empty()) {
+      spec_.outputs = {{spec_.layers.back().name, spec_.layers.back().where}};
+    }
+    for (const Reference& output : spec_.outputs) check_reference(output);
+  }
+
+  void read_inputs(const Json& json) {
+    ObjectReader reader(&json, "\"inputs\"", findings_);
+    if (!reader.is_object()) return;
+    for (const Member& member : *json.get<Json::Object>()) {
+      if (member.key == "comment") continue;
+      (void)reader.raw(member.key);
+      const std::string* text = member.value.get<std::string>();
+      const std::optional<TensorType> type = text ? parse_tensor_type(*text) : std::nullopt;
+      declare(member.key, member.where);
+      if (!type || std::ranges::find(type->shape, 0) != type->shape.end()) {
+        findings_.add("E0203",
+                      fmt::format("input \"{}\" must be the type of one example, such as "
+                                  "\"f32[28,28]\" or \"i32[]\", found {}",
+                                  member.key, member.value.describe()),
+                      member.value.where);
+        continue;
+      }
+      spec_.inputs.push_back({member.key, *type, member.value.where});
+    }
+  }
+
+  void read_layers(const Json& json) {
+    const Json::Array* list = json.get<Json::Array>();
+    if (!list || list->empty()) {
+      findings_.add("E0203",
+                    fmt::format("\"layers\" must be a list of layers, found {}",
+                                list ? "an empty one" : json.describe()),
+                    json.where);
+      return;
+    }
+    for (const Json& layer : *list) {
+      if (const Json* name = layer.find("name"); name && name->get<std::string>()) {
+        below_.push_back({*name->get<std::string>(), name->where});
+      }
+    }
+    for (const Json& layer : *list) read_layer(layer);
+  }
+
+  void read_layer(const Json& json) {
+    ObjectReader reader(&json, "a layer", findings_);
+    if (!reader.is_object()) return;
+    LayerSpec layer;
+    const std::string key = json.find("op") && !json.find("layer") ? "op" : "layer";
+    layer.kind = reader.required_text(key);
+    if (const Json* kind = reader.raw(key))
+      layer.where = kind->where;
+    else
+      layer.where = json.where;
+    ObjectReader own(&json, layer.kind.empty() ? "a layer" : layer.kind, findings_);
+    own.point_at(layer.where);
+    (void)own.raw(key);
+    name_layer(layer, own.raw("name"));
+    layer.from = own.references("from");
+    if (layer.kind.empty())
+      own.abandon();
+    else if (key == "op")
+      read_op(layer, own);
+    else
+      read_kind(layer, own);
+    own.finish();
+    connect(layer);
+    previous_ = {layer.name, layer.where};
+    spec_.layers.push_back(std::move(layer));
+  }
+
+  void name_layer(LayerSpec& layer, const Json* name) {
+    const std::string* text = name ? name->get<std::string>() : nullptr;
+    if (name && !text) {
+      findings_.add(
+          "E0203",
+          fmt::format("\"name\" of {} must be a text, found {}", layer.kind, name->describe()),
+          name->where);
+    }
+    if (text) {
+      layer.name = *text;
+      layer.named = true;
+      declare(layer.name, name->where);
+      return;
+    }
+    const int number = unnamed_[layer.kind]++;
+    layer.name = number == 0 ? layer.kind : fmt::format("{}_{}", layer.kind, number);
+    if (!layer.kind.empty()) declare(layer.name, layer.where);
+  }
+
+  void read_kind(LayerSpec& layer, ObjectReader& own) {
+    layer.layer = find_layer(layer.kind);
+    if (layer.layer) {
+      layer.settings = own.settings(layer.layer->options);
+      return;
+    }
+    std::string hint = suggestion(layer.kind, names_of(layers()));
+    if (ir::find_op(layer.kind)) hint = fmt::format("write {{ \"op\": \"{}\" }}", layer.kind);
+    findings_.add("E0205", fmt::format("unknown layer \"{}\"", layer.kind), layer.where, hint);
+    own.abandon();
+  }
+
+  void read_op(LayerSpec& layer, ObjectReader& own) {
+    layer.op = ir::find_op(layer.kind);
+    const bool is_input =
+        layer.op && std::holds_alternative<ir::InputComputation>(layer.op->compute);
+    if (layer.op && !is_input) {
+      layer.settings = own.settings(op_options(*layer.op));
+      return;
+    }
+    std::string hint = suggestion(layer.kind, names_of(ir::op_records()));
+    if (find_layer(layer.kind)) hint = fmt::format("write {{ \"layer\": \"{}\" }}", layer.kind);
+    if (is_input) hint = "inputs stand in \"inputs\"";
+    findings_.add("E0205", fmt::format("unknown op \"{}\"", layer.kind), layer.where, hint);
+    own.abandon();
+  }
+
+  /// What the layer reads: as it says, or the layer before it, or the only input.
+  void connect(LayerSpec& layer) {
+    const bool reads = layer.op ? layer.op->most_operands != 0 : layer.layer != nullptr;
+    if (layer.from.empty() && reads) {
+      if (!previous_.name.empty()) {
+        layer.from = {{previous_.name, layer.where}};
+      } else if (spec_.inputs.size() == 1) {
+        layer.from = {{spec_.inputs.front().name, layer.where}};
+      } else if (!spec_.inputs.empty()) {
+        findings_.add("E0202", fmt::format("{} is the first layer and needs \"from\"", layer.kind),
+                      layer.where,
+                      fmt::format("write \"from\": \"{}\"", spec_.inputs.front().name));
+      }
+      return;
+    }
+    for (const Reference& reference : layer.from) check_reference(reference, layer.name);
+  }
+
+  void declare(const std::string& name, const SourceLocation& where) {
+    if (!good_name(name) || reserved(name)) {
+      findings_.add("E0203",
+                    fmt::format("\"{}\" cannot be a name: {}", name,
+                                reserved(name) ? "it is that of a counter"
+                                               : "names have letters, digits, '_', '-' and '.'"),
+                    where);
+    }
+    const auto [known, added] = declared_.emplace(name, where);
+    if (added) return;
+    findings_.add("E0208",
+                  fmt::format("the name \"{}\" is taken (line {})", name, known->second.line),
+                  where, "give each layer its own \"name\"");
+  }
+
+  /// Names must be declared, and not by `user` itself.
+  void check_reference(const Reference& reference, const std::string& user = {}) {
+    if (reserved(reference.name)) return;
+    if (declared_.contains(reference.name) && reference.name != user) return;
+    std::vector<std::string> known;
+    for (const auto& [name, where] : declared_) {
+      if (name != user) known.push_back(name);
+    }
+    std::string hint = suggestion(reference.name, known);
+    const auto below = std::ranges::find(below_, reference.name, &Reference::name);
+    if (below != below_.end()) {
+      hint = fmt::format("\"{}\" stands at line {}; a layer reads what is above it", reference.name,
+                         below->where.line);
+    }
+    findings_.add("E0207", fmt::format("there is no input or layer \"{}\" above", reference.name),
+                  reference.where, hint);
+  }
+
+  /// The one key of `keys` that is there.
+  std::string one_of(ObjectReader& reader, const std::string& what,
+                     const std::vector<std::string>& keys) {
+    std::string found;
+    for (const std::string& key : keys) {
+      const Json* json = reader.raw(key);
+      if (!json) continue;
+      if (!found.empty()) {
+        findings_.add("E0206", fmt::format("{} has both \"{}\" and \"{}\"", what, found, key),
+                      json->where, "keep one of them");
+      }
+      found = key;
+    }
+    if (found.empty() && reader.is_object()) {
+      std::string list = fmt::format("\"{}\"", keys.front());
+      for (std::size_t i = 1; i < keys.size(); ++i) list += fmt::format(" or \"{}\"", keys[i]);
+      findings_.add("E0202", fmt::format("{} needs {}", what, list), reader.where());
+    }
+    return found;
+  }
+
+  Comparison read_comparison(ObjectReader& reader, const std::string& what,
+                             const std::vector<std::string>& prediction_keys) {
+    Comparison comparison;
+    comparison.where = reader.where();
+    comparison.prediction_key = one_of(reader, what, prediction_keys);
+    comparison.target_key = one_of(reader, what, {"labels", "targets"});
+    const auto reference = [&](const std::string& key) {
+      const std::vector<Reference> list = reader.references(key);
+      if (list.size() > 1) {
+        findings_.add("E0203", fmt::format("\"{}\" of {} must be one name", key, what),
+                      list[1].where);
+      }
+      if (list.empty()) return Reference{};
+      check_reference(list[0]);
+      return list[0];
+    };
+    if (!comparison.prediction_key.empty()) {
+      comparison.prediction = reference(comparison.prediction_key);
+    }
+    if (!comparison.target_key.empty()) comparison.target = reference(comparison.target_key);
+    return comparison;
+  }
+
+  void read_loss(const Json& json) {
+    ObjectReader reader(&json, "\"loss\"", findings_);
+    if (!reader.is_object()) return;
+    const std::string name = reader.required_text("function");
+    spec_.loss.record = ir::find_loss(name);
+    if (!spec_.loss.record) {
+      if (!name.empty()) {
+        findings_.add("E0205", fmt::format("unknown loss \"{}\"", name),
+                      reader.raw("function")->where, suggestion(name, names_of(ir::losses())));
+      }
+      return;
+    }
+    const std::vector<std::string> keys = spec_.loss.record->classifies
+                                              ? std::vector<std::string>{"logits", "probabilities"}
+                                              : std::vector<std::string>{"predictions"};
+    spec_.loss.comparison = read_comparison(reader, name, keys);
+    reader.finish();
+  }
+
+  void read_metrics(const Json& json) {
+    ObjectReader reader(&json, "\"metrics\"", findings_);
+    if (!reader.is_object()) return;
+    for (const Member& member : *json.get<Json::Object>()) {
+      if (member.key == "comment") continue;
+      const ir::Metric* record = ir::find_metric(member.key);
+      if (!record) {
+        findings_.add("E0205", fmt::format("unknown metric \"{}\"", member.key), member.where,
+                      suggestion(member.key, names_of(ir::metrics())));
+        continue;
+      }
+      ObjectReader own(&member.value, member.key, findings_);
+      if (!own.is_object()) continue;
+      own.point_at(member.where);
+      MetricSpec metric{member.key, record->aggregation, record, {}};
+      metric.comparison =
+          read_comparison(own, member.key, {"logits", "probabilities", "predictions"});
+      own.finish();
+      spec_.metrics.push_back(std::move(metric));
+    }
+  }
+
+  void read_optimizer(const Json& json) {
+    ObjectReader reader(&json, "\"optimizer\"", findings_);
+    if (!reader.is_object()) return;
+    spec_.optimizer.where = reader.where();
+    Choice choice = reader.alternative("method", "optimizer", optimizer_alternatives());
+    spec_.optimizer.method = ir::find_optimizer(choice.name);
+    spec_.optimizer.settings = std::move(choice.settings);
+    reader.finish();
+  }
+
+  void read_training(const Json& json) {
+    ObjectReader reader(&json, "\"training\"", findings_);
+    if (!reader.is_object()) return;
+    const Json* epochs = reader.raw("epochs");
+    const Json* steps = reader.raw("steps");
+    if (!epochs == !steps) {
+      findings_.add(
+          "E0206",
+          fmt::format("\"training\" needs \"epochs\" or \"steps\"{}", epochs ? ", not both" : ""),
+          epochs ? steps->where : reader.where(),
+          epochs ? "remove one; on the command line: --set training.epochs=null" : "");
+    }
+    std::vector<Option> options;
+    if (epochs) options.push_back(integer_option("epochs", std::int64_t{1}, "", {1, kWhole}));
+    if (steps) options.push_back(integer_option("steps", std::int64_t{1}, "", {1, kWhole}));
+    options.push_back(integer_option("seed", std::int64_t{1}, "", {0, 0x1p53}));
+    const Json* batch = reader.raw("batch");
+    const std::string* word = batch ? batch->get<std::string>() : nullptr;
+    const bool full = word && *word == "full";
+    if (word && !full) {
+      findings_.add("E0203",
+                    fmt::format("\"batch\" of \"training\" must be a number or \"full\", found {}",
+                                batch->describe()),
+                    batch->where);
+    }
+    if (!word) options.push_back(integer_option("batch", std::int64_t{32}, "", {1, kWhole}));
+    const Settings settings = reader.settings(options);
+    if (epochs) spec_.training.epochs = settings.integer("epochs");
+    if (steps) spec_.training.steps = settings.integer("steps");
+    spec_.training.seed = static_cast<std::uint64_t>(settings.integer("seed"));
+    spec_.training.batch = word ? 0 : settings.integer("batch");
+    reader.finish();
+  }
+
+  const Json& json_;
+  Findings findings_;
+  ModelSpec spec_;
+  std::map<std::string, SourceLocation> declared_;  // inputs and the layers read so far
+  std::vector<Reference> below_;                    // every layer that has a name in the file
+  std::map<std::string, int> unnamed_;              // layers without a name by kind
+  Reference previous_;
+};
+
+}  // namespace
+
+ir::Prediction Comparison::kind() const {
+  if (prediction_key == "logits") return ir::Prediction::logit;
+  return prediction_key == "probabilities" ? ir::Prediction::probability : ir::Prediction::value;
+}
+
+ModelSpec read_spec(const Json& json) { return SpecReader(json).read(); }
+
+}  // namespace gradus::frontend
