@@ -247,7 +247,6 @@ class ContractEmitter {
   }
 
   Value* multiply_add(Value* x, Value* y, Value* sum) {
-    if (!is_float(type_)) return b_.CreateAdd(b_.CreateMul(x, y), sum);
     return b_.CreateIntrinsic(vector_type(), llvm::Intrinsic::fma, {x, y, sum});
   }
 
@@ -275,9 +274,7 @@ class ContractEmitter {
   /// The sum of all parts in scratch. The parts start from -0, which changes nothing.
   void parts(const Place& place) {
     for_each_vector(place, [&](Value* address, std::size_t) {
-      Value* nothing = is_float(type_) ? llvm::ConstantFP::getNegativeZero(vector_type())
-                                       : llvm::Constant::getNullValue(vector_type());
-      b_.CreateStore(nothing, address);
+      b_.CreateStore(llvm::ConstantFP::getNegativeZero(vector_type()), address);
     });
     const ir::Cut& cut = contract_.parts;
     const auto border = [&](Value* part) {
@@ -289,8 +286,7 @@ class ContractEmitter {
           chain(place, border(part), border(b_.CreateAdd(part, c_.i64(1))), std::nullopt);
       for_each_vector(place, [&](Value* address, std::size_t i) {
         Value* old = b_.CreateLoad(vector_type(), address);
-        b_.CreateStore(is_float(type_) ? b_.CreateFAdd(old, sums[i]) : b_.CreateAdd(old, sums[i]),
-                       address);
+        b_.CreateStore(b_.CreateFAdd(old, sums[i]), address);
       });
     });
   }

@@ -358,19 +358,22 @@ TEST(EmitLoop, LanesWithAKeptAxisInside) {
 TEST(EmitLoop, ColumnSumsAreChains) {
   for (std::int64_t n : kLengths) {
     for (std::int64_t tile : {0, 2}) {
-      // Tiles of b run in order only where a task has one position of a.
-      const std::int64_t a = tile > 0 ? 2 : 4, b = 5;
-      const Kernel kernel = sum_kernel(a, b, n, {0, 1}, false, 2, tile);
+      const std::int64_t a = 4, b = 5;
+      // With tiles of b the sums over b alone: one row of results per position of a.
+      const std::vector<AxisId> over =
+          tile > 0 ? std::vector<AxisId>{1} : std::vector<AxisId>{0, 1};
+      const Kernel kernel = sum_kernel(a, b, n, over, false, 2, tile);
       std::vector<Tensor> tensors = parameters(kernel);
       fill(tensors[0], 10);
+      const std::int64_t results = tile > 0 ? a : 2;
       run_everywhere(kernel, tensors, [&](const std::vector<Tensor>& result) {
-        for (std::int64_t task = 0; task < 2; ++task) {
+        for (std::int64_t r = 0; r < results; ++r) {
           for (std::int64_t j = 0; j < n; ++j) {
             float sum = 0;
-            for (std::int64_t row = task * a / 2 * b; row < (task + 1) * a / 2 * b; ++row) {
+            for (std::int64_t row = r * a * b / results; row < (r + 1) * a * b / results; ++row) {
               sum += tensors[0].as<float>()[static_cast<std::size_t>(row * n + j)];
             }
-            expect_same_bits(result[1].as<float>()[static_cast<std::size_t>(task * n + j)], sum,
+            expect_same_bits(result[1].as<float>()[static_cast<std::size_t>(r * n + j)], sum,
                              "column");
           }
         }
@@ -467,7 +470,8 @@ TEST(EmitLoop, ExtremaAndLogic) {
             shape.push_back(axis == 0 ? m : n);
           }
           const auto id = static_cast<BufferId>(kernel.buffers.size());
-          kernel.buffers.push_back(buffer("y", type, shape, BufferRole::output));
+          kernel.buffers.push_back(
+              buffer("y" + std::to_string(id), type, shape, BufferRole::output));
           loop.accumulates.push_back({kind, element(id, axes), logic ? 1 : 0, over, false});
         }
       }

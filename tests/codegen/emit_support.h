@@ -11,7 +11,9 @@
 
 #include "base/float_environment.h"
 #include "base/tensor.h"
+#include "codegen/interpret_kernel.h"
 #include "codegen/jit.h"
+#include "codegen/verify_kernel.h"
 #include "ir/scalar_program.h"
 
 namespace gradus::codegen {
@@ -78,11 +80,32 @@ inline std::vector<Target> host_targets() {
   return targets;
 }
 
+/// Equality of tensors to the bit, all NaNs being equal.
+inline void expect_same_tensor(const Tensor& actual, const Tensor& expected,
+                               const std::string& what) {
+  dispatch(actual.type.element, [&](auto sample) {
+    using T =
+        std::conditional_t<std::is_same_v<decltype(sample), bool>, std::uint8_t, decltype(sample)>;
+    for (std::size_t i = 0; i < actual.as<T>().size(); ++i) {
+      const T x = actual.as<T>()[i], y = expected.as<T>()[i];
+      if (std::memcmp(&x, &y, sizeof(T)) == 0 || (x != x && y != y)) continue;
+      ADD_FAILURE() << what << " element " << i << ": " << +x << " instead of " << +y;
+      return;
+    }
+  });
+}
+
 /// Compiles `kernel` for every instruction set, runs all tasks on a copy of `tensors` (the last
-/// task first), and gives the results to `check`.
+/// task first), compares with the kernel's interpreter and gives the results to `check`.
 inline void run_everywhere(const Kernel& kernel, const std::vector<Tensor>& tensors,
                            const std::function<void(const std::vector<Tensor>&)>& check,
                            runtime::FaultWord* fault = nullptr) {
+  verify(kernel);
+  std::vector<Tensor> expected = tensors;
+  std::vector<std::byte*> pointers;
+  for (Tensor& tensor : expected) pointers.push_back(tensor.bytes.data());
+  runtime::FaultWord expected_fault = 0;
+  interpret(kernel, pointers, &expected_fault);
   for (const Target& target : host_targets()) {
     SCOPED_TRACE(std::string(to_string(target.set)));
     const MachineCode code = compile(std::span(&kernel, 1), target, 1);
@@ -93,6 +116,10 @@ inline void run_everywhere(const Kernel& kernel, const std::vector<Tensor>& tens
       if (first_fault == 0) first_fault = raised;
     }
     if (fault != nullptr) *fault = first_fault;
+    for (std::size_t i = 0; i < copy.size(); ++i) {
+      expect_same_tensor(copy[i], expected[i], "parameter " + std::to_string(i));
+    }
+    EXPECT_EQ(first_fault >> 32, expected_fault >> 32);
     check(copy);
   }
 }
