@@ -26,6 +26,7 @@ struct Heuristics {
   std::int64_t operations_per_task = 1 << 20;  // of a contraction
   std::int64_t maximum_tasks = 64;
   std::int64_t least_task_columns = 128;  // of a contraction's n
+  std::int64_t least_task_rows = 40;      // of a contraction's m: several register tiles
   std::int64_t column_unit = 64;
   std::int64_t loop_scratch_bytes = 24 * 1024;      // of a tile without a contraction: within L1
   std::int64_t contract_scratch_bytes = 128 * 1024;  // of a tile with one: within L2
@@ -261,6 +262,10 @@ class GroupScheduler {
     if (contraction_ && axis == contraction_axes()[2]) {
       const std::int64_t most = std::max<std::int64_t>(1, length / kHeuristics.least_task_columns);
       return {length, std::min(wanted, most), kHeuristics.column_unit};
+    }
+    if (contraction_ && axis == contraction_axes()[1]) {
+      const std::int64_t most = std::max<std::int64_t>(1, length / kHeuristics.least_task_rows);
+      return {length, std::min(wanted, most), 1};
     }
     if (is_vector_axis(axis)) {
       const std::int64_t most = std::max<std::int64_t>(1, length / (4 * ir::kLanes));

@@ -10,7 +10,12 @@ namespace {
 
 constexpr float kTiny = std::numeric_limits<float>::min();
 
-float product(volatile float a, volatile float b) { return a * b; }
+/// At run time, in the environment of the caller.
+float product(float a, float b) {
+  const volatile float x = a;
+  const volatile float y = b;
+  return x * y;
+}
 
 TEST(FloatEnvironment, FlushesOperandsAndResultsAndRestores) {
   EXPECT_FALSE(FloatEnvironment::active());
