@@ -100,13 +100,11 @@ class Accumulator {
     }
   }
 
-  /// The complete value for a buffer of type `target`.
-  [[nodiscard]] Word result(ElementType target) {
+  /// The complete value.
+  [[nodiscard]] Word result() {
     using enum ir::ReductionKind;
     if (rule_->kind == arg_max || rule_->kind == arg_min) {
-      const Index position = std::max<Index>(position_, 0);
-      return target == ElementType::i64 ? ir::to_word(position)
-                                        : ir::to_word(static_cast<std::int32_t>(position));
+      return ir::to_word(static_cast<std::int32_t>(std::max<Index>(position_, 0)));
     }
     for (std::size_t half = values_.size() / 2; half > 0; half /= 2) {
       for (std::size_t lane = 0; lane < half; ++lane) {
@@ -379,8 +377,7 @@ class Interpreter {
   }
   void finish(const Accumulate& rule, Accumulators& accumulators) {
     for (auto& [offset, accumulator] : accumulators) {
-      store_word(type_of(rule.target), address(rule.target, offset),
-                 accumulator.result(type_of(rule.target)));
+      store_word(type_of(rule.target), address(rule.target, offset), accumulator.result());
     }
   }
 

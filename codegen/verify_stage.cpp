@@ -93,15 +93,12 @@ class StageChecker {
     }
   }
 
-  void check_buffer(const Access& access) const {
-    if (access.buffer < 0 || static_cast<std::size_t>(access.buffer) >= kernel_.buffers.size()) {
-      broken(fmt::format("an access to buffer number {}", access.buffer));
-    }
-  }
   /// Every index is exact and inside the buffer. With `panel` the access leaves out three.
   std::vector<IndexBounds> check_access(const Access& access, std::span<const Guard> guards,
                                         bool panel = false) const {
-    check_buffer(access);
+    if (access.buffer < 0 || static_cast<std::size_t>(access.buffer) >= kernel_.buffers.size()) {
+      broken(fmt::format("an access to buffer number {}", access.buffer));
+    }
     const Buffer& buffer = buffer_of(kernel_, access);
     if (access.index.size() + (panel ? 3 : 0) != buffer.type.shape.size()) {
       broken(fmt::format("{} indices for {} of type {}", access.index.size(), buffer.name,
@@ -253,9 +250,7 @@ class StageChecker {
       broken("an accumulation over a task axis repeats in every tile");
     }
     check_order(a, loop);
-    check_buffer(a.target);
-    write({a.target, true, !whole}, kept,
-          target_type(a.kind, result_type(loop.body, a.value), buffer_type(a.target)));
+    write({a.target, true, !whole}, kept, target_type(a.kind, result_type(loop.body, a.value)));
     for (const Affine& index : a.target.index) {
       for (const Term& term : index.terms) {
         if (std::find(a.over.begin(), a.over.end(), term.axis) != a.over.end()) {
@@ -265,15 +260,14 @@ class StageChecker {
       }
     }
   }
-  /// Type that the reduction of values of type `value` has in a buffer of type `buffer`.
-  static ElementType target_type(ir::ReductionKind kind, ElementType value, ElementType buffer) {
+  /// Type of the reduction of values of type `value`.
+  static ElementType target_type(ir::ReductionKind kind, ElementType value) {
     using enum ir::ReductionKind;
     const bool logical = kind == any || kind == all;
     if (logical != (value == ElementType::boolean)) {
       broken(fmt::format("{} of values of type {}", to_string(kind), gradus::to_string(value)));
     }
-    if (kind != arg_max && kind != arg_min) return value;
-    return buffer == ElementType::i64 ? ElementType::i64 : ElementType::i32;
+    return kind == arg_max || kind == arg_min ? ElementType::i32 : value;
   }
   void check_order(const Accumulate& a, const Loop& loop) const {
     using enum ir::ReductionKind;

@@ -1,0 +1,292 @@
+// What schedules make of graphs: every kernel keeps the laws, survives its text, and gives the bits
+// of the reference interpreter, interpreted itself or compiled for any instruction set.
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <map>
+
+#include "codegen/compile.h"
+#include "codegen/interpret_kernel.h"
+#include "codegen/text_kernel.h"
+#include "codegen/verify_kernel.h"
+#include "ir/expr.h"
+#include "ir/interpret.h"
+#include "ir/op.h"
+#include "kernel_execution.h"
+#include "passes/differentiate.h"
+#include "passes/roots.h"
+
+namespace gradus::codegen {
+namespace {
+
+using ir::Expr;
+using ir::Graph;
+
+Expr input(Graph& graph, const std::string& name, TensorType type,
+           ir::InputKind kind = ir::InputKind::batch) {
+  return {&graph, graph.add_input(name, kind, std::move(type))};
+}
+Expr state(Graph& graph, const std::string& name, TensorType type) {
+  return input(graph, name, std::move(type), ir::InputKind::state);
+}
+TensorType f32(Shape shape) { return {ElementType::f32, std::move(shape)}; }
+
+/// Runs one kernel on the given buffers; returns the fault word.
+using RunKernel = std::function<runtime::FaultWord(std::size_t number, const Kernel& kernel,
+                                                   const std::vector<std::byte*>& buffers)>;
+
+/// Runs the kernels of a plan one after another, each as it comes back from its text.
+class PlanRunner {
+ public:
+  PlanRunner(const Plan& plan, const std::map<std::string, Tensor>& inputs)
+      : plan_(plan), inputs_(inputs) {
+    for (const ScheduledKernel& scheduled : plan.kernels) {
+      const std::string text = to_string(scheduled.kernel);
+      kernels_.push_back(parse_kernel(text));
+      EXPECT_EQ(to_string(kernels_.back()), text);
+      const std::optional<KernelViolation> violation = find_violation(kernels_.back());
+      EXPECT_FALSE(violation) << violation->message << "\n" << text;
+    }
+  }
+  [[nodiscard]] const std::vector<Kernel>& kernels() const { return kernels_; }
+
+  void run(const RunKernel& run_kernel) {
+    for (std::size_t k = 0; k < kernels_.size(); ++k) {
+      const std::vector<Parameter>& parameters = plan_.kernels[k].parameters;
+      std::vector<std::byte*> buffers;
+      for (std::size_t i = 0; i < parameters.size(); ++i) {
+        Tensor& tensor = memory(parameters[i], kernels_[k].buffers[i].type);
+        EXPECT_EQ(tensor.type.byte_size(), kernels_[k].buffers[i].type.byte_size());
+        buffers.push_back(tensor.bytes.data());
+      }
+      EXPECT_EQ(run_kernel(k, kernels_[k], buffers), 0u);
+    }
+  }
+  Tensor& output(ir::Value value) {
+    return memory({passes::memory_of(plan_.graph, value.node), 0, 0}, plan_.graph.type(value));
+  }
+  /// The new content of the state input `id`.
+  Tensor& updated(ir::NodeId id) {
+    constexpr std::int64_t kUpdatedState = -2;
+    const auto copied = memory_.find({id, kUpdatedState, 0});
+    if (copied != memory_.end()) return copied->second;
+    return memory({id, 0, 0}, plan_.graph.node(id).types[0]);
+  }
+
+ private:
+  Tensor& memory(Parameter parameter, const TensorType& type) {
+    const auto state = plan_.fusion.in_place.find(parameter.value);
+    if (state != plan_.fusion.in_place.end() && parameter.panel == 0) {
+      parameter.value = state->second;
+    }
+    if (parameter.panel <= 0) parameter.packed_for = 0;
+    const auto known = memory_.find(parameter);
+    if (known != memory_.end()) return known->second;
+    const ir::Node& node = plan_.graph.node(parameter.value);
+    Tensor content(type);
+    if (parameter.panel == 0) {
+      if (const ir::Attribute* value = node.attributes.find("value");
+          value && std::holds_alternative<ir::TensorPointer>(*value)) {
+        content = *std::get<ir::TensorPointer>(*value);
+      } else if (std::holds_alternative<ir::InputComputation>(node.op->compute)) {
+        content = inputs_.at(node.attributes.get<std::string>("name"));
+      }
+    }
+    return memory_.emplace(parameter, std::move(content)).first->second;
+  }
+
+  const Plan& plan_;
+  const std::map<std::string, Tensor>& inputs_;
+  std::vector<Kernel> kernels_;
+  std::map<Parameter, Tensor> memory_;
+};
+
+struct Example {
+  std::string name;
+  void (*build)(Graph& graph);
+  friend void PrintTo(const Example& example, std::ostream* out) { *out << example.name; }
+};
+
+const Example kExamples[] = {
+    {"rows_and_columns",
+     [](Graph& g) {
+       const Expr x = input(g, "x", f32({13, 37}));
+       const Expr mean = ir::mean(x, {1});
+       const Expr d = x - ir::broadcast_reduced(mean, x.shape(), {1});
+       const Expr variance = ir::mean(d * d, {1});
+       const Expr y = d / ir::broadcast_reduced(ir::map("sqrt", variance + 0.001), x.shape(), {1});
+       g.add_result("y", y.value);
+       g.add_result("columns", ir::sum(y, {0}).value);
+     }},
+    {"softmax",
+     [](Graph& g) {
+       const Expr x = input(g, "x", f32({40, 33}));
+       const Expr top = ir::reduce("reduce_max", x, {1});
+       const Expr e = ir::map("exp", x - ir::broadcast_reduced(top, x.shape(), {1}));
+       g.add_result("y", (e / ir::broadcast_reduced(ir::sum(e, {1}), x.shape(), {1})).value);
+     }},
+    {"block_sums",
+     [](Graph& g) {
+       const Expr x = input(g, "x", f32({200, 33}));
+       g.add_result("columns", ir::sum(x * 2.0, {0}).value);
+       g.add_result("rows", ir::sum(x, {1}).value);
+       g.add_result("all", ir::sum_all(x * x).value);
+     }},
+    {"dense",
+     [](Graph& g) {
+       const Expr x = input(g, "x", f32({37, 70}));
+       const Expr w = input(g, "w", f32({70, 50}));
+       const Expr b = input(g, "b", f32({50}));
+       const Expr z = ir::matmul(x, w) + ir::broadcast(b, {37, 50}, {1});
+       const Expr y = ir::map("max", z, ir::full_like(z, 0));
+       g.add_result("y", y.value);
+       g.add_result("top", ir::reduce("reduce_max", y, {1}).value);
+     }},
+    {"long_contraction",
+     [](Graph& g) {
+       const Expr x = input(g, "x", f32({9, 1500}));
+       const Expr w = input(g, "w", f32({1500, 21}));
+       g.add_result("y", ir::matmul(x, w).value);
+     }},
+    {"transposed_contractions",
+     [](Graph& g) {
+       const Expr x = input(g, "x", f32({40, 21}));
+       const Expr w = input(g, "w", f32({21, 33}));
+       const Expr dy = input(g, "dy", f32({40, 33}));
+       g.add_result("dw", ir::matmul(ir::transpose(x, {1, 0}), dy).value);
+       g.add_result("dx", ir::matmul(dy, ir::transpose(w, {1, 0})).value);
+     }},
+    {"batched_contraction",
+     [](Graph& g) {
+       const Expr q = input(g, "q", f32({3, 17, 8}));
+       const Expr k = input(g, "k", f32({3, 19, 8}));
+       const Expr s = ir::dot(q, k, {{0}, {0}, {2}, {2}});
+       const Expr top = ir::reduce("reduce_max", s, {2});
+       g.add_result("d", (s - ir::broadcast_reduced(top, s.shape(), {2})).value);
+     }},
+    {"small_contraction",
+     [](Graph& g) {
+       g.add_result("y",
+                    ir::matmul(input(g, "x", f32({3, 100})), input(g, "w", f32({100, 2}))).value);
+     }},
+    {"movement",
+     [](Graph& g) {
+       const Expr x = input(g, "x", f32({5, 6}));
+       const Expr y = input(g, "y", f32({5, 6}));
+       const Expr zero = ir::constant(g, ElementType::f32, 0);
+       const Expr padded = ir::pad(ir::transpose(x + y, {1, 0}), zero, {1, -1}, {2, 3}, {1, 0});
+       const Expr pieces[] = {x, ir::reverse(y, {1}), x * y};
+       const Expr joined = ir::concat(pieces, 1);
+       g.add_result("padded", padded.value);
+       g.add_result("slice", ir::slice(joined, {1, 2}, {5, 17}, {2, 3}).value);
+       g.add_result("sums", ir::sum(joined, {1}).value);
+       g.add_result("flat", ir::reshape(joined * 2.0, {90}).value);
+     }},
+    {"positions",
+     [](Graph& g) {
+       const Expr x = input(g, "x", f32({11, 23}));
+       g.add_result("row", ir::apply("arg_max", {x}, {{"axes", ir::Integers{1}}}).value);
+       g.add_result("column", ir::apply("arg_min", {x}, {{"axes", ir::Integers{0}}}).value);
+       g.add_result("any",
+                    ir::reduce("any", ir::map("less", x, ir::full_like(x, -1.9)), {0}).value);
+     }},
+    {"division",
+     [](Graph& g) {
+       const Expr a = input(g, "a", {ElementType::i32, {4, 9}});
+       const Expr zero = ir::constant(g, ElementType::i32, 0);
+       const Expr b = ir::map("max", a, ir::full_like(a, 1));
+       g.add_result("y", ir::pad(a / b, zero, {1, 0}, {0, 2}, {0, 1}).value);
+     }},
+    {"exchange",
+     [](Graph& g) {
+       const Expr a = state(g, "a", f32({40}));
+       const Expr b = state(g, "b", f32({40}));
+       g.add_update("a", b.value);
+       g.add_update("b", (a + b).value);
+     }},
+    {"train_step",
+     [](Graph& g) {
+       const Expr x = input(g, "x", f32({48, 20}));
+       const Expr t = input(g, "t", f32({48, 10}));
+       const Expr w1 = state(g, "w1", f32({20, 33}));
+       const Expr b1 = state(g, "b1", f32({33}));
+       const Expr w2 = state(g, "w2", f32({33, 10}));
+       const Expr z = ir::matmul(x, w1) + ir::broadcast(b1, {48, 33}, {1});
+       const Expr h = ir::map("max", z, ir::full_like(z, 0));
+       const Expr d = ir::matmul(h, w2) - t;
+       const Expr loss = ir::sum_all(d * d) * (1.0 / 480);
+       g.add_result("loss", loss.value);
+       const std::vector<Expr> parameters{w1, b1, w2};
+       const std::vector<Expr> gradients = passes::gradients(loss, parameters);
+       const char* names[] = {"w1", "b1", "w2"};
+       for (std::size_t i = 0; i < 3; ++i) {
+         g.add_update(names[i], (parameters[i] - gradients[i] * 0.1).value);
+       }
+     }},
+};
+
+/// Empty: the kernel interpreter.
+using Executor = std::optional<InstructionSet>;
+
+std::vector<Executor> executors() {
+  std::vector<Executor> all{std::nullopt};
+  for (InstructionSet set : kInstructionSets) {
+    if (host_supports(set)) all.emplace_back(set);
+  }
+  return all;
+}
+
+RunKernel make_runner(const Executor& executor, const std::vector<Kernel>& kernels) {
+  if (!executor) {
+    return [](std::size_t, const Kernel& kernel, const std::vector<std::byte*>& buffers) {
+      runtime::FaultWord fault = 0;
+      interpret(kernel, buffers, &fault);
+      return fault;
+    };
+  }
+  return [code = compile(kernels, make_target(*executor), 1)](
+             std::size_t number, const Kernel& kernel, const std::vector<std::byte*>& buffers) {
+    return run_compiled(code.kernels[number], kernel.task_count(), buffers);
+  };
+}
+
+class PlannedKernels : public testing::TestWithParam<std::tuple<Example, bool, Executor>> {};
+
+TEST_P(PlannedKernels, GiveTheBitsOfTheReference) {
+  const auto& [example, fuse, executor] = GetParam();
+  Graph graph(example.name);
+  example.build(graph);
+  std::map<std::string, Tensor> inputs;
+  for (ir::NodeId id : graph.inputs()) {
+    const ir::Node& node = graph.node(id);
+    inputs.emplace(node.attributes.get<std::string>("name"), random_tensor(node.types[0], id + 1));
+  }
+  const ir::Interpretation expected = ir::interpret(graph, inputs);
+  const Plan plan =
+      plan_program(graph, {.set = executor.value_or(InstructionSet::x86_64_v3), .fuse = fuse});
+  PlanRunner runner(plan, inputs);
+  runner.run(make_runner(executor, runner.kernels()));
+  for (const ir::Result& result : plan.graph.results()) {
+    const Tensor& wanted =
+        result.update ? expected.updates.at(result.name) : expected.outputs.at(result.name);
+    const Tensor& found = result.update ? runner.updated(plan.graph.find_input(result.name)->node)
+                                        : runner.output(result.value);
+    EXPECT_EQ(found.bytes, wanted.bytes) << result.name;
+  }
+}
+
+std::string test_name(const testing::TestParamInfo<std::tuple<Example, bool, Executor>>& test) {
+  const auto& [example, fuse, executor] = test.param;
+  std::string name = example.name + (fuse ? "_fused_" : "_alone_");
+  for (char c : executor ? to_string(*executor) : "interpreted") name += c == '-' ? '_' : c;
+  return name;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, PlannedKernels,
+                         testing::Combine(testing::ValuesIn(kExamples), testing::Bool(),
+                                          testing::ValuesIn(executors())),
+                         test_name);
+
+}  // namespace
+}  // namespace gradus::codegen
