@@ -1,0 +1,139 @@
+// The program as a user runs it: the same weights in every way of running, and what it says.
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+namespace gradus {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string contents(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+struct Outcome {
+  int status = 0;
+  std::string output;  // stdout and stderr
+};
+
+class Program : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = (fs::temp_directory_path() / "gradus-XXXXXX").string();
+    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+    folder_ = pattern;
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  Outcome gradus(const std::string& arguments) const {
+    const std::string command =
+        "cd '" GRADUS_SOURCE_DIR "' && '" GRADUS_PROGRAM "' " + arguments + " 2>&1";
+    Outcome outcome;
+    FILE* pipe = popen(command.c_str(), "r");
+    std::array<char, 4096> buffer;
+    while (std::fgets(buffer.data(), buffer.size(), pipe) != nullptr) outcome.output += buffer.data();
+    const int status = pclose(pipe);
+    outcome.status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    return outcome;
+  }
+
+  /// Weights of the digits network after some steps, by the arguments it was trained with.
+  std::string digits_weights(const std::string& name, int steps, const std::string& arguments) {
+    const Outcome outcome = gradus(
+        "train models/digits_mlp.json --set data.examples=1000 --set data.test_examples=0 "
+        "--set 'training={\"steps\":" + std::to_string(steps) + ",\"batch\":48,\"seed\":5}' -o " +
+        (folder_ / name).string() + " " + arguments);
+    EXPECT_EQ(outcome.status, 0) << outcome.output;
+    const std::string weights = contents(folder_ / name / "weights.safetensors");
+    EXPECT_FALSE(weights.empty());
+    return weights;
+  }
+
+  fs::path folder_;
+};
+
+TEST_F(Program, WeightsAreTheSameBitsInEveryWayOfRunning) {
+  const std::string expected = digits_weights("reference", 20, "--threads 1");
+  for (const char* threads : {"2", "3", "4"}) {
+    EXPECT_EQ(digits_weights(threads, 20, std::string("--threads ") + threads), expected) << threads;
+  }
+  EXPECT_EQ(digits_weights("unfused", 20, "--no-fuse"), expected);
+  for (const char* set : {"x86-64", "x86-64-v3", "x86-64-v4"}) {
+    if (gradus("inspect models/linear_regression.json --stage fusion --isa " + std::string(set))
+            .status == 2) {
+      continue;  // not available on this machine
+    }
+    EXPECT_EQ(digits_weights(set, 20, std::string("--isa ") + set), expected) << set;
+  }
+  (void)digits_weights("resumed", 9, "");
+  EXPECT_EQ(digits_weights("resumed", 20, "--resume"), expected);
+}
+
+TEST_F(Program, LinearRegressionFindsSlopeAndIntercept) {
+  const Outcome outcome =
+      gradus("train models/linear_regression.json -o " + (folder_ / "line").string());
+  ASSERT_EQ(outcome.status, 0) << outcome.output;
+  const auto number_after = [&](const std::string& name) {
+    const auto at = outcome.output.find(name + " = ");
+    EXPECT_NE(at, std::string::npos) << outcome.output;
+    return at == std::string::npos ? 0 : std::stod(outcome.output.substr(at + name.size() + 3));
+  };
+  EXPECT_NEAR(number_after("line/kernel"), 2, 0.02);
+  EXPECT_NEAR(number_after("line/bias"), 1, 0.02);
+}
+
+TEST_F(Program, ANetworkReadsDigitsBetterThanALinearModel) {
+  const auto accuracy = [&](const std::string& model) {
+    const Outcome outcome = gradus("train models/" + model + " --set data.examples=6000 "
+                                   "--set data.test_examples=1000 --set training.epochs=6 -o " +
+                                   (folder_ / model).string());
+    EXPECT_EQ(outcome.status, 0) << outcome.output;
+    const auto at = outcome.output.rfind("accuracy ");
+    return at == std::string::npos ? 0 : std::stod(outcome.output.substr(at + 9));
+  };
+  EXPECT_GE(accuracy("digits_mlp.json"), 0.95);
+  EXPECT_LE(accuracy("logistic_regression.json"), 0.93);
+}
+
+TEST_F(Program, GradientsOfTheSpiralsModelAreRight) {
+  EXPECT_EQ(gradus("gradcheck models/spirals_mlp.json").status, 0);
+}
+
+TEST_F(Program, EveryStageCanBeLookedAt) {
+  for (const char* stage : {"model", "graph", "step", "split_sums", "fusion", "kernels", "llvm",
+                            "asm", "memory"}) {
+    const Outcome outcome =
+        gradus("inspect models/spirals_mlp.json --stage " + std::string(stage));
+    EXPECT_EQ(outcome.status, 0) << stage << ": " << outcome.output;
+    EXPECT_GT(outcome.output.size(), 100u) << stage;
+  }
+}
+
+TEST_F(Program, WrongUseHasItsExitCode) {
+  EXPECT_EQ(gradus("train").status, 2);
+  EXPECT_EQ(gradus("train no_such_file.json").status, 7);
+  EXPECT_EQ(gradus("train models/mnist_mlp.json --set data.directory=/no/such/folder").status, 7);
+  EXPECT_EQ(gradus("train models/spirals_mlp.json --set training.epochz=3").status, 3);
+  EXPECT_EQ(gradus("explain E9999").status, 2);
+}
+
+TEST_F(Program, ANumberThatStopsBeingFiniteEndsTheRun) {
+  const Outcome outcome = gradus(
+      "train models/linear_regression.json --set optimizer.learning_rate=1e6 -o " +
+      (folder_ / "nan").string());
+  EXPECT_EQ(outcome.status, 6) << outcome.output;
+  EXPECT_NE(outcome.output.find("step"), std::string::npos) << outcome.output;
+}
+
+}  // namespace
+}  // namespace gradus
