@@ -16,7 +16,7 @@ build/release/gradus train "$model" -o "build/demo/$(basename "$model" .json)" "
 cat <<END
 
 Now try:
-  build/release/gradus inspect $model                  the layers
-  build/release/gradus inspect $model --stage fusion   what was fused, and why
-  build/release/gradus train models/spirals_mlp.json            another network
+  the layers:           build/release/gradus inspect $model
+  what was fused, why:  build/release/gradus inspect $model --stage fusion
+  another network:      build/release/gradus train models/spirals_mlp.json
 END
