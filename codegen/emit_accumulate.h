@@ -19,6 +19,10 @@ class AccumulateEmitter {
   /// True when the value is complete only at the end of the task.
   [[nodiscard]] bool whole_task() const { return whole_task_; }
 
+  /// True when the sums live in memory between executions of the innermost loop.
+  [[nodiscard]] bool in_memory() const { return in_memory_; }
+  [[nodiscard]] ElementType value_type() const { return types_[0]; }
+
   /// Before the first and after the last execution of the loop that accumulates into one value.
   void begin();
   void end();

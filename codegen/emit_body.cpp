@@ -12,8 +12,6 @@ using ir::ScalarInstruction;
 using ir::ScalarOp;
 using llvm::Value;
 
-constexpr AxisSet kEveryAxis = ~AxisSet{0};
-
 AxisSet axes_of(const Affine& affine) {
   AxisSet axes = 0;
   for (const Term& term : affine.terms) axes |= axis_bit(term.axis);
@@ -28,10 +26,10 @@ std::size_t argument_count(const ScalarInstruction& instruction) {
 
 }  // namespace
 
-BodyEmitter::BodyEmitter(EmitContext& context, const Body& body, const std::vector<AxisId>& axes,
-                         VectorAxis vector, int given)
+BodyEmitter::BodyEmitter(EmitContext& context, FlatProgram program, std::span<const Load> loads,
+                         const std::vector<AxisId>& axes, VectorAxis vector, int given)
     : c_(context),
-      program_(flatten(body.program, body.fault_nodes)),
+      program_(std::move(program)),
       axes_(axes),
       vector_(vector),
       given_(given),
@@ -40,39 +38,16 @@ BodyEmitter::BodyEmitter(EmitContext& context, const Body& body, const std::vect
   // An axis without a loop stands still: its position is known from the start.
   AxisSet looped = 0;
   for (AxisId axis : axes) looped |= axis_bit(axis);
-  for (const Load& load : body.loads) {
-    Operand operand{Reference(context, load.access, vector), {}, {}};
-    operand.early = operand.reference.base_axes();
-    operand.moves = !operand.reference.uniform();
-    for (const Guard& guard : load.guards) {
-      const bool moves = vector.moves(guard.value);
-      operand.moves = operand.moves || moves;
-      (moves ? operand.lane_guards : operand.scalar_guards).push_back(guard);
-      if (!moves) operand.early |= axes_of(guard.value);
-    }
-    operand.early &= looped;
-    operands_.push_back(std::move(operand));
-  }
+  for (const Load& load : loads) operands_.push_back(operand_of(load, looped));
   for (const ScalarInstruction& instruction : program_.code) {
     AxisSet needs = 0;
     bool moves = false;
     if (instruction.op == ScalarOp::operand) {
       const auto number = static_cast<int>(instruction.immediate);
-      if (number < given) {
-        needs = kEveryAxis & looped;
-        moves = vector.lanes > 1;
-      } else {
-        const Operand& operand = operands_[static_cast<std::size_t>(number - given)];
-        moves = operand.moves;
-        needs = operand.early | (moves ? lane_axis : 0);
-        for (const Guard& guard : operand.lane_guards) needs |= axes_of(guard.value) & looped;
-        if (moves) {
-          for (const Affine& index :
-               body.loads[static_cast<std::size_t>(number - given)].access.index) {
-            needs |= axes_of(index) & looped;
-          }
-        }
-      }
+      const bool is_given = number < given;
+      const std::size_t loaded = is_given ? 0 : static_cast<std::size_t>(number - given);
+      needs = is_given ? looped : operands_[loaded].needs;
+      moves = is_given ? vector.lanes > 1 : operands_[loaded].moves;
     } else if (instruction.op == ScalarOp::index) {
       needs = axis_bit(static_cast<AxisId>(instruction.immediate)) & looped;
       moves = (needs & lane_axis) != 0;
@@ -98,6 +73,23 @@ BodyEmitter::BodyEmitter(EmitContext& context, const Body& body, const std::vect
   }
   value_.assign(program_.code.size(), nullptr);
   lanes_.assign(program_.code.size(), nullptr);
+}
+
+BodyEmitter::Operand BodyEmitter::operand_of(const Load& load, AxisSet looped) const {
+  Operand operand{Reference(c_, load.access, vector_), {}, {}};
+  operand.early = operand.reference.base_axes();
+  operand.moves = !operand.reference.uniform();
+  for (const Affine& index : load.access.index) operand.needs |= axes_of(index);
+  for (const Guard& guard : load.guards) {
+    const bool moves = vector_.moves(guard.value);
+    operand.moves = operand.moves || moves;
+    (moves ? operand.lane_guards : operand.scalar_guards).push_back(guard);
+    operand.needs |= axes_of(guard.value);
+    if (!moves) operand.early |= axes_of(guard.value);
+  }
+  operand.early &= looped;
+  operand.needs &= looped;
+  return operand;
 }
 
 void BodyEmitter::give(int operand, Value* value) {
@@ -231,11 +223,6 @@ Value* BodyEmitter::lanes_of(std::size_t i) {
 Value* BodyEmitter::result(std::int32_t result) {
   const auto i = static_cast<std::size_t>(program_.results[static_cast<std::size_t>(result)]);
   return lanes_of(i);
-}
-
-ElementType BodyEmitter::result_type(std::int32_t result) const {
-  const auto i = static_cast<std::size_t>(program_.results[static_cast<std::size_t>(result)]);
-  return program_.code[i].type;
 }
 
 }  // namespace gradus::codegen

@@ -15,8 +15,8 @@ class BodyEmitter {
  public:
   /// `axes` are the loop's, outermost first: they number the elements that faults name. The first
   /// `given` operands are not loads: the caller gives their values.
-  BodyEmitter(EmitContext& context, const Body& body, const std::vector<AxisId>& axes,
-              VectorAxis vector, int given = 0);
+  BodyEmitter(EmitContext& context, FlatProgram program, std::span<const Load> loads,
+              const std::vector<AxisId>& axes, VectorAxis vector, int given = 0);
 
   /// Value of a given operand: one per lane. Depends on every axis.
   void give(int operand, llvm::Value* value);
@@ -30,19 +30,19 @@ class BodyEmitter {
 
   /// Result number `result` in every lane, after everything has been emitted.
   [[nodiscard]] llvm::Value* result(std::int32_t result);
-  [[nodiscard]] ElementType result_type(std::int32_t result) const;
-  [[nodiscard]] std::size_t instruction_count() const { return program_.code.size(); }
 
  private:
   struct Operand {
     Reference reference;
     std::vector<Guard> scalar_guards;  // that hold for all lanes or for none
     std::vector<Guard> lane_guards;
+    AxisSet needs = 0;
     AxisSet early = 0;  // axes of the address and the scalar guards
     bool moves = false;
     bool ready = false;
     llvm::Value* guard = nullptr;
   };
+  [[nodiscard]] Operand operand_of(const Load& load, AxisSet looped) const;
   void prepare(Operand& operand);
   llvm::Value* load(Operand& operand);
   llvm::Value* index(const ir::ScalarInstruction& instruction, bool lanes);

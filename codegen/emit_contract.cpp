@@ -12,7 +12,7 @@
 // of rhs stays in the cache). A tile's accumulators are registers through the whole loop over k:
 // per step one row of vectors from rhs, then per row one element of lhs in all lanes and one fma
 // per vector. All strides are constants. Heights of tiles are nearly equal, so that there are at
-// most two; each height and each width of panel has its own code.
+// most two; each height and each width of panel has its own loop over k.
 
 namespace gradus::codegen {
 namespace {
@@ -21,6 +21,8 @@ using llvm::Value;
 
 /// Epilogues of up to this many instructions are applied to the accumulators in registers.
 constexpr std::size_t kShortEpilogue = 4;
+/// From this many instructions on, tiles keep groups of rows together (emit_loop.cpp).
+constexpr std::size_t kLongEpilogue = 40;
 
 class ContractEmitter {
  public:
@@ -35,22 +37,33 @@ class ContractEmitter {
         lhs_(context, contract.lhs, {}),
         rhs_(context, contract.rhs, {}) {
     GRADUS_CHECK(contract.panel % columns_ == 0, "a panel of rhs is no multiple of the tile");
+    const FlatProgram epilogue = flatten(contract.epilogue.program, {});
+    short_ = epilogue.code.size() <= kShortEpilogue && contract.parts.count == 1;
+    if (epilogue.code.size() >= kLongEpilogue && whole_groups()) unit_ = kGroupRows;
     tile_ = c_.add_scratch({type_, {rows_, columns_}}, {contract.m, contract.n});
   }
 
   void emit() { batch(0); }
 
  private:
-  /// A tile: its place, and its static size.
+  /// A tile: its rows, its first column, and its columns.
   struct Place {
     Value* m = nullptr;
+    Value* m_end = nullptr;
     Value* n = nullptr;
-    std::int64_t rows = 0;
     std::int64_t columns = 0;
     [[nodiscard]] std::int64_t vectors(std::int64_t width) const {
       return (columns + width - 1) / width;
     }
   };
+
+  /// Whether tiles can consist of groups of rows.
+  [[nodiscard]] bool whole_groups() {
+    const AxisRange& range = c_.range(contract_.m);
+    bool whole = rows_ % kGroupRows == 0 && range.multiple % kGroupRows == 0;
+    for (std::int64_t length : range.lengths) whole = whole && length % kGroupRows == 0;
+    return whole;
+  }
 
   Value*& position(AxisId axis) { return c_.positions[static_cast<std::size_t>(axis)]; }
 
@@ -81,7 +94,9 @@ class ContractEmitter {
     std::optional<std::int64_t> trips;
     if (range.fixed()) trips = range.greatest() / columns_;
     Value* middle = b_.CreateSub(range.end, rest);
-    c_.loop(range.begin, middle, columns_, trips, [&](Value* n) { tiles(n, columns_); });
+    if (range.greatest() >= columns_) {
+      c_.loop(range.begin, middle, columns_, trips, [&](Value* n) { tiles(n, columns_); });
+    }
     for (std::int64_t columns : rests) {
       if (columns == 0) continue;
       if (range.fixed()) {
@@ -92,63 +107,71 @@ class ContractEmitter {
     }
   }
 
-  /// Tall tiles first, then those that are one row lower.
+  /// The rows in nearly equal tiles, the tall ones first.
   void tiles(Value* n, std::int64_t columns) {
     const AxisRange range = c_.range(contract_.m);
-    if (range.fixed()) {
-      const std::int64_t length = range.greatest();
-      if (length == 0) return;
-      const std::int64_t count = (length + rows_ - 1) / rows_;
-      const std::int64_t low = length / count;
-      const std::int64_t tall = length % count;
-      Value* middle = b_.CreateAdd(range.begin, c_.i64(tall * (low + 1)));
-      same_height(low + 1, range.begin, middle, tall, n, columns);
-      same_height(low, middle, range.end, count - tall, n, columns);
-      return;
+    if (range.greatest() == 0) return;
+    const std::int64_t most = rows_ / unit_;  // units of rows in a tile
+    std::vector<std::int64_t> lengths;
+    for (std::int64_t length : range.lengths) lengths.push_back(length / unit_);
+    std::vector<std::int64_t> heights;
+    for (std::int64_t units : piece_lengths(lengths, most)) {
+      if (units != 0) heights.push_back(units * unit_);
     }
-    Value* length = b_.CreateSub(range.end, range.begin);
-    Value* count = b_.CreateUDiv(b_.CreateAdd(length, c_.i64(rows_ - 1)), c_.i64(rows_));
-    Value* low = b_.CreateUDiv(length, count);
-    Value* tall = b_.CreateURem(length, count);
-    Value* above = b_.CreateAdd(low, c_.i64(1));
-    Value* middle = b_.CreateAdd(range.begin, b_.CreateMul(tall, above));
-    for (std::int64_t height : piece_lengths(range.lengths, rows_)) {
-      Value* is_tall = b_.CreateICmpEQ(above, c_.i64(height));
-      Value* is_low = b_.CreateICmpEQ(low, c_.i64(height));
-      Value* begin = b_.CreateSelect(is_tall, range.begin, middle);
-      Value* end = b_.CreateSelect(is_low, range.end, b_.CreateSelect(is_tall, middle, begin));
-      if (height != 0) same_height(height, begin, end, std::nullopt, n, columns);
-    }
-  }
-
-  void same_height(std::int64_t height, Value* begin, Value* end, std::optional<std::int64_t> trips,
-                   Value* n, std::int64_t columns) {
-    c_.loop(begin, end, height, trips,
-            [&](Value* m) { tile({.m = m, .n = n, .rows = height, .columns = columns}); });
-  }
-
-  void tile(const Place& place) {
-    position(contract_.m) = place.m;
-    position(contract_.n) = place.n;
-    const AxisRange k = c_.range(contract_.k);
-    if (contract_.parts.count == 1) {
-      std::vector<Value*> sums = chain(place, k.begin, k.end, k.greatest());
-      position(contract_.m) = position(contract_.n) = nullptr;
-      if (short_epilogue()) {
-        epilogue_in_registers(place, sums);
+    Value* length = range.fixed()
+                        ? c_.i64(lengths[0])
+                        : b_.CreateUDiv(b_.CreateSub(range.end, range.begin), c_.i64(unit_));
+    Value* count = b_.CreateUDiv(b_.CreateAdd(length, c_.i64(most - 1)), c_.i64(most));
+    // Without rows there are no tiles; the divisor must not be zero all the same.
+    Value* divisor =
+        range.fixed() ? count : b_.CreateBinaryIntrinsic(llvm::Intrinsic::umax, count, c_.i64(1));
+    Value* low = b_.CreateUDiv(length, divisor);
+    Value* tall = b_.CreateURem(length, divisor);
+    std::optional<std::int64_t> trips;
+    if (range.fixed()) trips = (lengths[0] + most - 1) / most;
+    c_.loop(c_.i64(0), count, 1, trips, [&](Value* i) {
+      const auto begin = [&](Value* tile) {
+        Value* taller = b_.CreateBinaryIntrinsic(llvm::Intrinsic::umin, tile, tall);
+        Value* units = b_.CreateAdd(b_.CreateMul(tile, low), taller);
+        return b_.CreateAdd(range.begin, b_.CreateMul(units, c_.i64(unit_)));
+      };
+      if (heights.size() == 1) {
+        Value* m = b_.CreateAdd(range.begin, b_.CreateMul(i, c_.i64(heights[0])));
+        tile({m, b_.CreateAdd(m, c_.i64(heights[0])), n, columns}, heights);
       } else {
-        store_tile(place, sums);
-        epilogue_loop(place);
+        tile({begin(i), begin(b_.CreateAdd(i, c_.i64(1))), n, columns}, heights);
       }
-    } else {
-      parts(place);
-      position(contract_.m) = position(contract_.n) = nullptr;
-      epilogue_loop(place);
-    }
+    });
   }
 
-  [[nodiscard]] bool short_epilogue() const {
-    return flatten(contract_.epilogue.program, {}).code.size() <= kShortEpilogue;
+  /// One tile of one of the given heights.
+  void tile(const Place& place, const std::vector<std::int64_t>& heights) {
+    const auto sums_of_height = [&](std::int64_t height) {
+      position(contract_.m) = place.m;
+      position(contract_.n) = place.n;
+      const AxisRange k = c_.range(contract_.k);
+      if (contract_.parts.count > 1) {
+        parts(place, height);
+        position(contract_.m) = position(contract_.n) = nullptr;
+        return;
+      }
+      const std::vector<Value*> sums = chain(place, height, k.begin, k.end, k.greatest());
+      position(contract_.m) = position(contract_.n) = nullptr;
+      if (short_) {
+        epilogue_in_registers(place, height, sums);
+      } else {
+        store_tile(place, height, sums);
+      }
+    };
+    Value* length = b_.CreateSub(place.m_end, place.m);
+    for (std::int64_t height : heights) {
+      if (heights.size() == 1) {
+        sums_of_height(height);
+      } else {
+        c_.when(b_.CreateICmpEQ(length, c_.i64(height)), [&] { sums_of_height(height); });
+      }
+    }
+    if (!short_) epilogue_loop(place, heights);
   }
 
   [[nodiscard]] llvm::Type* vector_type() const {
@@ -196,7 +219,7 @@ class ContractEmitter {
   }
 
   /// One chain of fma per element of the tile for k in [begin, end); row by row.
-  std::vector<Value*> chain(const Place& place, Value* begin, Value* end,
+  std::vector<Value*> chain(const Place& place, std::int64_t height, Value* begin, Value* end,
                             std::optional<std::int64_t> trips) {
     const std::int64_t vectors = place.vectors(width_);
     const std::int64_t row_step = lhs_.stride(contract_.m);
@@ -208,7 +231,7 @@ class ContractEmitter {
       return variable;
     };
     std::vector<llvm::AllocaInst*> sums;
-    for (std::int64_t i = 0; i < place.rows * vectors; ++i) {
+    for (std::int64_t i = 0; i < height * vectors; ++i) {
       sums.push_back(start(vector_type(), llvm::Constant::getNullValue(vector_type())));
     }
     llvm::AllocaInst* lhs = start(b_.getPtrTy(), lhs_address(begin));
@@ -218,7 +241,7 @@ class ContractEmitter {
       Value* row = b_.CreateLoad(b_.getPtrTy(), rhs);
       std::vector<Value*> y;
       for (std::int64_t v = 0; v < vectors; ++v) y.push_back(rhs_vector(place, row, v));
-      for (std::int64_t r = 0; r < place.rows; ++r) {
+      for (std::int64_t r = 0; r < height; ++r) {
         Value* element =
             b_.CreateAlignedLoad(c_.memory_type(type_), displaced(a, r * row_step),
                                  llvm::Align(static_cast<std::uint64_t>(byte_size(type_))));
@@ -257,23 +280,23 @@ class ContractEmitter {
   }
 
   template <typename Visit>
-  void for_each_vector(const Place& place, const Visit& visit) {
+  void for_each_vector(const Place& place, std::int64_t height, const Visit& visit) {
     const std::int64_t vectors = place.vectors(width_);
-    for (std::int64_t row = 0; row < place.rows; ++row) {
+    for (std::int64_t row = 0; row < height; ++row) {
       for (std::int64_t v = 0; v < vectors; ++v) {
         visit(tile_address(row, v), static_cast<std::size_t>(row * vectors + v));
       }
     }
   }
 
-  void store_tile(const Place& place, const std::vector<Value*>& sums) {
-    for_each_vector(place,
+  void store_tile(const Place& place, std::int64_t height, const std::vector<Value*>& sums) {
+    for_each_vector(place, height,
                     [&](Value* address, std::size_t i) { b_.CreateStore(sums[i], address); });
   }
 
   /// The sum of all parts in scratch. The parts start from -0, which changes nothing.
-  void parts(const Place& place) {
-    for_each_vector(place, [&](Value* address, std::size_t) {
+  void parts(const Place& place, std::int64_t height) {
+    for_each_vector(place, height, [&](Value* address, std::size_t) {
       b_.CreateStore(llvm::ConstantFP::getNegativeZero(vector_type()), address);
     });
     const ir::Cut& cut = contract_.parts;
@@ -283,8 +306,8 @@ class ContractEmitter {
     GRADUS_CHECK(cut.unit == 1, "parts of a contraction have unit 1");
     c_.loop(c_.i64(0), c_.i64(cut.count), 1, cut.count, [&](Value* part) {
       std::vector<Value*> sums =
-          chain(place, border(part), border(b_.CreateAdd(part, c_.i64(1))), std::nullopt);
-      for_each_vector(place, [&](Value* address, std::size_t i) {
+          chain(place, height, border(part), border(b_.CreateAdd(part, c_.i64(1))), std::nullopt);
+      for_each_vector(place, height, [&](Value* address, std::size_t i) {
         Value* old = b_.CreateLoad(vector_type(), address);
         b_.CreateStore(b_.CreateFAdd(old, sums[i]), address);
       });
@@ -298,15 +321,17 @@ class ContractEmitter {
     return axes;
   }
 
-  void epilogue_in_registers(const Place& place, const std::vector<Value*>& sums) {
+  void epilogue_in_registers(const Place& place, std::int64_t height,
+                             const std::vector<Value*>& sums) {
     const VectorAxis vector{contract_.n, static_cast<int>(width_)};
-    BodyEmitter body(c_, contract_.epilogue, result_axes(), vector, /*given=*/1);
+    BodyEmitter body(c_, flatten(contract_.epilogue.program, contract_.epilogue.fault_nodes),
+                     contract_.epilogue.loads, result_axes(), vector, /*given=*/1);
     const std::int64_t vectors = place.vectors(width_);
     for (std::int64_t v = 0; v < vectors; ++v) {
       position(contract_.n) = b_.CreateAdd(place.n, c_.i64(v * width_));
       body.forget(contract_.n);
       body.set_mask(column_mask(place, v));
-      for (std::int64_t row = 0; row < place.rows; ++row) {
+      for (std::int64_t row = 0; row < height; ++row) {
         position(contract_.m) = b_.CreateAdd(place.m, c_.i64(row));
         body.forget(contract_.m);
         body.give(0, sums[static_cast<std::size_t>(row * vectors + v)]);
@@ -318,7 +343,7 @@ class ContractEmitter {
   }
 
   /// The epilogue as a loop over the tile, whose sums it loads from scratch.
-  void epilogue_loop(const Place& place) {
+  void epilogue_loop(const Place& place, const std::vector<std::int64_t>& heights) {
     Loop loop{.axes = result_axes(),
               .body = contract_.epilogue,
               .stores = contract_.stores,
@@ -327,7 +352,7 @@ class ContractEmitter {
     loop.body.loads.insert(loop.body.loads.begin(), Load{sums, {}});
     const AxisRange m = c_.range(contract_.m);
     const AxisRange n = c_.range(contract_.n);
-    c_.range(contract_.m) = {place.m, b_.CreateAdd(place.m, c_.i64(place.rows)), {place.rows}, 1};
+    c_.range(contract_.m) = {place.m, place.m_end, heights, unit_};
     c_.range(contract_.n) = {
         place.n, b_.CreateAdd(place.n, c_.i64(place.columns)), {place.columns}, 1};
     LoopEmitter(c_, loop).emit();
@@ -342,6 +367,8 @@ class ContractEmitter {
   std::int64_t width_;  // elements of a vector register
   std::int64_t rows_;   // of the register tile
   std::int64_t columns_;
+  std::int64_t unit_ = 1;  // heights of tiles are multiples of it
+  bool short_ = false;     // the epilogue is applied in registers
   Reference lhs_;
   Reference rhs_;
   BufferId tile_ = 0;  // the sums of one tile in scratch

@@ -1,85 +1,221 @@
 #include "codegen/emit_loop.h"
 
+#include <algorithm>
+
 #include "codegen/emit_transpose.h"
 
+// A loop whose body costs much and shares much between neighbouring rows (dropout: one counter
+// gives the random words of four rows) runs over groups of rows: its body holds the copies of the
+// rows side by side.
+
 namespace gradus::codegen {
+namespace {
+
+/// Bodies with fewer instructions are not worth grouping.
+constexpr std::size_t kLongBody = 40;
+
+Affine shifted(Affine affine, AxisId axis, std::int64_t by) {
+  for (const Term& term : affine.terms) {
+    if (term.axis == axis) affine.offset += by * term.coefficient;
+  }
+  return affine;
+}
+
+Access shifted(Access access, AxisId axis, std::int64_t by) {
+  for (Affine& index : access.index) index = shifted(index, axis, by);
+  return access;
+}
+
+Load shifted(Load load, AxisId axis, std::int64_t by) {
+  load.access = shifted(load.access, axis, by);
+  for (Guard& guard : load.guards) guard.value = shifted(guard.value, axis, by);
+  return load;
+}
+
+/// The loads of all rows of a group without repetition, and by row and operand their number.
+struct GroupLoads {
+  std::vector<Load> loads;
+  std::vector<std::vector<std::int32_t>> numbers;
+
+  GroupLoads(const std::vector<Load>& of_row, AxisId axis) {
+    for (int row = 0; row < kGroupRows; ++row) {
+      numbers.emplace_back();
+      for (const Load& load : of_row) {
+        const Load moved = shifted(load, axis, row);
+        const auto known = std::ranges::find(loads, moved);
+        numbers.back().push_back(static_cast<std::int32_t>(known - loads.begin()));
+        if (known == loads.end()) loads.push_back(moved);
+      }
+    }
+  }
+};
+
+bool contains(const std::vector<AxisId>& axes, AxisId axis) {
+  return std::ranges::find(axes, axis) != axes.end();
+}
+
+}  // namespace
 
 StoreEmitter::StoreEmitter(EmitContext& context, const std::vector<Store>& stores,
-                           VectorAxis vector)
-    : stores_(stores) {
-  for (const Store& store : stores) targets_.emplace_back(context, store.target, vector);
+                           VectorAxis vector, std::int32_t first_result) {
+  for (const Store& store : stores) {
+    targets_.push_back({Reference(context, store.target, vector), first_result + store.value});
+  }
 }
 
 void StoreEmitter::advance(AxisSet known) {
-  for (Reference& target : targets_) {
-    if (!target.has_base() && (target.base_axes() & ~known) == 0) target.emit_base();
+  for (auto& [reference, result] : targets_) {
+    if (!reference.has_base() && (reference.base_axes() & ~known) == 0) reference.emit_base();
   }
 }
 
 void StoreEmitter::store(BodyEmitter& body) {
-  for (std::size_t i = 0; i < stores_.size(); ++i) {
-    targets_[i].store(body.result(stores_[i].value), body.mask());
-  }
+  for (auto& [reference, result] : targets_) reference.store(body.result(result), body.mask());
 }
 
 LoopEmitter::LoopEmitter(EmitContext& context, const Loop& loop)
-    : c_(context), loop_(loop), effective_(effective_axes(context, loop.axes)) {}
+    : c_(context), loop_(loop), effective_(effective_axes(context, loop.axes)), accumulates_(1) {}
 
 void LoopEmitter::begin_task() {
   for (const Accumulate& accumulate : loop_.accumulates) {
     const auto instruction = static_cast<std::size_t>(
         loop_.body.program.results[static_cast<std::size_t>(accumulate.value)]);
-    accumulates_.push_back(std::make_unique<AccumulateEmitter>(
+    accumulates_[0].push_back(std::make_unique<AccumulateEmitter>(
         c_, accumulate, loop_.body.program.code[instruction].type, effective_));
-    if (accumulates_.back()->whole_task()) accumulates_.back()->begin();
+    if (accumulates_[0].back()->whole_task()) accumulates_[0].back()->begin();
   }
 }
 
 void LoopEmitter::end_task() {
-  for (const auto& accumulate : accumulates_) {
+  for (const auto& accumulate : accumulates_[0]) {
     if (accumulate->whole_task()) accumulate->end();
   }
 }
 
 void LoopEmitter::emit() {
   if (emit_transposing(c_, loop_, effective_)) return;
-  for (const auto& accumulate : accumulates_) {
-    if (!accumulate->whole_task()) accumulate->begin();
+  const auto in_tile = [&](auto&& action) {
+    for (const auto& accumulate : accumulates_[0]) {
+      if (!accumulate->whole_task()) action(*accumulate);
+    }
+  };
+  in_tile([](AccumulateEmitter& accumulate) { accumulate.begin(); });
+  if (!emit_groups()) {
+    BodyEmitter body(c_, flatten(loop_.body.program, loop_.body.fault_nodes), loop_.body.loads,
+                     loop_.axes, effective_.vector);
+    std::vector<StoreEmitter> stores{{c_, loop_.stores, effective_.vector}};
+    nest(body, stores, -1);
   }
-  BodyEmitter body(c_, loop_.body, loop_.axes, effective_.vector);
-  StoreEmitter stores(c_, loop_.stores, effective_.vector);
+  in_tile([](AccumulateEmitter& accumulate) { accumulate.end(); });
+}
+
+void LoopEmitter::nest(BodyEmitter& body, std::vector<StoreEmitter>& stores, AxisId group_axis) {
   AxisSet known = ~AxisSet{0};  // what has no loop is known from the start
   for (AxisId axis : effective_.axes) known &= ~axis_bit(axis);
   const AxisSet outside = known;
-  bool fixed_lanes = false;
+  Nest nest{.axes = effective_.axes,
+            .vector = effective_.vector,
+            .stepped = group_axis,
+            .step = kGroupRows};
   for (const Accumulate& accumulate : loop_.accumulates) {
-    fixed_lanes = fixed_lanes || accumulate.lanes;
+    nest.fixed_lanes = nest.fixed_lanes || accumulate.lanes;
   }
-  Nest nest{.axes = effective_.axes, .vector = effective_.vector, .fixed_lanes = fixed_lanes};
+  const auto each_accumulate = [&](auto&& action) {
+    for (const auto& copy : accumulates_) {
+      for (const auto& accumulate : copy) {
+        if (accumulate) action(*accumulate);
+      }
+    }
+  };
   nest.enter = [&](std::size_t level) {
     known = outside;
     for (std::size_t l = 0; l < level; ++l) known |= axis_bit(effective_.axes[l]);
     body.advance(known);
-    stores.advance(known);
-    for (const auto& accumulate : accumulates_) accumulate->enter(level);
+    for (StoreEmitter& copy : stores) copy.advance(known);
+    each_accumulate([&](AccumulateEmitter& accumulate) { accumulate.enter(level); });
   };
   nest.leave = [&](std::size_t level) {
-    for (const auto& accumulate : accumulates_) accumulate->leave(level);
+    each_accumulate([&](AccumulateEmitter& accumulate) { accumulate.leave(level); });
   };
   nest.point = [&](llvm::Value* mask) {
     if (effective_.vector.lanes > 1) body.forget(effective_.vector.axis);
     body.set_mask(mask);
     body.advance(~AxisSet{0});
-    stores.advance(~AxisSet{0});
-    stores.store(body);
-    for (std::size_t i = 0; i < accumulates_.size(); ++i) {
-      accumulates_[i]->add(body.result(loop_.accumulates[i].value), mask);
+    for (StoreEmitter& copy : stores) {
+      copy.advance(~AxisSet{0});
+      copy.store(body);
     }
+    add(body);
   };
   emit_nest(c_, nest);
-  for (const auto& accumulate : accumulates_) {
-    if (!accumulate->whole_task()) accumulate->end();
+}
+
+void LoopEmitter::add(BodyEmitter& body) {
+  const auto results = static_cast<std::int32_t>(loop_.body.program.results.size());
+  for (std::size_t copy = 0; copy < accumulates_.size(); ++copy) {
+    for (std::size_t i = 0; i < loop_.accumulates.size(); ++i) {
+      AccumulateEmitter* own = accumulates_[copy][i].get();
+      AccumulateEmitter& target = own != nullptr ? *own : *accumulates_[0][i];
+      const std::int32_t result =
+          static_cast<std::int32_t>(copy) * results + loop_.accumulates[i].value;
+      target.add(body.result(result), body.mask());
+    }
   }
+}
+
+bool LoopEmitter::can_group(AxisId axis) {
+  const AxisRange& range = c_.range(axis);
+  if (range.multiple % kGroupRows != 0) return false;
+  for (std::int64_t length : range.lengths) {
+    if (length % kGroupRows != 0) return false;
+  }
+  for (std::size_t i = 0; i < loop_.accumulates.size(); ++i) {
+    const Accumulate& accumulate = loop_.accumulates[i];
+    const bool over_rows = contains(accumulate.over, axis);
+    const bool over_lanes = contains(accumulate.over, effective_.axes.back());
+    if (over_rows == over_lanes || accumulate.kind == ir::ReductionKind::arg_max ||
+        accumulate.kind == ir::ReductionKind::arg_min) {
+      return false;
+    }
+    if (over_lanes && accumulates_[0][i]->in_memory()) return false;
+  }
+  return true;
+}
+
+bool LoopEmitter::emit_groups() {
+  const std::vector<AxisId>& axes = effective_.axes;
+  if (axes.size() < 2 || !can_group(axes[axes.size() - 2])) return false;
+  const AxisId axis = axes[axes.size() - 2];
+  const FlatProgram single = flatten(loop_.body.program, loop_.body.fault_nodes);
+  if (single.code.size() < kLongBody) return false;
+  for (const ir::ScalarInstruction& instruction : single.code) {
+    if (ir::can_fault(single, instruction)) return false;
+  }
+  const GroupLoads loads(loop_.body.loads, axis);
+  FlatProgram group = flatten_rows(loop_.body.program, axis, loads.numbers);
+  if (4 * group.code.size() > 3 * kGroupRows * single.code.size()) return false;
+  BodyEmitter body(c_, std::move(group), loads.loads, loop_.axes, effective_.vector);
+  const auto results = static_cast<std::int32_t>(loop_.body.program.results.size());
+  std::vector<StoreEmitter> stores;
+  for (int row = 0; row < kGroupRows; ++row) {
+    std::vector<Store> moved = loop_.stores;
+    for (Store& store : moved) store.target = shifted(store.target, axis, row);
+    stores.emplace_back(c_, moved, effective_.vector, row * results);
+    if (row == 0) continue;
+    accumulates_.emplace_back();
+    for (std::size_t i = 0; i < loop_.accumulates.size(); ++i) {
+      accumulates_.back().emplace_back();
+      if (contains(loop_.accumulates[i].over, axis)) continue;  // one chain for all rows
+      Accumulate& target = shifted_.emplace_back(loop_.accumulates[i]);
+      target.target = shifted(target.target, axis, row);
+      accumulates_.back().back() = std::make_unique<AccumulateEmitter>(
+          c_, target, accumulates_[0][i]->value_type(), effective_);
+      accumulates_.back().back()->begin();
+    }
+  }
+  nest(body, stores, axis);
+  accumulates_.resize(1);
+  return true;
 }
 
 }  // namespace gradus::codegen

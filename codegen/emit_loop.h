@@ -2,12 +2,31 @@
 
 // Loop stages. Private to the emitter.
 
+#include <deque>
 #include <memory>
 
 #include "codegen/emit_accumulate.h"
 #include "codegen/emit_body.h"
 
 namespace gradus::codegen {
+
+/// Emits the stores of a body at the current point.
+class StoreEmitter {
+ public:
+  /// The body's results are numbered from `first_result`.
+  StoreEmitter(EmitContext& context, const std::vector<Store>& stores, VectorAxis vector,
+               std::int32_t first_result = 0);
+  /// Emits the addresses that depend only on axes of `known`.
+  void advance(AxisSet known);
+  void store(BodyEmitter& body);
+
+ private:
+  struct Target {
+    Reference reference;
+    std::int32_t result = 0;
+  };
+  std::vector<Target> targets_;
+};
 
 class LoopEmitter {
  public:
@@ -19,23 +38,17 @@ class LoopEmitter {
   void end_task();
 
  private:
+  void nest(BodyEmitter& body, std::vector<StoreEmitter>& stores, AxisId group_axis);
+  bool emit_groups();
+  [[nodiscard]] bool can_group(AxisId axis);
+  void add(BodyEmitter& body);
+
   EmitContext& c_;
   const Loop& loop_;
   EffectiveAxes effective_;
-  std::vector<std::unique_ptr<AccumulateEmitter>> accumulates_;
-};
-
-/// Emits the stores of a body at the current point.
-class StoreEmitter {
- public:
-  StoreEmitter(EmitContext& context, const std::vector<Store>& stores, VectorAxis vector);
-  /// Emits the addresses that depend only on axes of `known`.
-  void advance(AxisSet known);
-  void store(BodyEmitter& body);
-
- private:
-  const std::vector<Store>& stores_;
-  std::vector<Reference> targets_;
+  /// By copy of a group of rows, then by accumulation; null where copy 0's serves all.
+  std::vector<std::vector<std::unique_ptr<AccumulateEmitter>>> accumulates_;
+  std::deque<Accumulate> shifted_;  // the targets of further copies
 };
 
 }  // namespace gradus::codegen

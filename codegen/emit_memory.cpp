@@ -109,7 +109,9 @@ std::int64_t Reference::stride(AxisId axis) const {
 void Reference::emit_base() {
   EmitContext& c = *context_;
   Value* offset = c.i64(constant_);
-  const auto add = [&](Value* part) { offset = c.b.CreateAdd(offset, part); };
+  const auto add = [&](Value* part) {
+    offset = offset == c.i64(0) ? part : c.b.CreateAdd(offset, part);
+  };
   for (const Term& term : terms_) add(multiply(c, c.position(term.axis), term.coefficient));
   for (const Term& term : local_) add(multiply(c, c.range(term.axis).begin, -term.coefficient));
   for (const Divided& part : fixed_) {

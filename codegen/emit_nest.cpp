@@ -20,9 +20,10 @@ class NestEmitter {
     } else {
       const AxisId axis = nest_.axes[l];
       const AxisRange range = c_.range(axis);
+      const std::int64_t step = axis == nest_.stepped ? nest_.step : 1;
       std::optional<std::int64_t> trips;
-      if (range.fixed()) trips = range.greatest();
-      c_.loop(range.begin, range.end, 1, trips,
+      if (range.fixed()) trips = range.greatest() / step;
+      c_.loop(range.begin, range.end, step, trips,
               [&](Value* i) { at(axis, i, [&] { level(l + 1); }); });
     }
     if (nest_.leave) nest_.leave(l);

@@ -16,6 +16,8 @@ inline constexpr int kVectorLanes = 16;
 struct Nest {
   std::vector<AxisId> axes;  // outermost first
   VectorAxis vector = {};    // the innermost axis; one lane: no vectors
+  AxisId stepped = -1;       // an axis that moves by `step`, which divides all its ranges' lengths
+  std::int64_t step = 1;
   /// Lane l only sees positions congruent to l mod 16, whatever the range.
   bool fixed_lanes = false;
   /// Before and after the loop of axis number `level`; once with level 0 where there are no axes.

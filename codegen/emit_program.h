@@ -22,4 +22,15 @@ struct FlatProgram : ir::ScalarProgram {
 [[nodiscard]] FlatProgram flatten(const ir::ScalarProgram& program,
                                   std::span<const std::uint32_t> fault_nodes);
 
+/// Rows of a group: as many as a random counter has words.
+inline constexpr int kGroupRows = 4;
+
+/// Copies of `program`, side by side, for kGroupRows neighbouring positions of `axis`: in copy c
+/// the position is c more than in copy 0, where it is a multiple of kGroupRows. Operand i of copy c
+/// is operand number operands[c][i]; copy c's results follow those of copy c - 1. What the copies
+/// have in common is there once: above all the counter-based random words. The program must not be
+/// able to fault.
+[[nodiscard]] FlatProgram flatten_rows(const ir::ScalarProgram& program, int axis,
+                                       std::span<const std::vector<std::int32_t>> operands);
+
 }  // namespace gradus::codegen

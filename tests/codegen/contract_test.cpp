@@ -2,6 +2,7 @@
 // against one chain of fma per element.
 
 #include <algorithm>
+#include <array>
 
 #include "emit_support.h"
 
@@ -176,6 +177,31 @@ TEST(Contract, Epilogues) {
     for (std::int64_t n : {10, 48}) {
       check({.batch = 2, .m = 9, .n = n, .k = 6, .m_tasks = 2, .epilogue = epilogue});
     }
+  }
+}
+
+/// Tiles of whole groups of rows under an epilogue with random words.
+TEST(Contract, RandomEpilogue) {
+  for (std::int64_t m : {24, 30}) {
+    Problem p{.m = m, .n = 40, .k = 6, .m_tasks = 2, .tile = {8, 2}, .epilogue = Problem::bias};
+    Kernel kernel = contraction(p);
+    auto& contract = std::get<Contract>(kernel.stages[0]);
+    const ElementType u32 = ElementType::u32;
+    contract.epilogue.program = program({p.type, p.type}, [&](ir::ScalarBuilder& b, auto x) {
+      const ir::Scalar row = b.index(1, u32), column = b.index(2, u32);
+      std::array<ir::Scalar, 4> word{row >> 2, column, row >> 2, column};
+      for (int round = 0; round < 8; ++round) {
+        for (std::size_t i = 0; i < 4; ++i) word[i] = (word[i] * 3.0 + word[(i + 1) % 4]) ^ word[i];
+      }
+      const ir::Scalar which = row & b.constant(u32, 3);
+      const auto is = [&](int number) { return equal(which, b.constant(u32, number)); };
+      const ir::Scalar drawn =
+          select(is(0), word[0], select(is(1), word[1], select(is(2), word[2], word[3])));
+      return std::vector<ir::Scalar>{x[0] * convert(drawn >> 8, p.type) + x[1]};
+    });
+    std::vector<Tensor> tensors = parameters(kernel);
+    for (std::uint32_t i = 0; i < 3; ++i) fill(tensors[i], i + 40);
+    run_everywhere(kernel, tensors, [](const std::vector<Tensor>&) {});
   }
 }
 

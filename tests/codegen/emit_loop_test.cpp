@@ -1,7 +1,9 @@
 // Loop stages by hand against plain loops that follow the order of sums to the letter.
 
 #include <algorithm>
+#include <array>
 
+#include "codegen/emit_program.h"
 #include "emit_support.h"
 
 namespace gradus::codegen {
@@ -604,6 +606,99 @@ TEST(EmitLoop, InPlace) {
       expect_same_bits(result[0].as<float>()[i], expected, "weight");
     }
   });
+}
+
+/// A random word per element as dropout uses it: counter = (column, row / 4), word = row mod 4.
+ir::Scalar random_word(ir::ScalarBuilder& b, ir::Scalar row, ir::Scalar column) {
+  const ElementType u32 = ElementType::u32;
+  std::array<ir::Scalar, 4> counter{column, row >> 2, b.constant(u32, 11), b.constant(u32, 12)};
+  for (int round = 0; round < 6; ++round) {
+    const ir::Scalar low = b.constant(u32, 0xD2511F53u), high = b.constant(u32, 0xCD9E8D57u);
+    counter = {
+        b.emit(ir::ScalarOp::mul_high, u32, {high, counter[2]}) ^ counter[1], high * counter[2],
+        b.emit(ir::ScalarOp::mul_high, u32, {low, counter[0]}) ^ counter[3], low * counter[0]};
+  }
+  const ir::Scalar word = row & b.constant(u32, 3);
+  const auto is = [&](int number) { return equal(word, b.constant(u32, number)); };
+  return select(is(0), counter[0],
+                select(is(1), counter[1], select(is(2), counter[2], counter[3])));
+}
+
+/// Rows that share their random counters are computed four at a time where ranges allow it.
+TEST(EmitLoop, RowsShareRandomCounters) {
+  for (std::int64_t m : {8, 12, 10}) {
+    for (std::int64_t n : {16, 37}) {
+      for (std::int64_t tile : {0, 4}) {
+        Kernel kernel;
+        kernel.name = "random_rows";
+        const std::int64_t tasks = 2;
+        kernel.axes = {{"b", 2, -1}, {"m", m, -1}, {"n", n, -1}, {"block", tasks, 1}};
+        kernel.tasks = {{1, {m, tasks, 4}}};
+        if (tile > 0) kernel.tile = Tile{1, tile};
+        kernel.buffers = {buffer("x", f32, {m, n}, BufferRole::input),
+                          buffer("scale", f32, {n}, BufferRole::input),
+                          buffer("y", f32, {2, m, n}, BufferRole::output),
+                          buffer("row_sum", f32, {2, m}, BufferRole::output),
+                          buffer("row_max", f32, {2, m}, BufferRole::output)};
+        Loop loop;
+        loop.axes = {0, 1, 2};
+        loop.body.loads = {{element(0, {1, 2}), {{at(1), m - 1}}}, {element(1, {2}), {}}};
+        loop.body.program = program({f32, f32}, [&](ir::ScalarBuilder& b, auto x) {
+          const ir::Scalar outer =
+              b.index(0, ElementType::i64) * static_cast<double>(m) + b.index(1, ElementType::i64);
+          const ir::Scalar word =
+              random_word(b, convert(outer, ElementType::u32), b.index(2, ElementType::u32));
+          return std::vector<ir::Scalar>{convert(word >> 8, f32) * x[1] + x[0]};
+        });
+        loop.stores = {{element(2, {0, 1, 2}), 0}};
+        loop.accumulates = {{ReductionKind::sum, element(3, {0, 1}), 0, {2}, true},
+                            {ReductionKind::max, element(4, {0, 1}), 0, {2}, false}};
+        kernel.stages = {loop};
+        std::vector<Tensor> tensors = parameters(kernel);
+        fill(tensors[0], 15);
+        fill(tensors[1], 16);
+        run_everywhere(kernel, tensors, [](const std::vector<Tensor>&) {});
+      }
+    }
+  }
+}
+
+/// The same in the epilogue of a contraction, with a sum over rows in a loop behind it.
+TEST(EmitLoop, ColumnSumsOverGroupsOfRows) {
+  const std::int64_t m = 24, n = 19;
+  Kernel kernel;
+  kernel.name = "random_columns";
+  kernel.axes = {{"m", m, -1}, {"n", n, -1}, {"block", 2, 0}};
+  kernel.tasks = {{0, {m, 2, 1}}};
+  kernel.tile = Tile{0, 8};
+  kernel.buffers = {buffer("x", f32, {m, n}, BufferRole::input),
+                    buffer("y", f32, {2, n}, BufferRole::output)};
+  Loop loop;
+  loop.axes = {0, 1};
+  loop.body.loads = {{element(0, {0, 1}), {}}};
+  loop.body.program = program({f32}, [&](ir::ScalarBuilder& b, auto x) {
+    const ir::Scalar word =
+        random_word(b, b.index(0, ElementType::u32), b.index(1, ElementType::u32));
+    return std::vector<ir::Scalar>{convert(word >> 8, f32) * x[0]};
+  });
+  loop.accumulates = {{ReductionKind::sum, element(1, {2, 1}), 0, {0}, false}};
+  kernel.stages = {loop};
+  std::vector<Tensor> tensors = parameters(kernel);
+  fill(tensors[0], 17);
+  run_everywhere(kernel, tensors, [](const std::vector<Tensor>&) {});
+}
+
+/// Groups of rows make the code shorter than four separate rows, or they would not pay.
+TEST(EmitLoop, GroupsShareInstructions) {
+  const ir::ScalarProgram word = program({f32}, [&](ir::ScalarBuilder& b, auto x) {
+    return std::vector<ir::Scalar>{
+        x[0] *
+        convert(random_word(b, b.index(0, ElementType::u32), b.index(1, ElementType::u32)), f32)};
+  });
+  const std::vector<std::vector<std::int32_t>> operands{{0}, {1}, {2}, {3}};
+  const std::size_t single = flatten(word, {}).code.size();
+  EXPECT_LT(flatten_rows(word, 0, operands).code.size(), 2 * single);
+  EXPECT_GT(flatten_rows(word, 1, operands).code.size(), 3 * single);
 }
 
 TEST(Jit, IdenticalKernelsAreCompiledOnce) {
