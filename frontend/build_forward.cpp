@@ -65,8 +65,9 @@ void check_batch(const LayerSpec& spec, Expr result, std::int64_t batch) {
 
 Expr build_layer(const LayerSpec& spec, Forward& forward, const std::vector<LayerInput>& inputs,
                  Findings& findings) {
-  LayerBuilder builder{forward.graph, spec.settings, spec.name,       forward.training,
-                       forward.batch, inputs,        forward.streams, forward.parameters};
+  LayerBuilder builder{forward.graph, spec.settings,    spec.name,
+                       spec.where,    forward.training, forward.batch,
+                       inputs,        forward.streams,  forward.parameters};
   const auto report = [&](const std::string& message, const std::string& hint) {
     const std::string who = spec.named ? fmt::format("{} '{}'", spec.kind, spec.name) : spec.kind;
     findings.add("E0204", name_batch(fmt::format("{} {}", who, message)), spec.where, hint);
@@ -97,20 +98,22 @@ std::vector<LayerInput> sides(const ModelSpec& spec, Forward& forward,
   return result;
 }
 
-/// How to bring two sides of unlike shape together, where that is clear.
-std::string comparison_hint(const std::vector<LayerInput>& sides) {
+/// How to bring two sides of unlike type together, where that is clear.
+std::string comparison_hint(const ModelSpec& spec, const std::vector<LayerInput>& sides) {
+  const std::string& name = sides[1].name;
+  const bool declared =
+      std::ranges::find(spec.inputs, name, &ModelInput::name) != spec.inputs.end();
   const TensorType prediction = example_type(sides[0].value.type());
   const TensorType target = example_type(sides[1].value.type());
   if (target.element == ElementType::i32 && prediction.rank() > target.rank() + 1) {
     return "add { \"layer\": \"flatten\" } before the dense layers: they work on the last axis";
   }
   if (target.element == ElementType::i64 || target.element == ElementType::u8) {
-    return fmt::format("declare \"{}\" as i32", sides[1].name);
+    return fmt::format("declare \"{}\" as i32", name);
   }
-  if (prediction.element_count() == target.element_count() && prediction.shape != target.shape) {
-    return fmt::format("reshape '{}' to {}", sides[0].name, to_string(target.shape));
-  }
-  return "";
+  if (prediction.element_count() != target.element_count()) return "";
+  if (declared) return fmt::format("declare \"{}\" as \"{}\"", name, to_string(prediction));
+  return fmt::format("reshape '{}' to {}", name, to_string(prediction.shape));
 }
 
 /// Builds a loss or metric and names both sides when they do not fit.
@@ -125,7 +128,7 @@ std::optional<Expr> compare(const ModelSpec& spec, Forward& forward, const Recor
     findings.add("E0204",
                  name_batch(fmt::format("{} does not fit: {}{}", record.name, error.what(),
                                         sources_of(both))),
-                 comparison.where, comparison_hint(both));
+                 comparison.where, comparison_hint(spec, both));
     return std::nullopt;
   }
 }

@@ -124,8 +124,8 @@ ir::Graph build_init(const ModelSpec& spec, std::span<const ParameterSpec> param
     graph.set_provenance(parameter.provenance);
     graph.add_update(parameter.name,
                      parameter.initialiser
-                         ->build(seed, streams.of(parameter.name), parameter.type.shape,
-                                 parameter.initialiser_parameters)
+                         ->build(seed, streams.of(parameter.name, parameter.where()),
+                                 parameter.type.shape, parameter.initialiser_parameters)
                          .value);
   }
   graph.set_provenance(optimizer_provenance(spec));

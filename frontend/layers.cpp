@@ -63,7 +63,7 @@ Expr dropout(LayerBuilder& b) {
   need_floats(b);
   const Expr x = b.x();
   const double rate = b.settings.number("rate");
-  const std::int64_t stream = b.streams.of(b.path + "/mask");
+  const std::int64_t stream = b.streams.of(b.path + "/mask", b.where);
   if (!b.training || rate == 0) return x;
   const Expr keep = ir::apply(
       "random_bernoulli", {counter_input(b.graph, "seed"), counter_input(b.graph, "step")},

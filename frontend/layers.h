@@ -25,7 +25,11 @@ struct ParameterSpec {
   std::vector<double> initialiser_parameters;
   double l1 = 0;  // the loss grows by l1 * sum |w| + l2 * sum w^2
   double l2 = 0;
-  ir::Provenance provenance;
+  ir::Provenance provenance;  // its layer
+
+  [[nodiscard]] const SourceLocation& where() const {
+    return provenance.entries().front().origin->where;
+  }
 };
 
 /// What is wrong with a layer's inputs, to be completed with the layer's name and place.
@@ -57,6 +61,7 @@ struct LayerBuilder {
   ir::Graph& graph;
   const Settings& settings;
   std::string path;
+  SourceLocation where;
   bool training;
   std::int64_t batch;
   std::vector<LayerInput> inputs;

@@ -25,7 +25,7 @@ Model::Model(const std::string& file, std::string text, const std::vector<std::s
   // Initial values are drawn with the seed and step of the first training step, so their streams
   // must differ from those of the layers too.
   for (const ParameterSpec& parameter : forward.parameters) {
-    (void)forward.streams.of(parameter.name);
+    (void)forward.streams.of(parameter.name, parameter.where());
   }
   parameters_ = std::move(forward.parameters);
   layers_ = std::move(forward.layers);

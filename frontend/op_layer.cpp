@@ -77,8 +77,8 @@ ir::Attribute attribute_of(LayerBuilder& b, const Setting& setting) {
                                [&](std::int64_t value) -> ir::Attribute {
                                  if (setting.name != "stream") return value;
                                  if (value == kStreamOfPath)
-                                   return b.streams.of(b.path + "/stream");
-                                 b.streams.claim(value, b.path + "/stream");
+                                   return b.streams.of(b.path + "/stream", b.where);
+                                 b.streams.claim(value, b.path + "/stream", b.where);
                                  return value;
                                },
                                [](const auto& value) -> ir::Attribute { return value; }},

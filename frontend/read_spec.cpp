@@ -146,7 +146,8 @@ class SpecReader {
     ObjectReader own(&json, layer.kind.empty() ? "a layer" : layer.kind, findings_);
     own.point_at(layer.where);
     (void)own.raw(key);
-    name_layer(layer, own.raw("name"));
+    const Json* name = own.raw("name");
+    name_layer(layer, name);
     layer.from = own.references("from");
     if (layer.kind.empty())
       own.abandon();
@@ -156,12 +157,14 @@ class SpecReader {
       read_kind(layer, own);
     own.finish();
     connect(layer);
-    previous_ = {layer.name, layer.where};
+    declare(layer.name, layer.named ? name->where : layer.where);
+    previous_ = layer.name;
     spec_.layers.push_back(std::move(layer));
   }
 
   void name_layer(LayerSpec& layer, const Json* name) {
     const std::string* text = name ? name->get<std::string>() : nullptr;
+    if (text && text->empty()) text = nullptr;
     if (name && !text) {
       findings_.add(
           "E0203",
@@ -171,12 +174,10 @@ class SpecReader {
     if (text) {
       layer.name = *text;
       layer.named = true;
-      declare(layer.name, name->where);
       return;
     }
     const int number = unnamed_[layer.kind]++;
     layer.name = number == 0 ? layer.kind : fmt::format("{}_{}", layer.kind, number);
-    if (!layer.kind.empty()) declare(layer.name, layer.where);
   }
 
   void read_kind(LayerSpec& layer, ObjectReader& own) {
@@ -210,8 +211,8 @@ class SpecReader {
   void connect(LayerSpec& layer) {
     const bool reads = layer.op ? layer.op->most_operands != 0 : layer.layer != nullptr;
     if (layer.from.empty() && reads) {
-      if (!previous_.name.empty()) {
-        layer.from = {{previous_.name, layer.where}};
+      if (previous_) {
+        layer.from = {{*previous_, layer.where}};
       } else if (spec_.inputs.size() == 1) {
         layer.from = {{spec_.inputs.front().name, layer.where}};
       } else if (!spec_.inputs.empty()) {
@@ -221,10 +222,11 @@ class SpecReader {
       }
       return;
     }
-    for (const Reference& reference : layer.from) check_reference(reference, layer.name);
+    for (const Reference& reference : layer.from) check_reference(reference);
   }
 
   void declare(const std::string& name, const SourceLocation& where) {
+    if (name.empty()) return;  // of a layer that does not say what it is
     if (!good_name(name) || reserved(name)) {
       findings_.add("E0203",
                     fmt::format("\"{}\" cannot be a name: {}", name,
@@ -239,14 +241,10 @@ class SpecReader {
                   where, "give each layer its own \"name\"");
   }
 
-  /// Names must be declared, and not by `user` itself.
-  void check_reference(const Reference& reference, const std::string& user = {}) {
-    if (reserved(reference.name)) return;
-    if (declared_.contains(reference.name) && reference.name != user) return;
+  void check_reference(const Reference& reference) {
+    if (reserved(reference.name) || declared_.contains(reference.name)) return;
     std::vector<std::string> known;
-    for (const auto& [name, where] : declared_) {
-      if (name != user) known.push_back(name);
-    }
+    for (const auto& [name, where] : declared_) known.push_back(name);
     std::string hint = suggestion(reference.name, known);
     const auto below = std::ranges::find(below_, reference.name, &Reference::name);
     if (below != below_.end()) {
@@ -392,7 +390,7 @@ class SpecReader {
   std::map<std::string, SourceLocation> declared_;  // inputs and the layers read so far
   std::vector<Reference> below_;                    // every layer that has a name in the file
   std::map<std::string, int> unnamed_;              // layers without a name by kind
-  Reference previous_;
+  std::optional<std::string> previous_;             // the layer before
 };
 
 }  // namespace

@@ -216,20 +216,26 @@ OptionValue ObjectReader::read_number(const Option& option, const Json& json) {
 
 OptionValue ObjectReader::read_integers(const Option& option, const Json& json) {
   const Json::Array* array = json.get<Json::Array>();
-  ir::Integers result;
-  bool good = array != nullptr;
-  for (std::size_t i = 0; good && i < array->size(); ++i) {
-    const std::int64_t* value = (*array)[i].get<std::int64_t>();
-    const std::string* text = (*array)[i].get<std::string>();
-    const bool batch = text && *text == "batch" && option.batch_extent;
-    good = batch || (value && inside(option.range, static_cast<double>(*value)));
-    if (good) result.push_back(batch ? kBatchExtent : *value);
+  const std::string each =
+      fmt::format("{}{}", describe(option.range, true), option.batch_extent ? " or \"batch\"" : "");
+  if (!array) {
+    wrong(json, option.name, "a list, each element " + each);
+    return {};
   }
-  if (good) return result;
-  wrong(json, option.name,
-        fmt::format("a list, each {}{}", describe(option.range, true),
-                    option.batch_extent ? " or \"batch\"" : ""));
-  return {};
+  ir::Integers result;
+  for (const Json& element : *array) {
+    const std::int64_t* value = element.get<std::int64_t>();
+    const std::string* text = element.get<std::string>();
+    if (option.batch_extent && text && *text == "batch") {
+      result.push_back(kBatchExtent);
+    } else if (value && inside(option.range, static_cast<double>(*value))) {
+      result.push_back(*value);
+    } else {
+      wrong(element, option.name, "a list, each element " + each);
+      return {};
+    }
+  }
+  return result;
 }
 
 OptionValue ObjectReader::read_tensor(const Option& option, const Json& json) {

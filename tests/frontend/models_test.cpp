@@ -74,8 +74,7 @@ TEST(Models, ResolvedFilesReadAsThemselves) {
     const Model model("model.json", read(path));
     const Model again("model.json", model.resolved());
     EXPECT_EQ(again.resolved(), model.resolved()) << path;
-    EXPECT_EQ(again.train_step(2).hash(),
-              model.train_step(2).hash());
+    EXPECT_EQ(again.train_step(2).hash(), model.train_step(2).hash());
     EXPECT_EQ(again.init().hash(), model.init().hash());
   }
 }
