@@ -14,7 +14,7 @@
 namespace gradus::frontend {
 
 /// A batch size that stands for any: messages say "batch" for it.
-inline constexpr std::int64_t kAnyBatch = 999999937;
+inline constexpr std::int64_t kAnyBatch = 999983;
 
 enum class StateKind : std::uint8_t { parameter, slot, counter };
 struct StateSpec {

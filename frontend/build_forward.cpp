@@ -58,7 +58,10 @@ void check_count(const LayerSpec& spec, std::size_t inputs) {
 }
 
 /// Layers keep the batch axis; ops may do as they like.
-void check_batch(const LayerSpec& spec, Expr result, std::int64_t batch) {
+void check_result(const LayerSpec& spec, Expr result, std::int64_t batch) {
+  if (size_of(result.shape()) > kMostElements * static_cast<double>(batch)) {
+    throw LayerError("is too large: it gives " + to_string(result.type()));
+  }
   if (!spec.layer || (result.rank() > 0 && result.shape()[0] == batch)) return;
   throw LayerError("loses the batch axis: it gives " + to_string(result.type()));
 }
@@ -75,7 +78,7 @@ Expr build_layer(const LayerSpec& spec, Forward& forward, const std::vector<Laye
   try {
     check_count(spec, inputs.size());
     const Expr result = spec.layer ? spec.layer->build(builder) : build_op(builder, *spec.op);
-    check_batch(spec, result, forward.batch);
+    check_result(spec, result, forward.batch);
     return result;
   } catch (const LayerError& error) {
     report(error.what(), error.hint);

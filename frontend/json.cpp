@@ -240,6 +240,10 @@ const Json* Json::find(std::string_view key) const {
 }
 
 Json parse_json(std::string_view text, const std::string& file) {
+  // The parser takes a zero byte for the end and would ignore what follows.
+  if (const auto zero = text.find('\0'); zero != text.npos) {
+    throw UserError("E0101", "not JSON: a zero byte", Cursor(text, file).at_offset(zero));
+  }
   Handler handler(text, file);
   nlohmann::json::sax_parse(text.begin(), text.end(), &handler);
   return handler.take();

@@ -51,9 +51,9 @@ Expr flatten(LayerBuilder& b) {
 
 Expr reshape(LayerBuilder& b) {
   Shape shape = b.settings.integers("shape");
-  if (element_count(shape) != element_count(example_type(b.x().type()).shape)) {
+  if (size_of(shape) != size_of(example_type(b.x().type()).shape)) {
     throw LayerError(fmt::format("to {} needs {} elements, but {}", to_string(shape),
-                                 element_count(shape), b.inputs[0].describe()));
+                                 size_of(shape), b.inputs[0].describe()));
   }
   shape.insert(shape.begin(), b.batch);
   return ir::reshape(b.x(), shape);
@@ -237,6 +237,12 @@ TensorType example_type(const TensorType& type) {
   return example;
 }
 
+double size_of(const Shape& shape) {
+  double size = 1;
+  for (std::int64_t extent : shape) size *= static_cast<double>(extent);
+  return size;
+}
+
 std::string LayerInput::describe() const {
   const std::string type = to_string(example_type(value.type()));
   if (line == 0) return fmt::format("'{}' gives {}", name, type);
@@ -244,6 +250,9 @@ std::string LayerInput::describe() const {
 }
 
 Expr LayerBuilder::parameter(const std::string& name, Shape shape, double l1, double l2) {
+  if (size_of(shape) > kMostElements) {
+    throw LayerError(fmt::format("would have a {} of {}: too large", name, to_string(shape)));
+  }
   const Choice& choice = settings.choice(name + "_initializer");
   ParameterSpec spec{path + "/" + name,
                      {ElementType::f32, std::move(shape)},

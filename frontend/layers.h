@@ -56,6 +56,11 @@ struct LayerInput {
 /// The type of one example: without the batch axis.
 [[nodiscard]] TensorType example_type(const TensorType& type);
 
+/// No tensor has more elements, batch axis aside: far above any memory, far below overflow.
+inline constexpr double kMostElements = 0x1p40;
+/// Product of the extents, exact up to 2^53, without overflow.
+[[nodiscard]] double size_of(const Shape& shape);
+
 /// What a layer builds with.
 struct LayerBuilder {
   ir::Graph& graph;
@@ -70,7 +75,8 @@ struct LayerBuilder {
 
   /// The first input.
   [[nodiscard]] ir::Expr x() const { return inputs.at(0).value; }
-  /// State input `<path>/<name>`, initialised as setting `<name>_initializer` says.
+  /// State input `<path>/<name>`, initialised as setting `<name>_initializer` says. Throws
+  /// LayerError when it is too large.
   ir::Expr parameter(const std::string& name, Shape shape, double l1 = 0, double l2 = 0);
   /// Applies the activation that setting `name` chooses.
   [[nodiscard]] ir::Expr activate(ir::Expr value, std::string_view name) const;

@@ -8,7 +8,7 @@
 namespace gradus::frontend {
 namespace {
 
-constexpr Range kAnyWhole{-kWhole, kWhole};
+constexpr Range kAnyWhole{-2147483647.0, 2147483647.0};
 
 std::vector<Alternative> element_types() {
   std::vector<Alternative> alternatives;

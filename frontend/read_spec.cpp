@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "base/overloaded.h"
 #include "frontend/spec.h"
@@ -92,7 +93,12 @@ class SpecReader {
     if (spec_.outputs.empty() && !spec_.layers.empty()) {
       spec_.outputs = {{spec_.layers.back().name, spec_.layers.back().where}};
     }
-    for (const Reference& output : spec_.outputs) check_reference(output);
+    std::set<std::string> outputs;
+    for (const Reference& output : spec_.outputs) {
+      check_reference(output);
+      if (outputs.insert(output.name).second) continue;
+      findings_.add("E0208", fmt::format("\"{}\" is an output already", output.name), output.where);
+    }
   }
 
   void read_inputs(const Json& json) {

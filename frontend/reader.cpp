@@ -148,7 +148,7 @@ std::vector<Reference> ObjectReader::references(std::string_view key) {
   if (!json) return result;
   if (const std::string* one = json->get<std::string>()) return {{*one, json->where}};
   const Json::Array* array = json->get<Json::Array>();
-  bool good = array != nullptr;
+  bool good = array && !array->empty();
   for (std::size_t i = 0; good && i < array->size(); ++i) {
     const std::string* name = (*array)[i].get<std::string>();
     good = name != nullptr;

@@ -17,8 +17,8 @@ void Streams::claim(std::int64_t stream, const std::string& path, const SourceLo
   if (added || owner->second == path) return;
   throw UserError(
       "E0209",
-      fmt::format("the random numbers of '{}' and '{}' would be the same", path, owner->second), where,
-      "rename one of the two layers");
+      fmt::format("the random numbers of '{}' and '{}' would be the same", path, owner->second),
+      where, "rename one of the two layers");
 }
 
 }  // namespace gradus::frontend
