@@ -24,6 +24,11 @@ std::vector<TensorType> infer_random(const InferContext& context, bool bernoulli
   return {{element, context.attributes.get<Integers>("shape")}};
 }
 std::vector<TensorType> infer_float_random(const InferContext& c) { return infer_random(c, false); }
+std::vector<TensorType> infer_normal(const InferContext& c) {
+  const double share = c.attributes.get<double>("share");
+  if (!(share > 0 && share <= 1)) throw TypeError("a share is in (0, 1]");
+  return infer_random(c, false);
+}
 std::vector<TensorType> infer_bernoulli(const InferContext& c) {
   const double probability = c.attributes.get<double>("probability");
   if (!(probability >= 0 && probability <= 1)) throw TypeError("a probability is in [0, 1]");
@@ -100,8 +105,10 @@ Scalar erf_inverse(Scalar x) {
 
 Scalar record_normal(ScalarBuilder& b, X x, const Attributes& attributes) {
   const ElementType type = attributes.get<ElementType>("element");
+  const double share = attributes.get<double>("share");
   const Scalar uniform = open_uniform(random_word(b, x, attributes), type);
-  return erf_inverse(uniform * 2.0 - 1.0) * 1.4142135623730951;
+  const Scalar centred = uniform * 2.0 - 1.0;
+  return erf_inverse(share == 1 ? centred : centred * share) * 1.4142135623730951;
 }
 
 Scalar record_bernoulli(ScalarBuilder& b, X x, const Attributes& attributes) {
@@ -139,8 +146,13 @@ std::vector<OpRecord> random_ops() {
   random("random_normal",
          "Standard normal: the inverse distribution function of a uniform number (Giles 2011), "
          "from (seed, step).",
-         {shape, stream, element}, infer_float_random, record_normal,
+         {shape, stream, element,
+          {"share", AttributeKind::number,
+           "Share of the distribution, about 0, that is drawn: erf(c / sqrt 2) cuts at c.",
+           Attribute(1.0)}},
+         infer_normal, record_normal,
          {{{"i64[]", "i64[]"}, "shape = [5,20], stream = 7"},
+          {{"i64[]", "i64[]"}, "shape = [5,20], stream = 7, share = 0.5"},
           {{"i64[]", "i64[]"}, "shape = [3], stream = 1, element = f64"}});
   random("random_bernoulli", "True with the given probability, from (seed, step).",
          {shape, stream, {"probability", AttributeKind::number, "In [0, 1]."}}, infer_bernoulli,
