@@ -79,6 +79,11 @@ constexpr ErrorCode kErrorCodes[] = {
     {"E0209", ErrorClass::model, "random numbers that repeat",
      "The random numbers of a layer follow from a hash of its name. Two names of this model have the "
      "same hash, so that their layers would draw the same numbers."},
+    {"E0301", ErrorClass::model, "malformed graph",
+     "The text of a graph has one node per line, then its results; ir/README.md shows the form."},
+    {"E0302", ErrorClass::model, "graph breaks a law",
+     "The text of a graph is well formed, but an op cannot take what it is given, a type is not the "
+     "one that the op infers, or a result does not fit."},
     {"E2001", ErrorClass::usage, "instruction set not available",
      "Code for this instruction set cannot run on this machine; --isa native always can."},
     {"E2002", ErrorClass::usage, "no such name", "A command was given a name that it does not know."},

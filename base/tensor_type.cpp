@@ -6,8 +6,19 @@ namespace gradus {
 
 std::int64_t element_count(const Shape& shape) {
   std::int64_t count = 1;
-  for (std::int64_t extent : shape) count *= extent;
+  for (std::int64_t extent : shape) {
+    if (__builtin_mul_overflow(count, extent, &count)) return kMaximumElements + 1;
+  }
   return count;
+}
+
+bool is_valid(const Shape& shape) {
+  std::int64_t product = 1;  // of the extents that are not 0, so that strides cannot overflow
+  for (std::int64_t extent : shape) {
+    if (extent < 0 || extent > kMaximumElements / product) return false;
+    product *= extent > 0 ? extent : 1;
+  }
+  return true;
 }
 
 std::vector<std::int64_t> row_major_strides(const Shape& shape) {
@@ -32,7 +43,6 @@ std::string to_string(const TensorType& type) {
 }
 
 std::optional<TensorType> parse_tensor_type(std::string_view text) {
-  constexpr std::int64_t kMaximumElements = std::int64_t{1} << 40;
   const std::size_t open = text.find('[');
   if (open == std::string_view::npos || text.back() != ']') return std::nullopt;
   const std::optional<ElementType> element = parse_element_type(text.substr(0, open));
@@ -40,18 +50,16 @@ std::optional<TensorType> parse_tensor_type(std::string_view text) {
   TensorType type{*element, {}};
   const char* at = text.data() + open + 1;
   const char* const end = text.data() + text.size() - 1;
-  std::int64_t product = 1;  // of the non-zero extents, so that overflow is always caught
   while (at != end) {
     std::int64_t extent = 0;
     const auto [next, error] = std::from_chars(at, end, extent);
-    if (error != std::errc{} || extent < 0 || extent > kMaximumElements) return std::nullopt;
-    product *= extent > 0 ? extent : 1;
-    if (product > kMaximumElements) return std::nullopt;
+    if (error != std::errc{}) return std::nullopt;
     type.shape.push_back(extent);
     if (next == end) break;
     if (*next != ',' || next + 1 == end) return std::nullopt;
     at = next + 1;
   }
+  if (!is_valid(type.shape)) return std::nullopt;
   return type;
 }
 

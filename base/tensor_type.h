@@ -13,8 +13,14 @@ namespace gradus {
 /// Extents by axis, outermost first. An extent may be 0; rank 0 is a scalar.
 using Shape = std::vector<std::int64_t>;
 
-/// Product of the extents (1 for rank 0).
+/// No tensor has more elements than this.
+inline constexpr std::int64_t kMaximumElements = std::int64_t{1} << 40;
+
+/// Product of the extents (1 for rank 0). Where it or a partial product is greater than
+/// kMaximumElements, some number greater than that.
 [[nodiscard]] std::int64_t element_count(const Shape& shape);
+/// No extent is negative and the product of those that are not 0 is at most kMaximumElements.
+[[nodiscard]] bool is_valid(const Shape& shape);
 
 /// Row-major strides in elements.
 [[nodiscard]] std::vector<std::int64_t> row_major_strides(const Shape& shape);
@@ -35,7 +41,7 @@ struct TensorType {
 [[nodiscard]] std::string to_string(const Shape& shape);
 [[nodiscard]] std::string to_string(const TensorType& type);
 
-/// Parses `f32[64,28]`; empty when malformed, negative, or larger than 2^40 elements.
+/// Parses `f32[64,28]`; empty when malformed, negative, or not valid.
 [[nodiscard]] std::optional<TensorType> parse_tensor_type(std::string_view text);
 
 }  // namespace gradus

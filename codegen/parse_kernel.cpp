@@ -6,8 +6,8 @@
 #include <cstdlib>
 
 #include "base/diagnostic.h"
+#include "base/text_lines.h"
 #include "codegen/text_kernel.h"
-#include "codegen/text_lines.h"
 #include "codegen/verify_kernel.h"
 
 namespace gradus::codegen {
@@ -100,16 +100,7 @@ class Parser {
   void buffer(TextLine& line, BufferRole role) {
     Buffer buffer{line.name(), {}, role, {}};
     line.expect(":");
-    std::string type = line.name();
-    line.expect("[");
-    type += '[';
-    while (!line.accept("]")) {
-      type += line.peek();
-      if (!line.accept(",")) (void)line.integer();
-    }
-    const std::optional<TensorType> parsed = parse_tensor_type(type + ']');
-    if (!parsed) line.fail("'" + type + "]' is no type");
-    buffer.type = *parsed;
+    buffer.type = line.type();
     if (line.accept("local")) {
       line.list([&] { buffer.local.push_back(line.accept("-") ? -1 : axis(line)); });
     }
@@ -294,7 +285,7 @@ class Parser {
   }
   void term(TextLine& line, Affine& affine, std::int64_t sign) {
     std::int64_t factor = sign;
-    if (line.at_integer()) {
+    if (line.at_number()) {
       factor *= line.integer();
       if (!line.accept("*")) {
         if (std::abs(affine.offset) > TextLine::kGreatestInteger) line.fail("too great an offset");
@@ -339,7 +330,7 @@ class Parser {
 };
 
 std::vector<ParsedKernel> parse_all(std::string_view text, const std::string& file) {
-  TextLines lines(text, file);
+  TextLines lines(text, file, "E2102");
   std::vector<ParsedKernel> kernels;
   while (!lines.at_end()) kernels.push_back(Parser(lines).parse());
   return kernels;

@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "base/overloaded.h"
+#include "base/text_lines.h"
 
 namespace gradus::codegen {
 namespace {
@@ -21,15 +22,6 @@ std::string join(const Items& items, std::string_view separator, Function&& spel
   return text;
 }
 
-std::string quoted(std::string_view text) {
-  std::string result = "\"";
-  for (char c : text) {
-    if (c == '"' || c == '\\') result += '\\';
-    result += c == '\n' ? ' ' : c;
-  }
-  return result + '"';
-}
-
 std::string_view role_name(BufferRole role) {
   constexpr std::string_view names[] = {"in", "out", "inout", "scratch"};
   return names[static_cast<std::size_t>(role)];
@@ -40,8 +32,8 @@ class Printer {
   explicit Printer(const Kernel& kernel) : kernel_(kernel) {}
 
   std::string print() {
-    text_ = "kernel " + quoted(kernel_.name);
-    if (!kernel_.provenance.empty()) text_ += " from " + quoted(kernel_.provenance);
+    text_ = "kernel " + quote(kernel_.name);
+    if (!kernel_.provenance.empty()) text_ += " from " + quote(kernel_.provenance);
     text_ += " {\n";
     if (!kernel_.axes.empty()) {
       line(2,

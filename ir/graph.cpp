@@ -85,6 +85,11 @@ NodeId Graph::add(const OpRecord& op, std::span<const Value> operands, Attribute
     types.push_back(type(operand));
   }
   std::vector<TensorType> results = op.infer({types, attributes});
+  for (const TensorType& result : results) {
+    if (!is_valid(result.shape)) {
+      throw TypeError("the result of " + std::string(op.name) + " would be " + to_string(result));
+    }
+  }
   const auto id = static_cast<NodeId>(
       boost::add_vertex(Node{&op, std::move(attributes), std::move(results), provenance_}, graph));
   for (std::uint32_t i = 0; i < operands.size(); ++i) {

@@ -2,11 +2,29 @@
 
 #include <fmt/format.h>
 
+#include <bit>
+#include <cmath>
+#include <limits>
+
 #include "base/overloaded.h"
+#include "base/text_lines.h"
 #include "ir/op.h"
 
 namespace gradus::ir {
 namespace {
+
+template <typename T>
+std::string number_text(T value) {
+  if constexpr (std::is_floating_point_v<T>) {
+    if (std::isnan(value)) {
+      using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+      const auto bits = std::bit_cast<Bits>(value);
+      const bool canonical = bits == std::bit_cast<Bits>(std::numeric_limits<T>::quiet_NaN());
+      return canonical ? "nan" : fmt::format("nan({})", bits);
+    }
+  }
+  return fmt::format("{}", value);
+}
 
 std::string tensor_text(const Tensor& tensor) {
   std::string text = to_string(tensor.type) + " [";
@@ -14,76 +32,82 @@ std::string tensor_text(const Tensor& tensor) {
     using T = decltype(zero);
     bool first = true;
     for (T value : tensor.as<T>()) {
-      text += first ? "" : ", ";
+      if (!first) text += ", ";
       first = false;
-      if constexpr (std::is_same_v<T, bool>) {
-        text += value ? "true" : "false";
-      } else {
-        text += fmt::format("{}", value);
-      }
+      text += number_text(value);
     }
   });
   return text + "]";
 }
 
-std::string quoted(const std::string& text) {
-  std::string result = "\"";
-  for (char c : text) {
-    if (c == '"' || c == '\\') result += '\\';
-    result += c;
+std::string attributes_text(const Node& node) {
+  std::string text;
+  for (const AttributeSpec& spec : node.op->attributes) {
+    const Attribute& value = *node.attributes.find(spec.name);
+    if (spec.default_value && same_bits(*spec.default_value, value)) continue;
+    text += fmt::format("{}{} = {}", text.empty() ? " {" : ", ", spec.name, to_text(value));
   }
-  return result + '"';
+  return text.empty() ? text : text + '}';
+}
+
+std::string provenance_text(const Provenance& provenance) {
+  std::string text;
+  for (const auto& [origin, role] : provenance.entries()) {
+    const SourceLocation& where = origin->where;
+    text += (text.empty() ? " @ " : ", ") + quote(where.file);
+    if (where.line != 0 || where.column != 0) {
+      text += fmt::format(":{}:{}", where.line, where.column);
+    }
+    if (where.length != 1) text += fmt::format("+{}", where.length);
+    if (!origin->layer.empty()) text += ' ' + quote(origin->layer);
+    text += ' ';
+    text += to_string(role);
+  }
+  return text;
 }
 
 std::string node_text(const Graph& graph, NodeId id) {
   const Node& node = graph.node(id);
-  std::string text = fmt::format("%{} = {}", id, node.op->name);
-  std::string separator = " ";
-  for (Value operand : graph.operands(id)) {
-    text += fmt::format("{}%{}", separator, operand.node);
-    separator = ", ";
+  std::string text = fmt::format("%{} = ", id);
+  if (std::holds_alternative<InputComputation>(node.op->compute)) {
+    text += node.attributes.get<std::string>("kind") + ' ' +
+            quote(node.attributes.get<std::string>("name"));
+  } else {
+    text += node.op->name;
+    std::string separator = " ";
+    for (Value operand : graph.operands(id)) {
+      text += fmt::format("{}%{}", separator, operand.node);
+      separator = ", ";
+    }
+    text += attributes_text(node);
   }
-  std::string attributes;
-  for (std::size_t i = 0; i < node.op->attributes.size(); ++i) {
-    const AttributeSpec& spec = node.op->attributes[i];
-    const Attribute& value = *node.attributes.find(spec.name);
-    if (spec.default_value && same_bits(*spec.default_value, value)) continue;
-    attributes += fmt::format("{}{} = {}", attributes.empty() ? "" : ", ", spec.name, to_text(value));
-  }
-  if (!attributes.empty()) text += " {" + attributes + "}";
-  text += " : " + to_string(node.types[0]);
-  if (!node.provenance.empty()) text += "  # " + to_string(node.provenance);
-  return text + '\n';
+  return text + " : " + to_string(node.types[0]) + provenance_text(node.provenance) + '\n';
 }
 
 }  // namespace
 
 std::string to_text(const Attribute& attribute) {
-  return std::visit(
-      overloaded{
-          [](bool value) -> std::string { return value ? "true" : "false"; },
-          [](std::int64_t value) { return std::to_string(value); },
-          [](double value) {
-            std::string text = fmt::format("{}", value);
-            return text.find_first_of(".en") == text.npos ? text + ".0" : text;
-          },
-          [](const std::string& value) { return quoted(value); },
-          [](const Integers& value) { return to_string(value); },
-          [](ElementType value) { return std::string(to_string(value)); },
-          [](const TensorPointer& value) { return tensor_text(*value); },
-      },
-      attribute);
+  return std::visit(overloaded{
+                        [](bool value) -> std::string { return value ? "true" : "false"; },
+                        [](std::int64_t value) { return std::to_string(value); },
+                        [](double value) { return number_text(value); },
+                        [](const std::string& value) { return quote(value); },
+                        [](const Integers& value) { return to_string(value); },
+                        [](ElementType value) { return std::string(to_string(value)); },
+                        [](const TensorPointer& value) { return tensor_text(*value); },
+                    },
+                    attribute);
 }
 
 std::string to_text(const Graph& graph) {
-  std::string text = "graph " + quoted(graph.name()) + '\n';
+  std::string text = "graph " + quote(graph.name()) + '\n';
   std::vector<bool> live = graph.live();
   for (NodeId id : graph.inputs()) live[id] = true;
   for (NodeId id = 0; id < graph.size(); ++id) {
     if (live[id]) text += node_text(graph, id);
   }
   for (const Result& result : graph.results()) {
-    text += fmt::format("{} {} %{}\n", quoted(result.name), result.update ? "<-" : "=",
+    text += fmt::format("{} {} %{}\n", quote(result.name), result.update ? "<-" : "=",
                         result.value.node);
   }
   return text;

@@ -106,7 +106,8 @@ std::vector<TensorType> infer_slice(const InferContext& context) {
                       ") by " + std::to_string(stride[i]) + " is not inside axis " +
                       std::to_string(i) + " of " + to_string(x));
     }
-    result.shape.push_back((limit[i] - start[i] + stride[i] - 1) / stride[i]);
+    const std::int64_t covered = limit[i] - start[i];
+    result.shape.push_back(covered == 0 ? 0 : (covered - 1) / stride[i] + 1);
   }
   return {result};
 }
@@ -146,11 +147,16 @@ std::vector<TensorType> infer_pad(const InferContext& context) {
   check_length(high, x.rank(), "high");
   check_length(interior, x.rank(), "interior");
   TensorType result{x.element, {}};
+  const auto bounded = [](std::int64_t n) {
+    return n >= -kMaximumElements && n <= kMaximumElements;
+  };
   for (std::size_t i = 0; i < low.size(); ++i) {
-    const std::int64_t dilated =
-        x.shape[i] == 0 ? 0 : (x.shape[i] - 1) * (interior[i] + 1) + 1;
-    const std::int64_t extent = low[i] + dilated + high[i];
-    if (interior[i] < 0 || extent < 0) {
+    const std::int64_t gaps = std::max<std::int64_t>(x.shape[i] - 1, 0);
+    const bool counts = bounded(low[i]) && bounded(high[i]) && interior[i] >= 0 &&
+                        interior[i] <= kMaximumElements / std::max<std::int64_t>(gaps, 1);
+    const std::int64_t extent =
+        counts ? low[i] + x.shape[i] + gaps * interior[i] + high[i] : -1;
+    if (extent < 0) {
       throw TypeError("padding leaves no valid extent on axis " + std::to_string(i) + " of " +
                       to_string(x));
     }

@@ -122,60 +122,6 @@ void check_all_executors(const ir::Graph& graph, const Inputs& inputs) {
   }
 }
 
-ir::Attribute parse_value(const std::string& text, ir::AttributeKind kind) {
-  switch (kind) {
-    case ir::AttributeKind::boolean:
-      return text == "true";
-    case ir::AttributeKind::integer:
-      return static_cast<std::int64_t>(std::stoll(text));
-    case ir::AttributeKind::number:
-      return std::stod(text);
-    case ir::AttributeKind::text:
-      return text.substr(1, text.size() - 2);
-    case ir::AttributeKind::element_type:
-      return *parse_element_type(text);
-    case ir::AttributeKind::integers: {
-      ir::Integers list;
-      std::string number;
-      for (char c : text + ",") {
-        if (c == ',' || c == ']') {
-          if (!number.empty()) list.push_back(std::stoll(number));
-          number.clear();
-        } else if (c != '[' && c != ' ') {
-          number += c;
-        }
-      }
-      return list;
-    }
-    case ir::AttributeKind::tensor:
-      break;
-  }
-  throw InternalError("attribute " + text);
-}
-
-/// "low = [1,0], high = [0,2]" by the op's schema.
-ir::Attributes parse_attributes(const ir::OpRecord& op, std::string_view text) {
-  ir::Attributes attributes;
-  std::string rest(text);
-  while (!rest.empty()) {
-    const auto equals = rest.find(" = ");
-    const std::string name = rest.substr(0, equals);
-    std::size_t end = equals + 3;
-    int depth = 0;
-    while (end < rest.size() && (depth > 0 || rest[end] != ',')) {
-      depth += rest[end] == '[' ? 1 : rest[end] == ']' ? -1 : 0;
-      ++end;
-    }
-    for (const ir::AttributeSpec& spec : op.attributes) {
-      if (spec.name == name) {
-        attributes.set(name, parse_value(rest.substr(equals + 3, end - equals - 3), spec.kind));
-      }
-    }
-    rest = end + 2 <= rest.size() ? rest.substr(end + 2) : "";
-  }
-  return attributes;
-}
-
 TEST(Executors, EveryOpOnEveryInstructionSet) {
   for (const ir::OpRecord& op : ir::op_records()) {
     EXPECT_FALSE(op.doc.empty()) << op.name;

@@ -1,0 +1,308 @@
+#include "tests/support/random_graph.h"
+
+#include <algorithm>
+#include <bit>
+#include <limits>
+#include <optional>
+
+#include "ir/op.h"
+#include "ir/text.h"
+#include "tests/support/random.h"
+
+namespace gradus::support {
+namespace {
+
+using ir::Expr;
+using ir::Integers;
+
+constexpr std::int64_t kGreatestSize = 2000;  // elements of a value
+
+class Grower {
+ public:
+  explicit Grower(std::uint64_t seed) : random_(seed), graph_(text("graph")) {}
+
+  ir::Graph grow() {
+    for (int i = 0; i < 4; ++i) new_input({element(), shape()});
+    const std::int64_t steps = random_.between(5, 60);
+    for (std::int64_t i = 0; i < steps; ++i) {
+      graph_.set_provenance(provenance());
+      step();
+    }
+    graph_.set_provenance({});
+    finish();
+    return std::move(graph_);
+  }
+
+ private:
+  // --- Names, places, numbers -----------------------------------------------------------------
+
+  std::string text(const std::string& plain) {
+    const std::string odd[] = {"a \"quoted\" name", "back\\slash", "line\nbreak", "größe 大",
+                               "# no comment",      "\\",          "\t",          ""};
+    return random_.chance(0.8) ? plain : std::string(random_.pick(odd));
+  }
+  std::string unique(const std::string& plain) {
+    return text(plain) + std::to_string(next_name_++);
+  }
+  ir::Provenance provenance() {
+    ir::Provenance result;
+    while (random_.chance(0.5)) {
+      ir::Origin origin;
+      origin.where.file = text("model.json");
+      if (random_.chance(0.9)) {
+        origin.where.line = static_cast<std::uint32_t>(random_.between(1, 30));
+        origin.where.column = static_cast<std::uint32_t>(random_.between(1, 80));
+      }
+      if (random_.chance(0.5)) {
+        origin.where.length = static_cast<std::uint32_t>(random_.between(0, 9));
+      }
+      if (random_.chance(0.8)) origin.layer = text("encoder/hidden");
+      constexpr ir::Role roles[] = {ir::Role::forward, ir::Role::backward, ir::Role::update,
+                                    ir::Role::metric};
+      result.merge({std::make_shared<const ir::Origin>(origin), random_.pick(roles)});
+    }
+    return result;
+  }
+
+  ElementType element() {
+    return random_.chance(0.4) ? ElementType::f32 : random_.pick(kElementTypes);
+  }
+  Shape shape() {
+    constexpr std::int64_t extents[] = {1, 2, 3, 4, 5, 7, 8, 16, 17, 33, 70};
+    Shape result;
+    const std::int64_t rank = random_.between(0, 4);
+    while (static_cast<std::int64_t>(result.size()) < rank) {
+      result.push_back(random_.chance(0.02) ? 0 : random_.pick(extents));
+    }
+    while (element_count(result) > kGreatestSize) result.pop_back();
+    return result;
+  }
+  /// Any bits for floats, so that every NaN and every subnormal occurs.
+  template <typename T>
+  T bits() {
+    if constexpr (std::is_same_v<T, bool>) {
+      return random_.chance(0.5);
+    } else if constexpr (std::is_same_v<T, float>) {
+      return random_.chance(0.5) ? std::bit_cast<float>(random_.word())
+                                 : static_cast<float>(random_.between(-8, 8)) / 4;
+    } else if constexpr (std::is_same_v<T, double>) {
+      return random_.chance(0.5) ? std::bit_cast<double>(random_.seed())
+                                 : static_cast<double>(random_.between(-8, 8)) / 4;
+    } else {
+      return random_.chance(0.2) ? std::numeric_limits<T>::min() : static_cast<T>(random_.seed());
+    }
+  }
+  Integers axes_of(std::int64_t rank) {
+    Integers axes;
+    for (std::int64_t axis = 0; axis < rank; ++axis) {
+      if (random_.chance(0.5)) axes.push_back(axis);
+    }
+    return axes;
+  }
+  Integers permutation_of(std::int64_t rank) {
+    Integers permutation;
+    for (std::int64_t axis = 0; axis < rank; ++axis) {
+      permutation.insert(permutation.begin() + random_.between(0, axis), axis);
+    }
+    return permutation;
+  }
+
+  // --- Nodes ------------------------------------------------------------------------------------
+
+  Expr any() { return random_.pick(values_); }
+  /// A value of exactly this type, a new input when there is none.
+  Expr of_type(const TensorType& type) {
+    std::vector<Expr> fitting;
+    for (Expr value : values_) {
+      if (value.type() == type) fitting.push_back(value);
+    }
+    return fitting.empty() || random_.chance(0.1) ? new_input(type) : random_.pick(fitting);
+  }
+  Expr new_input(TensorType type) {
+    constexpr ir::InputKind kinds[] = {ir::InputKind::state, ir::InputKind::batch,
+                                       ir::InputKind::scalar};
+    values_.push_back(
+        {&graph_, graph_.add_input(unique("x"), random_.pick(kinds), std::move(type))});
+    return values_.back();
+  }
+  /// Adds the node if the op takes what it is given and the result is not too large.
+  void try_add(const ir::OpRecord& op, const std::vector<Expr>& operands,
+               ir::Attributes attributes = {}) {
+    std::vector<ir::Value> values;
+    for (Expr operand : operands) values.push_back(operand.value);
+    try {
+      const Expr y{&graph_, {graph_.add(op, values, std::move(attributes)), 0}};
+      if (y.type().element_count() <= kGreatestSize) values_.push_back(y);
+    } catch (const ir::TypeError&) {
+      return;
+    }
+  }
+
+  void step() {
+    switch (random_.between(0, 6)) {
+      case 0:
+      case 1:
+        return plain();
+      case 2:
+        return example();
+      case 3:
+        return reduction();
+      case 4:
+        return movement();
+      case 5:
+        return contraction();
+      default:
+        return constant();
+    }
+  }
+
+  /// An op without required attributes on values that may fit.
+  void plain() {
+    const ir::OpRecord& op = random_.pick(ir::op_records());
+    for (const ir::AttributeSpec& spec : op.attributes) {
+      if (!spec.default_value) return;
+    }
+    if (op.least_operands == 0) return;
+    std::vector<Expr> operands{any()};
+    while (static_cast<int>(operands.size()) < op.least_operands) {
+      operands.push_back(random_.chance(0.2) ? any() : of_type(operands[0].type()));
+    }
+    try_add(op, operands);
+  }
+  /// One of the registry's own examples.
+  void example() {
+    const ir::OpRecord& op = random_.pick(ir::op_records());
+    const ir::OpExample& example = random_.pick(op.examples);
+    if (std::holds_alternative<ir::InputComputation>(op.compute)) return;
+    std::vector<Expr> operands;
+    for (std::string_view type : example.operands) {
+      operands.push_back(of_type(*parse_tensor_type(type)));
+    }
+    try_add(op, operands, parse_attributes(op, example.attributes));
+  }
+  void reduction() {
+    const ir::OpRecord& op = random_.pick(ir::op_records());
+    const bool reduces = std::holds_alternative<ir::ReductionComputation>(op.compute) ||
+                         std::holds_alternative<ir::BlockSumComputation>(op.compute);
+    if (!reduces) return reduction();
+    const Expr x = any();
+    try_add(op, {x}, {{"axes", axes_of(x.rank())}});
+  }
+  void movement() {
+    const Expr x = any();
+    const auto rank = static_cast<std::size_t>(x.rank());
+    Integers low(rank), high(rank), interior(rank), start(rank), limit(rank), stride(rank);
+    for (std::size_t i = 0; i < rank; ++i) {
+      low[i] = random_.between(-1, 2);
+      high[i] = random_.between(-1, 2);
+      interior[i] = random_.between(0, 2);
+      start[i] = random_.between(0, x.shape()[i]);
+      limit[i] = random_.between(start[i], x.shape()[i]);
+      stride[i] = random_.between(1, 3);
+    }
+    Shape wide;
+    Integers axes;
+    for (std::int64_t extent : x.shape()) {
+      while (random_.chance(0.3)) wide.push_back(random_.between(1, 4));
+      axes.push_back(static_cast<std::int64_t>(wide.size()));
+      wide.push_back(extent);
+    }
+    const Expr zero = ir::constant(graph_, x.element(), 0);
+    switch (random_.between(0, 6)) {
+      case 0:
+        return try_add(ir::op("transpose"), {x}, {{"permutation", permutation_of(x.rank())}});
+      case 1:
+        return try_add(ir::op("reshape"), {x}, {{"shape", other_shape(x.shape())}});
+      case 2:
+        return try_add(ir::op("pad"), {x, zero},
+                       {{"low", low}, {"high", high}, {"interior", interior}});
+      case 3:
+        return try_add(ir::op("slice"), {x},
+                       {{"start", start}, {"limit", limit}, {"stride", stride}});
+      case 4:
+        return try_add(ir::op("broadcast"), {x}, {{"shape", wide}, {"axes", axes}});
+      case 5:
+        return try_add(ir::op("reverse"), {x}, {{"axes", axes_of(x.rank())}});
+      default:
+        return try_add(ir::op("concat"), {x, of_type(x.type())},
+                       {{"axis", random_.between(0, std::max<std::int64_t>(x.rank() - 1, 0))}});
+    }
+  }
+  /// The same number of elements: two neighbours merged, or an axis of extent 1 added.
+  Shape other_shape(Shape shape) {
+    if (shape.size() >= 2 && random_.chance(0.7)) {
+      const auto i =
+          static_cast<std::size_t>(random_.between(0, static_cast<std::int64_t>(shape.size()) - 2));
+      shape[i] *= shape[i + 1];
+      shape.erase(shape.begin() + static_cast<std::ptrdiff_t>(i) + 1);
+    } else {
+      shape.insert(shape.begin() + random_.between(0, static_cast<std::int64_t>(shape.size())), 1);
+    }
+    return shape;
+  }
+  /// A contraction with a partner made to fit: every axis of x is batch, contracted or free.
+  void contraction() {
+    const Expr x = any();
+    if (x.element() == ElementType::boolean || x.type().element_count() > 400) return;
+    ir::DotAxes axes;
+    Shape partner;
+    for (std::int64_t axis : permutation_of(x.rank())) {
+      const std::int64_t kind = random_.between(0, 2);
+      if (kind == 2) continue;
+      (kind == 0 ? axes.lhs_batch : axes.lhs_contract).push_back(axis);
+      (kind == 0 ? axes.rhs_batch : axes.rhs_contract)
+          .push_back(static_cast<std::int64_t>(partner.size()));
+      partner.push_back(x.shape()[static_cast<std::size_t>(axis)]);
+    }
+    while (random_.chance(0.6)) partner.push_back(random_.between(1, 12));
+    const Integers order = permutation_of(static_cast<std::int64_t>(partner.size()));
+    Shape permuted(partner.size());
+    Integers place(partner.size());
+    for (std::size_t i = 0; i < order.size(); ++i) {
+      permuted[i] = partner[static_cast<std::size_t>(order[i])];
+      place[static_cast<std::size_t>(order[i])] = static_cast<std::int64_t>(i);
+    }
+    for (Integers* list : {&axes.rhs_batch, &axes.rhs_contract}) {
+      for (std::int64_t& axis : *list) axis = place[static_cast<std::size_t>(axis)];
+    }
+    if (element_count(permuted) > kGreatestSize) return;
+    try_add(ir::op("dot"), {x, of_type({x.element(), permuted})},
+            {{"lhs_batch", axes.lhs_batch},
+             {"rhs_batch", axes.rhs_batch},
+             {"lhs_contract", axes.lhs_contract},
+             {"rhs_contract", axes.rhs_contract}});
+  }
+  void constant() {
+    TensorType type{element(), shape()};
+    while (type.element_count() > 40) type.shape.pop_back();
+    Tensor value(type);
+    dispatch(type.element, [&](auto zero) {
+      for (auto& x : value.as<decltype(zero)>()) x = bits<decltype(zero)>();
+    });
+    values_.push_back(ir::constant(graph_, std::move(value)));
+  }
+
+  void finish() {
+    for (std::int64_t i = random_.between(1, 6); i > 0; --i) {
+      graph_.add_result(unique("y"), any().value);
+    }
+    const std::vector<ir::NodeId> inputs(graph_.inputs().begin(), graph_.inputs().end());
+    for (ir::NodeId id : inputs) {
+      const ir::Attributes& attributes = graph_.node(id).attributes;
+      if (attributes.get<std::string>("kind") != "state" || random_.chance(0.5)) continue;
+      const std::string name = attributes.get<std::string>("name");
+      graph_.add_update(name, of_type(graph_.node(id).types[0]).value);
+    }
+  }
+
+  Random random_;
+  int next_name_ = 0;
+  ir::Graph graph_;
+  std::vector<Expr> values_;
+};
+
+}  // namespace
+
+ir::Graph random_graph(std::uint64_t seed) { return Grower(seed).grow(); }
+
+}  // namespace gradus::support
