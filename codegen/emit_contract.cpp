@@ -1,7 +1,9 @@
 #include "codegen/emit_contract.h"
 
 #include <algorithm>
+#include <optional>
 #include <set>
+#include <utility>
 
 #include "base/check.h"
 #include "codegen/emit_body.h"
@@ -374,10 +376,30 @@ class ContractEmitter {
   BufferId tile_ = 0;  // the sums of one tile in scratch
 };
 
+/// A product with one column whose rows are neighbours in lhs is computed as one row of many
+/// columns: factors commute, and the vectors are full.
+std::optional<Contract> exchanged(EmitContext& context, const Contract& contract) {
+  constexpr std::int64_t kVectors = 8;  // chains enough to hide the latency
+  if (context.range(contract.n).greatest() != 1 || contract.panel != 0) return std::nullopt;
+  const Reference lhs(context, contract.lhs, {});
+  if (lhs.stride(contract.m) != 1) return std::nullopt;
+  Contract result = contract;
+  std::swap(result.m, result.n);
+  std::swap(result.lhs, result.rhs);
+  const std::int64_t width = context.target.width(lhs.element());
+  const std::int64_t needed = (context.range(contract.m).greatest() + width - 1) / width;
+  result.tile = {1, static_cast<std::int32_t>(std::clamp<std::int64_t>(needed, 1, kVectors))};
+  return result;
+}
+
 }  // namespace
 
 void emit_contract(EmitContext& context, const Contract& contract) {
-  ContractEmitter(context, contract).emit();
+  if (const std::optional<Contract> rows = exchanged(context, contract)) {
+    ContractEmitter(context, *rows).emit();
+  } else {
+    ContractEmitter(context, contract).emit();
+  }
 }
 
 }  // namespace gradus::codegen

@@ -156,6 +156,22 @@ TEST(Contract, TasksOfUnequalLength) {
   check({.m = 50, .n = 20, .k = 5, .m_tasks = 3, .tile_m = 7});
 }
 
+TEST(Contract, OneColumn) {
+  for (std::int64_t m : {5, 16, 37, 300}) {
+    for (bool transposed : {false, true}) {
+      for (std::int64_t parts : {1, 2}) {
+        check({.m = m, .n = 1, .k = 6, .lhs_transposed = transposed, .parts = parts});
+      }
+      check({.m = m,
+             .n = 1,
+             .k = 1,
+             .lhs_transposed = transposed,
+             .m_tasks = 3,
+             .epilogue = Problem::long_one});
+    }
+  }
+}
+
 TEST(Contract, Parts) {
   for (std::int64_t parts : {2, 3, 5}) {
     for (auto epilogue : {Problem::none, Problem::bias}) {
