@@ -98,7 +98,7 @@ TEST(KernelTexts, ErrorsNameThePlace) {
       {"kernel \"softmax\"", "kernel softmax", 1, 8, "expected a string in double quotes"},
       {"axes m = 7", "axes m = x", 2, 12, "expected a number up to"},
       {"tasks m in 3", "tasks p in 3", 3, 9, "expected the name of an axis, found 'p'"},
-      {"in z : f32[7,21]", "in z : f31[7,21]", 5, 19, "'f31[7,21]' is no type"},
+      {"in z : f32[7,21]", "in z : f31[7,21]", 5, 10, "'f31[7,21]' is no type"},
       {"scratch t", "scrutch t", 7, 3, "expected axes, tasks, tile, a buffer, loop"},
       {"load 0 = z[m, n]", "load 0 = q[m, n]", 11, 14, "expected the name of a buffer"},
       {"load 0 = z[m, n]", "load 1 = z[m, n]", 11, 10, "loads are numbered in order from 0"},
