@@ -1,23 +1,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
 #include <set>
 
 #include "base/overloaded.h"
+#include "frontend/names.h"
 #include "frontend/spec.h"
 
 namespace gradus::frontend {
 namespace {
-
-/// A name of an input or layer: parameters are "<layer>/<parameter>", so it has no slash.
-bool good_name(std::string_view name) {
-  return !name.empty() && std::ranges::all_of(name, [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-           c == '-' || c == '.';
-  });
-}
-bool reserved(std::string_view name) { return name == "seed" || name == "step"; }
 
 class SpecReader {
  public:
@@ -95,7 +86,7 @@ class SpecReader {
     }
     std::set<std::string> outputs;
     for (const Reference& output : spec_.outputs) {
-      check_reference(output);
+      names_.check(output);
       if (outputs.insert(output.name).second) continue;
       findings_.add("E0208", fmt::format("\"{}\" is an output already", output.name), output.where);
     }
@@ -109,7 +100,7 @@ class SpecReader {
       (void)reader.raw(member.key);
       const std::string* text = member.value.get<std::string>();
       const std::optional<TensorType> type = text ? parse_tensor_type(*text) : std::nullopt;
-      declare(member.key, member.where);
+      names_.declare(member.key, member.where);
       if (!type || std::ranges::find(type->shape, 0) != type->shape.end()) {
         findings_.add("E0203",
                       fmt::format("input \"{}\" must be the type of one example, such as "
@@ -133,7 +124,7 @@ class SpecReader {
     }
     for (const Json& layer : *list) {
       if (const Json* name = layer.find("name"); name && name->get<std::string>()) {
-        below_.push_back({*name->get<std::string>(), name->where});
+        names_.announce(*name->get<std::string>(), name->where);
       }
     }
     for (const Json& layer : *list) read_layer(layer);
@@ -163,7 +154,8 @@ class SpecReader {
       read_kind(layer, own);
     own.finish();
     connect(layer);
-    declare(layer.name, layer.named ? name->where : layer.where);
+    const bool known = layer.layer || layer.op;
+    if (layer.named || known) names_.declare(layer.name, layer.named ? name->where : layer.where);
     previous_ = layer.name;
     spec_.layers.push_back(std::move(layer));
   }
@@ -182,8 +174,7 @@ class SpecReader {
       layer.named = true;
       return;
     }
-    const int number = unnamed_[layer.kind]++;
-    layer.name = number == 0 ? layer.kind : fmt::format("{}_{}", layer.kind, number);
+    layer.name = names_.unnamed(layer.kind);
   }
 
   void read_kind(LayerSpec& layer, ObjectReader& own) {
@@ -228,37 +219,7 @@ class SpecReader {
       }
       return;
     }
-    for (const Reference& reference : layer.from) check_reference(reference);
-  }
-
-  void declare(const std::string& name, const SourceLocation& where) {
-    if (name.empty()) return;  // of a layer that does not say what it is
-    if (!good_name(name) || reserved(name)) {
-      findings_.add("E0203",
-                    fmt::format("\"{}\" cannot be a name: {}", name,
-                                reserved(name) ? "it is that of a counter"
-                                               : "names have letters, digits, '_', '-' and '.'"),
-                    where);
-    }
-    const auto [known, added] = declared_.emplace(name, where);
-    if (added) return;
-    findings_.add("E0208",
-                  fmt::format("the name \"{}\" is taken (line {})", name, known->second.line),
-                  where, "give each layer its own \"name\"");
-  }
-
-  void check_reference(const Reference& reference) {
-    if (reserved(reference.name) || declared_.contains(reference.name)) return;
-    std::vector<std::string> known;
-    for (const auto& [name, where] : declared_) known.push_back(name);
-    std::string hint = suggestion(reference.name, known);
-    const auto below = std::ranges::find(below_, reference.name, &Reference::name);
-    if (below != below_.end()) {
-      hint = fmt::format("\"{}\" stands at line {}; a layer reads what is above it", reference.name,
-                         below->where.line);
-    }
-    findings_.add("E0207", fmt::format("there is no input or layer \"{}\" above", reference.name),
-                  reference.where, hint);
+    for (const Reference& reference : layer.from) names_.check(reference);
   }
 
   /// The one key of `keys` that is there.
@@ -295,7 +256,7 @@ class SpecReader {
                       list[1].where);
       }
       if (list.empty()) return Reference{};
-      check_reference(list[0]);
+      names_.check(list[0]);
       return list[0];
     };
     if (!comparison.prediction_key.empty()) {
@@ -393,10 +354,8 @@ class SpecReader {
   const Json& json_;
   Findings findings_;
   ModelSpec spec_;
-  std::map<std::string, SourceLocation> declared_;  // inputs and the layers read so far
-  std::vector<Reference> below_;                    // every layer that has a name in the file
-  std::map<std::string, int> unnamed_;              // layers without a name by kind
-  std::optional<std::string> previous_;             // the layer before
+  Names names_{findings_};
+  std::optional<std::string> previous_;  // the layer before
 };
 
 }  // namespace

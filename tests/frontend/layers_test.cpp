@@ -27,7 +27,8 @@ std::string file_with(const std::string& layers, const std::vector<std::string>&
   }
   return R"({"gradus": 1, "data": {"source": "linear"}, "model": {"inputs": {)" + declared +
          R"("t": "f32[7]"}, "layers": [)" + layers +
-         R"(, {"layer": "flatten", "from": "last"}, {"layer": "dense", "units": 7, "name": "head"}]},
+         R"(, {"layer": "flatten", "from": "last"},
+      {"layer": "dense", "units": 7, "name": "head"}]},
     "loss": {"function": "mean_squared_error", "predictions": "head", "targets": "t"},
     "optimizer": {"method": "sgd"}, "training": {"epochs": 1}})";
 }

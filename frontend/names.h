@@ -1,0 +1,32 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "frontend/reader.h"
+
+namespace gradus::frontend {
+
+/// The names of a model's inputs and layers: each is declared once and read below its declaration.
+class Names {
+ public:
+  explicit Names(Findings& findings) : findings_(findings) {}
+
+  /// A name that will be declared: a message about its use above can say where it stands.
+  void announce(std::string name, SourceLocation where);
+  /// E0203 unless the name is well-formed, E0208 when it is taken.
+  void declare(const std::string& name, const SourceLocation& where);
+  /// E0207 unless the name is declared, or that of a counter ("seed", "step").
+  void check(const Reference& reference);
+  /// The name of a layer that has none in the file: dense, dense_1, ...
+  [[nodiscard]] std::string unnamed(const std::string& kind);
+
+ private:
+  Findings& findings_;
+  std::map<std::string, SourceLocation> declared_;
+  std::vector<Reference> announced_;
+  std::map<std::string, int> unnamed_;  // layers so far by kind
+};
+
+}  // namespace gradus::frontend
