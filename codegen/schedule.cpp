@@ -366,7 +366,7 @@ class GroupScheduler {
       }
     }
     const auto id = static_cast<BufferId>(kernel_.buffers.size());
-    kernel_.buffers.push_back({buffer_name(memory), type,
+    kernel_.buffers.push_back({unique_name(buffer_name(memory)), type,
                                written ? BufferRole::output : BufferRole::input, {}});
     parameters_.push_back(memory);
     return id;
@@ -376,6 +376,20 @@ class GroupScheduler {
     BufferRole& role = kernel_.buffers[static_cast<std::size_t>(id)].role;
     const BufferRole now = written ? BufferRole::output : BufferRole::input;
     if (role != now) role = BufferRole::in_out;
+  }
+
+  /// One memory may be a parameter in several shapes.
+  std::string unique_name(const std::string& name) const {
+    const auto taken = [&](const std::string& wanted) {
+      return std::ranges::any_of(kernel_.buffers,
+                                 [&](const Buffer& buffer) { return buffer.name == wanted; });
+    };
+    std::string result = name;
+    for (int i = 2; taken(result); ++i) {
+      result = name.back() == '"' ? fmt::format("{}_{}\"", name.substr(0, name.size() - 1), i)
+                                  : fmt::format("{}_{}", name, i);
+    }
+    return result;
   }
 
   std::string buffer_name(const Parameter& memory) const {

@@ -1,0 +1,30 @@
+#pragma once
+
+// What the tests that compare executors share.
+
+#include <map>
+#include <string>
+
+#include "base/tensor.h"
+#include "codegen/compile.h"
+#include "ir/interpret.h"
+
+namespace gradus {
+
+using Inputs = std::map<std::string, Tensor>;
+
+/// Numbers of any type; floats in [low, high), integers truncated from them, bools by halves.
+Tensor random_tensor(const TensorType& type, std::uint32_t seed, double low, double high);
+
+/// Equal bits, where all NaNs are one.
+bool same(const Tensor& a, const Tensor& b);
+
+/// Runs the graph through kernels; outputs and updates by name.
+ir::Interpretation run(const ir::Graph& graph, const Inputs& inputs,
+                       const codegen::CompileOptions& options, int threads);
+
+/// Expects every output and update to be the same; `what` names the executor.
+void expect_same(const ir::Interpretation& expected, const ir::Interpretation& found,
+                 const std::string& what);
+
+}  // namespace gradus
