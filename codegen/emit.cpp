@@ -67,17 +67,20 @@ class KernelEmitter {
 
  private:
   void begin(const Stage& stage) {
+    c_.tile_ranges = c_.ranges;
     if (const auto* loop = std::get_if<Loop>(&stage)) {
       loops_.insert_or_assign(loop, std::make_unique<LoopEmitter>(c_, *loop))
           .first->second->begin_task();
     }
   }
   void emit(const Stage& stage) {
+    c_.tile_ranges = c_.ranges;
     std::visit(overloaded{[&](const Loop& loop) { loops_.at(&loop)->emit(); },
                           [&](const Contract& contract) { emit_contract(c_, contract); }},
                stage);
   }
   void end(const Stage& stage) {
+    c_.tile_ranges = c_.ranges;
     if (const auto* loop = std::get_if<Loop>(&stage)) loops_.at(loop)->end_task();
   }
 

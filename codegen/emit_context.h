@@ -42,6 +42,9 @@ class EmitContext {
   llvm::IRBuilder<> b;
   llvm::Function* function = nullptr;
   std::vector<AxisRange> ranges;        // by axis
+  /// The ranges of the task and its tile, which the kernel's local buffers hold: a stage may narrow
+  /// `ranges` to its own blocks, and the emitter's own scratch holds those.
+  std::vector<AxisRange> tile_ranges;
   std::vector<llvm::Value*> positions;  // by axis: of the current point; null outside its loop
   std::vector<Buffer> buffers;          // the kernel's, then the emitter's own scratch
   std::vector<llvm::Value*> addresses;  // by buffer: of its first element

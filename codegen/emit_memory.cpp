@@ -113,7 +113,12 @@ void Reference::emit_base() {
     offset = offset == c.i64(0) ? part : c.b.CreateAdd(offset, part);
   };
   for (const Term& term : terms_) add(multiply(c, c.position(term.axis), term.coefficient));
-  for (const Term& term : local_) add(multiply(c, c.range(term.axis).begin, -term.coefficient));
+  const bool own = static_cast<std::size_t>(buffer_) >= c.kernel.buffers.size();
+  const std::vector<AxisRange>& ranges = own ? c.ranges : c.tile_ranges;
+  for (const Term& term : local_) {
+    Value* begin = ranges[static_cast<std::size_t>(term.axis)].begin;
+    add(multiply(c, begin, -term.coefficient));
+  }
   for (const Divided& part : fixed_) {
     Value* index = c.b.CreateSDiv(emit_numerator(c, part.value), c.i64(part.value.divisor));
     add(multiply(c, index, part.stride));
