@@ -5,6 +5,7 @@
 
 #include "ir/expr.h"
 #include "ir/op.h"
+#include "ir/text.h"
 #include "passes/differentiate.h"
 #include "tests/models/executors.h"
 
