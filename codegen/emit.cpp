@@ -23,8 +23,10 @@ void enter_part(EmitContext& c, const TaskAxis& task, Value* part) {
                       ? b.CreateMul(number, c.i64(units / cut.count))
                       : b.CreateUDiv(b.CreateMul(number, c.i64(units)), c.i64(cut.count));
     Value* position = b.CreateMul(unit, c.i64(cut.unit));
-    if (units * cut.unit == cut.extent) return position;
-    return b.CreateBinaryIntrinsic(llvm::Intrinsic::smin, position, c.i64(cut.extent));
+    if (units * cut.unit != cut.extent) {
+      position = b.CreateBinaryIntrinsic(llvm::Intrinsic::smin, position, c.i64(cut.extent));
+    }
+    return c.settled(position);
   };
   std::set<std::int64_t> lengths;
   std::int64_t multiple = 0;

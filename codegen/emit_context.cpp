@@ -132,6 +132,12 @@ Value* EmitContext::reserve(std::int64_t bytes) {
                                      static_cast<std::uint64_t>(offset));
 }
 
+// Loop strength reduction rewrites addresses from their parts and would divide again in every
+// iteration; it does not look through freeze.
+Value* EmitContext::settled(Value* value) {
+  return llvm::isa<llvm::Constant>(value) ? value : b.CreateFreeze(value);
+}
+
 void EmitContext::loop(Value* begin, Value* end, std::int64_t step,
                        std::optional<std::int64_t> trips, const std::function<void(Value*)>& body) {
   if (trips == 0) return;
@@ -195,12 +201,15 @@ void EmitContext::tiles(AxisId axis, std::int64_t size, const std::function<void
   }
   loop(i64(0), count, 1, trips, [&](Value* i) {
     if (piece.fixed()) {
-      piece.begin = b.CreateAdd(whole.begin, b.CreateMul(i, i64(piece.greatest())));
+      piece.begin = settled(b.CreateAdd(whole.begin, b.CreateMul(i, i64(piece.greatest()))));
       piece.end = b.CreateAdd(piece.begin, i64(piece.greatest()));
     } else {
-      Value* next = b.CreateAdd(i, i64(1));
-      piece.begin = b.CreateAdd(whole.begin, b.CreateUDiv(b.CreateMul(length, i), count));
-      piece.end = b.CreateAdd(whole.begin, b.CreateUDiv(b.CreateMul(length, next), count));
+      const auto border = [&](Value* number) {
+        Value* offset = b.CreateUDiv(b.CreateMul(length, number), count);
+        return settled(b.CreateAdd(whole.begin, offset));
+      };
+      piece.begin = border(i);
+      piece.end = border(b.CreateAdd(i, i64(1)));
     }
     body();
   });

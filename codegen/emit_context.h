@@ -74,6 +74,9 @@ class EmitContext {
   /// A scratch buffer of the emitter's own, 64-byte aligned; `local` as in Buffer.
   [[nodiscard]] BufferId add_scratch(TensorType type, std::vector<AxisId> local);
 
+  /// `value` as something that LLVM computes once and does not express anew inside loops.
+  [[nodiscard]] llvm::Value* settled(llvm::Value* value);
+
   /// Emits a loop for i = begin, begin + step, ... below end. `trips` is their number if known.
   void loop(llvm::Value* begin, llvm::Value* end, std::int64_t step,
             std::optional<std::int64_t> trips, const std::function<void(llvm::Value*)>& body);
