@@ -125,7 +125,9 @@ void Graph::add_result(std::string name, Value value) {
 
 void Graph::add_update(std::string name, Value value) {
   const std::optional<Value> state = find_input(name);
-  if (!state) throw TypeError("there is no state '" + name + "' to update");
+  if (!state || node(state->node).attributes.get<std::string>("kind") != "state") {
+    throw TypeError("there is no state '" + name + "' to update");
+  }
   if (type(*state) != type(value)) {
     throw TypeError("state '" + name + "' is " + to_string(type(*state)) + ", its update " +
                     to_string(type(value)));

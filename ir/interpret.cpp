@@ -247,7 +247,7 @@ bool beats_as_position(T a, T b, bool greatest) {
 
 template <typename T>
 T flushed(T x) {
-  if constexpr (std::is_floating_point_v<T>) return x * T{1};
+  if constexpr (std::is_floating_point_v<T>) return flush_subnormal(x);
   return x;
 }
 

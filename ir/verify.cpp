@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <set>
 #include <unordered_map>
 
 #include "base/hash.h"
@@ -10,69 +11,140 @@
 namespace gradus::ir {
 namespace {
 
-void require(bool holds, const std::string& where, NodeId id, const Graph& graph,
-             std::string_view law) {
-  if (holds) return;
-  throw InternalError(fmt::format("{}: node %{} ({}) of graph {}: {}", where, id,
-                                  graph.node(id).op->name, graph.name(), law));
-}
+class Verifier {
+ public:
+  Verifier(const Graph& graph, const std::string& where) : graph_(graph), where_(where) {}
 
-void verify_node(const Graph& graph, NodeId id, const std::string& where) {
-  const Node& node = graph.node(id);
-  std::vector<TensorType> types;
-  for (Value operand : graph.operands(id)) {
-    require(operand.node < id, where, id, graph, "an operand comes after its user");
-    require(operand.result < graph.node(operand.node).types.size(), where, id, graph,
-            "an operand that its node does not give");
-    types.push_back(graph.type(operand));
-  }
-  require(node.attributes.size() == node.op->attributes.size(), where, id, graph,
-          "attributes are not those of the schema");
-  std::size_t position = 0;
-  for (const auto& [name, value] : node.attributes) {
-    const AttributeSpec& spec = node.op->attributes[position++];
-    require(name == spec.name && value.index() == static_cast<std::size_t>(spec.kind), where, id,
-            graph, "attributes are not in the order and of the kinds of the schema");
-  }
-  try {
-    require(node.op->infer({types, node.attributes}) == node.types, where, id, graph,
-            "its types are not those that its op infers");
-  } catch (const TypeError& error) {
-    require(false, where, id, graph, error.what());
-  }
-}
-
-void verify_distinct(const Graph& graph, const std::string& where) {
-  std::unordered_multimap<std::uint64_t, NodeId> known;
-  for (NodeId id = 0; id < graph.size(); ++id) {
-    const Node& node = graph.node(id);
-    const std::vector<Value> operands = graph.operands(id);
-    std::uint64_t hash = hash_combine(hash_bytes(node.op->name.data(), node.op->name.size()),
-                                      node.attributes.hash());
-    for (Value operand : operands) hash = hash_combine(hash, operand.node);
-    const auto [first, last] = known.equal_range(hash);
-    for (auto at = first; at != last; ++at) {
-      const Node& other = graph.node(at->second);
-      require(other.op != node.op || other.attributes != node.attributes ||
-                  graph.operands(at->second) != operands,
-              where, id, graph, fmt::format("equals node %{}", at->second));
+  void run() const {
+    for (NodeId id = 0; id < graph_.size(); ++id) {
+      operands(id);
+      attributes(id);
+      types(id);
     }
-    known.emplace(hash, id);
+    distinct();
+    inputs();
+    results();
   }
-}
+
+ private:
+  void require(bool holds, NodeId id, std::string_view law) const {
+    if (holds) return;
+    throw InternalError(fmt::format("{}: node %{} ({}) of graph {}: {}", where_, id,
+                                    graph_.node(id).op->name, graph_.name(), law));
+  }
+  void require(bool holds, const Result& result, std::string_view law) const {
+    if (holds) return;
+    throw InternalError(fmt::format("{}: {} \"{}\" of graph {}: {}", where_,
+                                    result.update ? "update" : "output", result.name, graph_.name(),
+                                    law));
+  }
+
+  void operands(NodeId id) const {
+    for (Value operand : graph_.operands(id)) {
+      require(operand.node < id, id, "an operand comes after its user");
+      require(operand.result < graph_.node(operand.node).types.size(), id,
+              "an operand that its node does not give");
+    }
+  }
+
+  void attributes(NodeId id) const {
+    const Node& node = graph_.node(id);
+    require(node.attributes.size() == node.op->attributes.size(), id,
+            "attributes are not those of the schema");
+    std::size_t position = 0;
+    for (const auto& [name, value] : node.attributes) {
+      const AttributeSpec& spec = node.op->attributes[position++];
+      require(name == spec.name && value.index() == static_cast<std::size_t>(spec.kind), id,
+              "attributes are not in the order and of the kinds of the schema");
+      const TensorPointer* tensor = std::get_if<TensorPointer>(&value);
+      require(!tensor || *tensor, id, "a constant without a tensor");
+      require(!tensor || std::cmp_equal((*tensor)->bytes.size(), (*tensor)->type.byte_size()), id,
+              "a constant whose bytes are not those of its type");
+    }
+  }
+
+  void types(NodeId id) const {
+    const Node& node = graph_.node(id);
+    std::vector<TensorType> given;
+    for (Value operand : graph_.operands(id)) given.push_back(graph_.type(operand));
+    const auto count = static_cast<int>(given.size());
+    require(count >= node.op->least_operands &&
+                (node.op->most_operands < 0 || count <= node.op->most_operands),
+            id, "a number of operands that its op does not take");
+    try {
+      require(node.op->infer({given, node.attributes}) == node.types, id,
+              "its types are not those that its op infers");
+    } catch (const TypeError& error) {
+      require(false, id, error.what());
+    }
+    for (const TensorType& type : node.types) {
+      require(is_valid(type.shape), id, "a shape that is negative or too large");
+    }
+  }
+
+  /// No two nodes have equal op, operands and attributes.
+  void distinct() const {
+    std::unordered_multimap<std::uint64_t, NodeId> known;
+    for (NodeId id = 0; id < graph_.size(); ++id) {
+      const Node& node = graph_.node(id);
+      const std::vector<Value> own = graph_.operands(id);
+      std::uint64_t hash = hash_combine(hash_bytes(node.op->name.data(), node.op->name.size()),
+                                        node.attributes.hash());
+      for (Value operand : own) hash = hash_combine(hash, operand.node);
+      const auto [first, last] = known.equal_range(hash);
+      for (auto at = first; at != last; ++at) {
+        const Node& other = graph_.node(at->second);
+        require(other.op != node.op || other.attributes != node.attributes ||
+                    graph_.operands(at->second) != own,
+                id, fmt::format("equals node %{}", at->second));
+      }
+      known.emplace(hash, id);
+    }
+  }
+
+  void inputs() const {
+    std::set<NodeId> found;
+    for (NodeId id = 0; id < graph_.size(); ++id) {
+      if (std::holds_alternative<InputComputation>(graph_.node(id).op->compute)) found.insert(id);
+    }
+    const auto listed = graph_.inputs();
+    GRADUS_CHECK(std::vector(listed.begin(), listed.end()) ==
+                     std::vector<NodeId>(found.begin(), found.end()),
+                 where_ + ": the list of inputs of graph " + graph_.name());
+    std::set<std::string_view> names;
+    for (NodeId id : found) {
+      require(names.insert(graph_.node(id).attributes.get<std::string>("name")).second, id,
+              "another input has its name");
+    }
+  }
+
+  void results() const {
+    std::set<std::pair<std::string_view, bool>> names;
+    for (const Result& result : graph_.results()) {
+      require(result.value.node < graph_.size() &&
+                  result.value.result < graph_.node(result.value.node).types.size(),
+              result, "its value is not in the graph");
+      require(names.emplace(result.name, result.update).second, result, "the name is taken");
+      if (result.update) update(result);
+    }
+  }
+
+  void update(const Result& result) const {
+    const std::optional<Value> state = graph_.find_input(result.name);
+    require(state.has_value(), result, "there is no input of its name");
+    const std::string& kind = graph_.node(state->node).attributes.get<std::string>("kind");
+    require(kind == to_string(InputKind::state), result, "the input of its name is no state");
+    require(graph_.type(*state) == graph_.type(result.value), result,
+            fmt::format("the state is {}, its update {}", to_string(graph_.type(*state)),
+                        to_string(graph_.type(result.value))));
+  }
+
+  const Graph& graph_;
+  const std::string& where_;
+};
 
 }  // namespace
 
-void verify(const Graph& graph, const std::string& where) {
-  for (NodeId id = 0; id < graph.size(); ++id) verify_node(graph, id, where);
-  verify_distinct(graph, where);
-  for (const Result& result : graph.results()) {
-    GRADUS_CHECK(result.value.node < graph.size(), where + ": result " + result.name);
-    if (!result.update) continue;
-    const std::optional<Value> state = graph.find_input(result.name);
-    require(state && graph.type(*state) == graph.type(result.value), where, result.value.node,
-            graph, "updates " + result.name + ", which is no state of its type");
-  }
-}
+void verify(const Graph& graph, const std::string& where) { Verifier(graph, where).run(); }
 
 }  // namespace gradus::ir

@@ -4,6 +4,7 @@
 
 #include "passes/differentiate.h"
 
+#include <algorithm>
 #include <map>
 
 #include "ir/op.h"
@@ -46,16 +47,16 @@ std::vector<Expr> gradients(Expr loss, std::span<const Expr> with_respect_to) {
     const auto own = parts.find(id);
     if (own == parts.end()) continue;
     const ir::OpRecord& op = *graph.node(id).op;
-    const ir::ProvenanceScope scope(graph,
-                                    graph.node(id).provenance.with_role(ir::Role::backward));
+    const ir::ProvenanceScope scope(graph, graph.node(id).provenance.with_role(ir::Role::backward));
     std::optional<Expr> dy;
     for (const auto& [user, list] : own->second) {
       for (Expr part : list) dy = dy ? *dy + part : part;
     }
     cotangents[id] = *dy;
-    if (!op.vjp) continue;
     std::vector<Expr> x;
     for (ir::Value operand : graph.operands(id)) x.push_back({&graph, operand});
+    const bool between = std::ranges::any_of(x, [&](Expr e) { return needed[e.value.node]; });
+    if (!op.vjp || !between) continue;
     const ir::Attributes attributes = graph.node(id).attributes;
     const ir::Cotangents found = op.vjp({x, {&graph, {id, 0}}, *dy, attributes});
     for (std::size_t i = 0; i < found.size(); ++i) {

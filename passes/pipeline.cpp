@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "ir/rewrite.h"
 #include "ir/verify.h"
+#include "passes/fold.h"
 #include "passes/lower.h"
 #include "passes/simplify.h"
 
@@ -14,14 +16,29 @@ namespace {
 constexpr Pass kPipeline[] = {
     {"drop_stop_gradients", "Leaves out stop_gradient once differentiation is done.",
      drop_stop_gradients},
-    {"simplify", "Exact algebraic rewrites and constant folding.", simplify},
+    {"fold", "What depends on constants only becomes a constant.", fold},
+    {"simplify", "Algebraic rewrites that keep every bit.", simplify},
     {"expand_small_contractions", "Contractions with few results become sums of products.",
      expand_small_contractions},
     {"canonicalize_contractions", "Every contraction gets one batch, m, n and k axis.",
      canonicalize_contractions},
     {"split_sums", "Sums of several blocks become block sums and their combination.", split_sums},
-    {"simplify_again", "Exact algebraic rewrites of what lowering brought.", simplify},
+    {"simplify_again", "Algebraic rewrites of what lowering brought.", simplify},
 };
+
+/// Runs one pass; what it breaks on the way names it.
+ir::Graph run(const Pass& pass, const ir::Graph& graph) {
+  const auto fail = [&](const std::exception& error) -> ir::Graph {
+    throw InternalError("in pass " + std::string(pass.name) + ": " + error.what());
+  };
+  try {
+    return pass.run(graph);
+  } catch (const InternalError& error) {
+    return fail(error);
+  } catch (const ir::TypeError& error) {
+    return fail(error);
+  }
+}
 
 }  // namespace
 
@@ -36,16 +53,17 @@ ir::Graph run_passes(const ir::Graph& graph, std::span<const Pass> passes,
                      const PipelineOptions& options) {
   ir::Graph current = ir::copy(graph);
   std::uint64_t hash = current.hash();
+  int number = 0;
   for (const Pass& pass : passes) {
+    ++number;
     if (options.disabled.contains(pass.name)) continue;
     const auto start = std::chrono::steady_clock::now();
-    ir::Graph next = pass.run(current);
-    PassReport report{pass.name, 0, next.hash() != hash};
-    report.seconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    const ir::Graph next = run(pass, current);
+    const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
+    const std::uint64_t before = std::exchange(hash, next.hash());
+    const PassReport report{number, pass.name, time.count(), hash != before};
     if (report.changed) ir::verify(next, std::string("after pass ") + std::string(pass.name));
-    hash = next.hash();
-    current = std::move(next);
+    current = ir::copy(next);  // leaves out what a rule tried and did not use
     if (options.after) options.after(report, current);
   }
   return current;

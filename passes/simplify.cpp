@@ -1,12 +1,17 @@
+// Algebra that keeps every bit. What it may not do: x * 0 = 0 (NaN, infinities, the sign of zero),
+// x + 0 = x (-0 + 0 is +0), and any reassociation. Arithmetic flushes subnormals, so x * 1, x / 1,
+// x - 0 and x + -0 are x only where x cannot be subnormal (passes/flushed.h). NaNs are all equal.
+
 #include "passes/simplify.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
 
-#include "ir/interpret.h"
 #include "ir/op.h"
 #include "ir/rewrite.h"
-#include "base/float_environment.h"
-#include "passes/access.h"
+#include "passes/flushed.h"
 
 namespace gradus::passes {
 namespace {
@@ -15,7 +20,18 @@ using ir::Expr;
 using ir::Integers;
 using Rewritten = std::optional<Expr>;
 
-constexpr std::int64_t kLargestFolded = 1024;  // elements
+/// What a rule sees: the node to be made, with its operands in the new graph.
+struct Site {
+  const ir::Attributes& attributes;
+  const TensorType& type;
+  std::span<const Expr> x;
+
+  [[nodiscard]] const Integers& list(std::string_view name) const {
+    return attributes.get<Integers>(name);
+  }
+  /// Operand i has the result's shape (an operand of rank 0 may stand for every element).
+  [[nodiscard]] bool full(std::size_t i) const { return x[i].shape() == type.shape; }
+};
 
 const ir::Node& node_of(Expr x) { return x.graph->node(x.value.node); }
 bool is(Expr x, std::string_view op) { return node_of(x).op == &ir::op(op); }
@@ -23,112 +39,186 @@ Expr operand(Expr x, std::size_t i) { return {x.graph, x.graph->operands(x.value
 const Integers& list(Expr x, std::string_view name) {
   return node_of(x).attributes.get<Integers>(name);
 }
-bool ascending(const Integers& axes) {
-  for (std::size_t i = 0; i < axes.size(); ++i) {
-    if (axes[i] != static_cast<std::int64_t>(i)) return false;
-  }
-  return true;
+bool all_zero(const Integers& list) {
+  return std::ranges::all_of(list, [](std::int64_t n) { return n == 0; });
 }
 
-bool is_constant(Expr x) {
-  return std::holds_alternative<ir::ConstantComputation>(node_of(x).op->compute);
-}
-/// The constant behind scalar broadcasts.
-const Tensor* constant_of(Expr x) {
+/// The scalar that x repeats: x itself, or what is behind broadcasts; empty when x is no such.
+Rewritten repeated_scalar(Expr x) {
   while (is(x, "broadcast")) x = operand(x, 0);
-  return is_constant(x) ? node_of(x).attributes.get<ir::TensorPointer>("value").get() : nullptr;
+  return x.rank() == 0 ? Rewritten(x) : std::nullopt;
 }
-bool is_number(Expr x, double value) {
-  const Tensor* tensor = constant_of(x);
-  if (!tensor || tensor->type.rank() != 0) return false;
-  return dispatch(tensor->type.element, [&](auto zero) {
+/// The number that x repeats, when it is a constant; every type as f64 (i64 rounded).
+std::optional<double> repeated_number(Expr x) {
+  const Rewritten scalar = repeated_scalar(x);
+  if (!scalar || !is(*scalar, "constant")) return std::nullopt;
+  const Tensor& tensor = *node_of(*scalar).attributes.get<ir::TensorPointer>("value");
+  return dispatch(tensor.type.element, [&](auto zero) {
     using T = decltype(zero);
-    T found;
-    std::memcpy(&found, tensor->bytes.data(), sizeof(T));
-    const T wanted = static_cast<T>(value);
-    return std::memcmp(&found, &wanted, sizeof(T)) == 0;
+    T value;
+    std::memcpy(&value, tensor.bytes.data(), sizeof(T));
+    return static_cast<double>(value);
   });
 }
-
-/// A result of arithmetic, so never subnormal.
-bool is_flushed(Expr x) {
-  if (!is_float(x.element())) return true;
-  constexpr std::string_view arithmetic[] = {"add", "sub", "mul", "div", "sqrt", "dot", "sum"};
-  return std::ranges::any_of(arithmetic, [&](std::string_view op) { return is(x, op); });
+/// x repeats `value`; zeros are told apart by sign (an integer's is +).
+bool is_number(Expr x, double value) {
+  const std::optional<double> number = repeated_number(x);
+  return number && *number == value && std::signbit(*number) == std::signbit(value);
 }
 
-// --- Rules: the node y with its new operands x; a better value, or nothing. ---------------------
+// --- Rules: a better value, or nothing ----------------------------------------------------------
 
-using Rule = Rewritten (*)(const ir::RewriteContext& c, std::span<const Expr> x);
+using Rule = Rewritten (*)(const Site& s);
 
-Rewritten compose_transposes(const ir::RewriteContext& c, std::span<const Expr> x) {
-  const Integers& outer = c.node.attributes.get<Integers>("permutation");
-  if (ascending(outer)) return x[0];
-  if (!is(x[0], "transpose")) return std::nullopt;
+Rewritten compose_transposes(const Site& s) {
+  const Integers& outer = s.list("permutation");
+  if (std::ranges::is_sorted(outer)) return s.x[0];
+  if (!is(s.x[0], "transpose")) return std::nullopt;
   Integers both;
   for (std::int64_t axis : outer) {
-    both.push_back(list(x[0], "permutation")[static_cast<std::size_t>(axis)]);
+    both.push_back(list(s.x[0], "permutation")[static_cast<std::size_t>(axis)]);
   }
-  return ir::transpose(operand(x[0], 0), both);
+  return ir::transpose(operand(s.x[0], 0), both);
 }
-Rewritten compose_reshapes(const ir::RewriteContext& c, std::span<const Expr> x) {
-  if (x[0].shape() == c.node.types[0].shape) return x[0];
-  if (!is(x[0], "reshape")) return std::nullopt;
-  return ir::reshape(operand(x[0], 0), c.node.types[0].shape);
+Rewritten compose_reshapes(const Site& s) {
+  if (s.full(0)) return s.x[0];
+  if (!is(s.x[0], "reshape")) return std::nullopt;
+  return ir::reshape(operand(s.x[0], 0), s.type.shape);
 }
-Rewritten compose_broadcasts(const ir::RewriteContext& c, std::span<const Expr> x) {
-  const Integers& axes = c.node.attributes.get<Integers>("axes");
-  if (x[0].shape() == c.node.types[0].shape) return x[0];
-  if (!is(x[0], "broadcast")) return std::nullopt;
+Rewritten compose_broadcasts(const Site& s) {
+  if (s.full(0)) return s.x[0];
+  if (!is(s.x[0], "broadcast")) return std::nullopt;
   Integers both;
-  for (std::int64_t axis : list(x[0], "axes")) both.push_back(axes[static_cast<std::size_t>(axis)]);
-  return ir::broadcast(operand(x[0], 0), c.node.types[0].shape, both);
+  for (std::int64_t axis : list(s.x[0], "axes")) {
+    both.push_back(s.list("axes")[static_cast<std::size_t>(axis)]);
+  }
+  return ir::broadcast(operand(s.x[0], 0), s.type.shape, both);
 }
-Rewritten drop_double_negation(const ir::RewriteContext&, std::span<const Expr> x) {
-  return is(x[0], "neg") ? Rewritten(operand(x[0], 0)) : std::nullopt;
+Rewritten move_repeated_scalar(const Site& s) {
+  if (!is(s.x[0], "broadcast")) return std::nullopt;
+  const Rewritten scalar = repeated_scalar(s.x[0]);
+  return scalar ? Rewritten(ir::broadcast_scalar(*scalar, s.type.shape)) : std::nullopt;
 }
-Rewritten drop_double_not(const ir::RewriteContext&, std::span<const Expr> x) {
-  return is(x[0], "not") ? Rewritten(operand(x[0], 0)) : std::nullopt;
+Rewritten reverse_twice(const Site& s) {
+  const bool single = std::ranges::all_of(s.list("axes"), [&](std::int64_t axis) {
+    return s.type.shape[static_cast<std::size_t>(axis)] <= 1;
+  });
+  if (single) return s.x[0];
+  const bool twice = is(s.x[0], "reverse") && list(s.x[0], "axes") == s.list("axes");
+  return twice ? Rewritten(operand(s.x[0], 0)) : std::nullopt;
 }
-Rewritten multiply_by_one(const ir::RewriteContext& c, std::span<const Expr> x) {
+Rewritten drop_full_slice(const Site& s) { return s.full(0) ? Rewritten(s.x[0]) : std::nullopt; }
+Rewritten drop_empty_pad(const Site& s) {
+  const bool empty = s.full(0) && all_zero(s.list("low")) && all_zero(s.list("high"));
+  return empty ? Rewritten(s.x[0]) : std::nullopt;
+}
+Rewritten drop_single_concat(const Site& s) {
+  return s.x.size() == 1 ? Rewritten(s.x[0]) : std::nullopt;
+}
+
+Rewritten negate_twice(const Site& s) {
+  return is(s.x[0], "neg") ? Rewritten(operand(s.x[0], 0)) : std::nullopt;
+}
+Rewritten not_twice(const Site& s) {
+  return is(s.x[0], "not") ? Rewritten(operand(s.x[0], 0)) : std::nullopt;
+}
+Rewritten drop_sign(const Site& s) {
+  if (is(s.x[0], "abs")) return s.x[0];
+  const bool has_sign = is_float(s.type.element) || is_signed_integer(s.type.element);
+  const bool exact = has_sign && is(s.x[0], "neg");
+  return exact ? Rewritten(ir::map("abs", operand(s.x[0], 0))) : std::nullopt;
+}
+Rewritten add_nothing(const Site& s) {
   for (std::size_t i : {0u, 1u}) {
-    const bool same_shape = x[i].shape() == c.node.types[0].shape;
-    if (same_shape && is_number(x[1 - i], 1) && is_flushed(x[i])) return x[i];
+    const double zero = is_float(s.type.element) ? -0.0 : 0.0;
+    if (s.full(i) && is_number(s.x[1 - i], zero) && is_flushed(s.x[i])) return s.x[i];
   }
   return std::nullopt;
 }
-Rewritten divide_by_one(const ir::RewriteContext& c, std::span<const Expr> x) {
-  const bool exact = x[0].shape() == c.node.types[0].shape && is_flushed(x[0]);
-  return exact && is_number(x[1], 1) ? Rewritten(x[0]) : std::nullopt;
+Rewritten subtract_nothing(const Site& s) {
+  const bool exact = s.full(0) && is_number(s.x[1], 0) && is_flushed(s.x[0]);
+  return exact ? Rewritten(s.x[0]) : std::nullopt;
 }
-Rewritten drop_full_slice(const ir::RewriteContext& c, std::span<const Expr> x) {
-  return x[0].shape() == c.node.types[0].shape ? Rewritten(x[0]) : std::nullopt;
-}
-Rewritten drop_single_concat(const ir::RewriteContext&, std::span<const Expr> x) {
-  return x.size() == 1 ? Rewritten(x[0]) : std::nullopt;
-}
-Rewritten choose_known(const ir::RewriteContext& c, std::span<const Expr> x) {
-  if (x[1].value == x[2].value && x[1].shape() == c.node.types[0].shape) return x[1];
-  for (std::size_t i : {0u, 1u}) {
-    const bool chosen = is_number(x[0], i == 0 ? 1 : 0);
-    if (chosen && x[i + 1].shape() == c.node.types[0].shape) return x[i + 1];
+Rewritten add_negative(const Site& s) {
+  for (std::size_t i : {1u, 0u}) {
+    if (is(s.x[i], "neg")) return ir::map("sub", s.x[1 - i], operand(s.x[i], 0));
   }
   return std::nullopt;
 }
-/// select(x <= 0, a, b) where h = select(x <= 0, 0, x) exists: h <= 0 says the same, so x need not
-/// be kept for the backward pass.
-Rewritten mask_of_rectified(const ir::RewriteContext&, std::span<const Expr> x) {
-  if (!is(x[0], "less_equal") || !is_number(operand(x[0], 1), 0)) return std::nullopt;
-  const Expr rectified_from = operand(x[0], 0);
-  ir::Graph& graph = *x[0].graph;
-  for (ir::NodeId user : graph.users(x[0].value.node)) {
+Rewritten subtract_negative(const Site& s) {
+  if (!is(s.x[1], "neg")) return std::nullopt;
+  return ir::map("add", s.x[0], operand(s.x[1], 0));
+}
+Rewritten multiply_by_one(const Site& s) {
+  for (std::size_t i : {0u, 1u}) {
+    if (s.full(i) && is_number(s.x[1 - i], 1) && is_flushed(s.x[i])) return s.x[i];
+  }
+  return std::nullopt;
+}
+Rewritten multiply_negatives(const Site& s) {
+  if (!is(s.x[0], "neg") || !is(s.x[1], "neg")) return std::nullopt;
+  return ir::map("mul", operand(s.x[0], 0), operand(s.x[1], 0));
+}
+Rewritten divide_by_one(const Site& s) {
+  const bool exact = s.full(0) && is_number(s.x[1], 1) && is_flushed(s.x[0]);
+  return exact ? Rewritten(s.x[0]) : std::nullopt;
+}
+/// Both round the same exact quotient.
+Rewritten divide_by_power(const Site& s) {
+  const std::optional<double> divisor = repeated_number(s.x[1]);
+  if (!is_float(s.type.element) || !divisor) return std::nullopt;
+  int exponent = 0;
+  const double mantissa = std::frexp(*divisor, &exponent);
+  // |divisor| = 2^(exponent - 1): its reciprocal must be normal too.
+  const int limit = s.type.element == ElementType::f32 ? std::numeric_limits<float>::max_exponent
+                                                       : std::numeric_limits<double>::max_exponent;
+  if (std::abs(mantissa) != 0.5 || std::abs(exponent - 1) > limit - 2) return std::nullopt;
+  return ir::map("mul", s.x[0], ir::full_like(s.x[1], 1 / *divisor));
+}
+
+Rewritten select_known(const Site& s) {
+  if (s.x[1].value == s.x[2].value && s.full(1)) return s.x[1];
+  for (std::size_t i : {1u, 2u}) {
+    if (is_number(s.x[0], i == 1 ? 1 : 0) && s.full(i)) return s.x[i];
+  }
+  return std::nullopt;
+}
+Rewritten select_negated(const Site& s) {
+  if (!is(s.x[0], "not")) return std::nullopt;
+  return ir::apply("select", {operand(s.x[0], 0), s.x[2], s.x[1]});
+}
+/// The mask of h = select(x <= 0, 0, x) can be told from h, so x need not be kept for it.
+Rewritten mask_of_rectified(const Site& s) {
+  if (!is(s.x[0], "less_equal") || !is_number(operand(s.x[0], 1), 0)) return std::nullopt;
+  const Expr rectified_from = operand(s.x[0], 0);
+  ir::Graph& graph = *s.x[0].graph;
+  for (ir::NodeId user : graph.users(s.x[0].value.node)) {
     const Expr h{&graph, {user, 0}};
     if (!is(h, "select") || operand(h, 2).value != rectified_from.value) continue;
-    if (operand(h, 0).value != x[0].value || !is_number(operand(h, 1), 0)) continue;
-    if (x[2].value == rectified_from.value) return std::nullopt;  // h itself
-    return ir::select(ir::map("less_equal", h, operand(x[0], 1)), x[1], x[2]);
+    if (operand(h, 0).value != s.x[0].value || !is_number(operand(h, 1), 0)) continue;
+    if (s.x[2].value == rectified_from.value) return std::nullopt;  // h itself
+    return ir::select(ir::map("less_equal", h, operand(s.x[0], 1)), s.x[1], s.x[2]);
   }
   return std::nullopt;
+}
+
+/// Every value of `narrow` comes back from `wide` (integers of one width by wrapping).
+bool comes_back(ElementType narrow, ElementType wide) {
+  using enum ElementType;
+  const auto bits = [](ElementType type) {
+    return type == boolean ? 1 : static_cast<int>(8 * byte_size(type));
+  };
+  if (wide == boolean) return narrow == boolean;
+  if (is_float(narrow)) return is_float(wide) && bits(wide) >= bits(narrow);
+  return bits(narrow) <= (wide == f32 ? 24 : wide == f64 ? 53 : bits(wide));
+}
+Rewritten cast_back(const Site& s) {
+  if (s.x[0].element() == s.type.element) return s.x[0];
+  if (!is(s.x[0], "cast")) return std::nullopt;
+  const Expr x = operand(s.x[0], 0);
+  const bool exact = x.element() == s.type.element &&
+                     comes_back(s.type.element, s.x[0].element()) && is_flushed(x);
+  return exact ? Rewritten(x) : std::nullopt;
 }
 
 struct NamedRule {
@@ -136,44 +226,39 @@ struct NamedRule {
   Rule rule;
 };
 constexpr NamedRule kRules[] = {
-    {"transpose", compose_transposes},   // (x^p)^q = x^(p q);  x^1 = x
-    {"reshape", compose_reshapes},       // reshape(reshape(x)) = reshape(x)
-    {"broadcast", compose_broadcasts},   // broadcast(broadcast(x)) = broadcast(x)
-    {"neg", drop_double_negation},       // -(-x) = x
-    {"not", drop_double_not},            // !!x = x
-    {"mul", multiply_by_one},            // x * 1 = x where x is no subnormal
-    {"div", divide_by_one},              // x / 1 = x where x is no subnormal
-    {"slice", drop_full_slice},          // x[:] = x
-    {"concat", drop_single_concat},      // concat(x) = x
-    {"select", choose_known},            // select(true, a, b) = a;  select(c, a, a) = a
-    {"select", mask_of_rectified},       // x <= 0 = max(x, 0) <= 0
+    {"transpose", compose_transposes},    // (x^p)^q = x^(p q);  x^1 = x
+    {"transpose", move_repeated_scalar},  // of a repeated scalar: the scalar repeated
+    {"reshape", compose_reshapes},        // reshape(reshape(x)) = reshape(x)
+    {"reshape", move_repeated_scalar},    //
+    {"broadcast", compose_broadcasts},    // broadcast(broadcast(x)) = broadcast(x)
+    {"slice", drop_full_slice},           // x[:] = x
+    {"slice", move_repeated_scalar},      //
+    {"reverse", reverse_twice},           // reverse(reverse(x)) = x
+    {"reverse", move_repeated_scalar},    //
+    {"pad", drop_empty_pad},              // pad(x, 0, 0) = x
+    {"concat", drop_single_concat},       // concat(x) = x
+    {"neg", negate_twice},                // -(-x) = x
+    {"not", not_twice},                   // !!x = x
+    {"abs", drop_sign},                   // |-x| = |x|;  ||x|| = |x|
+    {"add", add_nothing},                 // x + -0 = x where x is no subnormal
+    {"add", add_negative},                // x + -y = x - y;  -x + y = y - x
+    {"sub", subtract_nothing},            // x - 0 = x where x is no subnormal
+    {"sub", subtract_negative},           // x - -y = x + y
+    {"mul", multiply_by_one},             // x * 1 = x where x is no subnormal
+    {"mul", multiply_negatives},          // -x * -y = x * y
+    {"div", divide_by_one},               // x / 1 = x where x is no subnormal
+    {"div", divide_by_power},             // x / 2^k = x * 2^-k
+    {"select", select_known},             // select(true, a, b) = a;  select(c, a, a) = a
+    {"select", select_negated},           // select(!c, a, b) = select(c, b, a)
+    {"select", mask_of_rectified},        // x <= 0 is relu(x) <= 0
+    {"cast", cast_back},                  // narrow(wide(x)) = x where x is no subnormal
 };
 
-/// Scalars (and small tensors from small tensors) that depend on constants only.
-Rewritten fold(const ir::RewriteContext& c) {
-  if (c.operands.empty() || c.node.types.size() != 1) return std::nullopt;
-  std::int64_t largest = 1;
-  for (Expr x : c.operands) {
-    if (!is_constant(x)) return std::nullopt;
-    largest = std::max(largest, x.type().element_count());
-  }
-  if (c.node.types[0].element_count() > std::min(largest, kLargestFolded)) return std::nullopt;
-  std::vector<const Tensor*> values;
-  for (Expr x : c.operands) {
-    values.push_back(node_of(x).attributes.get<ir::TensorPointer>("value").get());
-  }
-  const FloatEnvironment environment;
-  ir::Fault fault;
-  Tensor value = ir::interpret_node(c.node, values, fault);
-  if (fault.kind != ir::FaultKind::none) return std::nullopt;
-  return ir::constant(c.to, std::move(value));
-}
-
 Rewritten improve(const ir::RewriteContext& c) {
-  if (Rewritten folded = fold(c)) return folded;
   for (const NamedRule& rule : kRules) {
     if (c.node.op->name != rule.op) continue;
-    if (Rewritten better = rule.rule(c, c.operands)) return better;
+    const Rewritten better = rule.rule({c.node.attributes, c.node.types[0], c.operands});
+    if (better) return better;
   }
   return std::nullopt;
 }

@@ -56,7 +56,7 @@ std::vector<OpRecord> arithmetic_ops() {
                    .doc = doc,
                    .least_operands = 2,
                    .most_operands = 2,
-                   .infer = infer_same,
+                   .infer = infer_number,
                    .vjp = vjp,
                    .compute = ElementwiseComputation{record},
                    .smooth = smooth,
@@ -105,7 +105,7 @@ std::vector<OpRecord> arithmetic_ops() {
          two);
   ops.push_back({.name = "neg",
                  .doc = "-x: flips the sign bit of a float; integers wrap.",
-                 .infer = infer_same,
+                 .infer = infer_number,
                  .vjp = [](const VjpContext& c) { return Cotangents{-c.dy}; },
                  .compute = ElementwiseComputation{[](ScalarBuilder&, X x, const Attributes&) {
                    return -x[0];
@@ -114,7 +114,7 @@ std::vector<OpRecord> arithmetic_ops() {
                  .examples = one});
   ops.push_back({.name = "abs",
                  .doc = "|x|; the derivative at 0 is 0.",
-                 .infer = infer_same,
+                 .infer = infer_number,
                  .vjp = [](const VjpContext& c) { return Cotangents{c.dy * map("sign", c.x[0])}; },
                  .compute = ElementwiseComputation{[](ScalarBuilder&, X x, const Attributes&) {
                    return abs(x[0]);
@@ -122,7 +122,7 @@ std::vector<OpRecord> arithmetic_ops() {
                  .examples = one});
   ops.push_back({.name = "sign",
                  .doc = "-1, 0 or 1; keeps zeros' sign and NaN. The derivative is 0.",
-                 .infer = infer_same,
+                 .infer = infer_number,
                  .compute = ElementwiseComputation{record_sign},
                  .examples = one});
   ops.push_back({.name = "fma",

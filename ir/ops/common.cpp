@@ -27,6 +27,13 @@ std::vector<TensorType> infer_same(const InferContext& context) {
   return {{context.operands[0].element, elementwise_shape(context)}};
 }
 
+std::vector<TensorType> infer_number(const InferContext& context) {
+  if (context.operands[0].element == ElementType::boolean) {
+    throw TypeError("needs numbers, found " + to_string(context.operands[0]));
+  }
+  return infer_same(context);
+}
+
 std::vector<TensorType> infer_float(const InferContext& context) {
   if (!is_float(context.operands[0].element)) {
     throw TypeError("needs f32 or f64, found " + to_string(context.operands[0]));

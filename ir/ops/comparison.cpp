@@ -9,6 +9,10 @@ std::vector<TensorType> infer_comparison(const InferContext& context) {
   return {{ElementType::boolean, infer_same(context)[0].shape}};
 }
 
+std::vector<TensorType> infer_order(const InferContext& context) {
+  return {{ElementType::boolean, infer_number(context)[0].shape}};
+}
+
 std::vector<TensorType> infer_logic(const InferContext& context) {
   if (is_float(context.operands[0].element)) {
     throw TypeError("needs bool or an integer type, found " + to_string(context.operands[0]));
@@ -20,12 +24,13 @@ std::vector<TensorType> infer_logic(const InferContext& context) {
 
 std::vector<OpRecord> comparison_ops() {
   std::vector<OpRecord> ops;
-  const auto comparison = [&](std::string_view name, std::string_view doc, auto record) {
+  const auto comparison = [&](std::string_view name, std::string_view doc, auto record,
+                              auto infer) {
     ops.push_back({.name = name,
                    .doc = doc,
                    .least_operands = 2,
                    .most_operands = 2,
-                   .infer = infer_comparison,
+                   .infer = infer,
                    .compute = ElementwiseComputation{record},
                    .examples = {{{"f32[3,5]", "f32[3,5]"}},
                                 {{"f64[7]", "f64[]"}},
@@ -35,17 +40,23 @@ std::vector<OpRecord> comparison_ops() {
                                 {{"u8[9]", "u8[9]"}, "", 0, 3}}});
   };
   comparison("equal", "a = b; false with NaN.",
-             [](ScalarBuilder&, X x, const Attributes&) { return equal(x[0], x[1]); });
+             [](ScalarBuilder&, X x, const Attributes&) { return equal(x[0], x[1]); },
+             infer_comparison);
   comparison("not_equal", "a differs from b; true with NaN.",
-             [](ScalarBuilder&, X x, const Attributes&) { return not_equal(x[0], x[1]); });
+             [](ScalarBuilder&, X x, const Attributes&) { return not_equal(x[0], x[1]); },
+             infer_comparison);
   comparison("less", "a < b; false with NaN.",
-             [](ScalarBuilder&, X x, const Attributes&) { return less(x[0], x[1]); });
+             [](ScalarBuilder&, X x, const Attributes&) { return less(x[0], x[1]); },
+             infer_order);
   comparison("less_equal", "a <= b; false with NaN.",
-             [](ScalarBuilder&, X x, const Attributes&) { return less_equal(x[0], x[1]); });
+             [](ScalarBuilder&, X x, const Attributes&) { return less_equal(x[0], x[1]); },
+             infer_order);
   comparison("greater", "a > b; false with NaN.",
-             [](ScalarBuilder&, X x, const Attributes&) { return less(x[1], x[0]); });
+             [](ScalarBuilder&, X x, const Attributes&) { return less(x[1], x[0]); },
+             infer_order);
   comparison("greater_equal", "a >= b; false with NaN.",
-             [](ScalarBuilder&, X x, const Attributes&) { return less_equal(x[1], x[0]); });
+             [](ScalarBuilder&, X x, const Attributes&) { return less_equal(x[1], x[0]); },
+             infer_order);
   const auto logic = [&](std::string_view name, std::string_view doc, auto record) {
     ops.push_back({.name = name,
                    .doc = doc,

@@ -22,6 +22,8 @@ std::vector<OpRecord> contraction_ops();
 Shape elementwise_shape(const InferContext& context);
 /// All operands of one element type, which is the result's. Throws TypeError.
 std::vector<TensorType> infer_same(const InferContext& context);
+/// As infer_same, for anything but bool. Throws TypeError.
+std::vector<TensorType> infer_number(const InferContext& context);
 /// As infer_same, for f32 and f64 only. Throws TypeError.
 std::vector<TensorType> infer_float(const InferContext& context);
 /// Sums a cotangent of the result's shape to the shape of operand x (x's own, or rank 0).

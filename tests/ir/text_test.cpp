@@ -209,6 +209,7 @@ constexpr Wrong kWrong[] = {
     {"%1 = exp %0 @ \"m.json\":1:2 ^hidden forward", "E0301: expected forward, backward, update"},
     {"\"y\" ^%0", "E0301: expected '=', found '%'"},
     {"^\"x\" = %0\n\"x\" = %0", ""},
+    {"^\"x\" <- %0", "E0302: there is no state 'x' to update"},
     {"^\"nothing\" <- %0", "E0302: there is no state 'nothing' to update"},
 };
 

@@ -16,6 +16,7 @@ using ir::Expr;
 using ir::Integers;
 
 constexpr std::int64_t kGreatestSize = 2000;  // elements of a value
+constexpr std::size_t kGreatestRank = 6;
 
 class Grower {
  public:
@@ -77,6 +78,9 @@ class Grower {
     while (element_count(result) > kGreatestSize) result.pop_back();
     return result;
   }
+  static bool fits(const Shape& shape) {
+    return shape.size() <= kGreatestRank && element_count(shape) <= kGreatestSize;
+  }
   /// Any bits for floats, so that every NaN and every subnormal occurs.
   template <typename T>
   T bits() {
@@ -132,7 +136,7 @@ class Grower {
     for (Expr operand : operands) values.push_back(operand.value);
     try {
       const Expr y{&graph_, {graph_.add(op, values, std::move(attributes)), 0}};
-      if (y.type().element_count() <= kGreatestSize) values_.push_back(y);
+      if (fits(y.shape())) values_.push_back(y);
     } catch (const ir::TypeError&) {
       return;
     }
@@ -265,7 +269,7 @@ class Grower {
     for (Integers* list : {&axes.rhs_batch, &axes.rhs_contract}) {
       for (std::int64_t& axis : *list) axis = place[static_cast<std::size_t>(axis)];
     }
-    if (element_count(permuted) > kGreatestSize) return;
+    if (!fits(permuted)) return;
     try_add(ir::op("dot"), {x, of_type({x.element(), permuted})},
             {{"lhs_batch", axes.lhs_batch},
              {"rhs_batch", axes.rhs_batch},
