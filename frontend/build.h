@@ -13,8 +13,9 @@
 
 namespace gradus::frontend {
 
-/// A batch size that stands for any: messages say "batch" for it.
-inline constexpr std::int64_t kAnyBatch = 999983;
+/// A batch size that stands for any: messages say "batch" for it. With it, a value of an example
+/// may have up to kMaximumElements / kAnyBatch = 2^27 elements.
+inline constexpr std::int64_t kAnyBatch = 8191;
 
 enum class StateKind : std::uint8_t { parameter, slot, counter };
 struct StateSpec {
@@ -60,7 +61,7 @@ std::optional<ir::Expr> build_loss(const ModelSpec& spec, Forward& forward, Find
 void build_metrics(const ModelSpec& spec, Forward& forward, Findings& findings);
 
 /// The outputs as results of their names.
-void build_outputs(const ModelSpec& spec, Forward& forward);
+void build_outputs(const ModelSpec& spec, Forward& forward, Findings& findings);
 
 /// Gradients, clipping, weight decay and the optimizer: an update per parameter, slot and step.
 void build_updates(const ModelSpec& spec, Forward& forward, ir::Expr loss);

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <regex>
 
 #include "frontend/build.h"
 
@@ -14,17 +15,14 @@ ir::Provenance provenance_of(const SourceLocation& where, std::string layer, ir:
 }
 
 /// `text` with "batch" for the batch size that stands for any.
-std::string name_batch(std::string text) {
-  const std::string number = std::to_string(kAnyBatch);
-  for (auto at = text.find(number); at != text.npos; at = text.find(number, at)) {
-    text.replace(at, number.size(), "batch");
-  }
-  return text;
+std::string name_batch(const std::string& text) {
+  static const std::regex number(R"(\b)" + std::to_string(kAnyBatch) + R"(\b)");
+  return std::regex_replace(text, number, "batch");
 }
 
 /// The input or layer of that name; empty when it failed before.
 std::optional<LayerInput> value_of(const ModelSpec& spec, Forward& forward,
-                                   const std::string& name) {
+                                   const std::string& name, Findings& findings) {
   if (forward.failed.contains(name)) return std::nullopt;
   if (name == "seed" || name == "step")
     return LayerInput{name, 0, counter_input(forward.graph, name)};
@@ -34,6 +32,13 @@ std::optional<LayerInput> value_of(const ModelSpec& spec, Forward& forward,
   GRADUS_CHECK(input != spec.inputs.end(), "an unchecked name: " + name);
   TensorType type = input->example;
   type.shape.insert(type.shape.begin(), forward.batch);
+  if (!is_valid(type.shape)) {
+    findings.add("E0204",
+                 name_batch(fmt::format("input '{}' is too large: {}", name, to_string(type))),
+                 input->where);
+    forward.failed.insert(name);
+    return std::nullopt;
+  }
   const ir::ProvenanceScope scope(forward.graph,
                                   provenance_of(input->where, name, ir::Role::forward));
   const Expr value{&forward.graph, forward.graph.add_input(name, ir::InputKind::batch, type)};
@@ -59,9 +64,6 @@ void check_count(const LayerSpec& spec, std::size_t inputs) {
 
 /// Layers keep the batch axis; ops may do as they like.
 void check_result(const LayerSpec& spec, Expr result, std::int64_t batch) {
-  if (size_of(result.shape()) > kMostElements * static_cast<double>(batch)) {
-    throw LayerError("is too large: it gives " + to_string(result.type()));
-  }
   if (!spec.layer || (result.rank() > 0 && result.shape()[0] == batch)) return;
   throw LayerError("loses the batch axis: it gives " + to_string(result.type()));
 }
@@ -90,10 +92,10 @@ Expr build_layer(const LayerSpec& spec, Forward& forward, const std::vector<Laye
 
 /// The two sides of a comparison; empty when one of them failed before.
 std::vector<LayerInput> sides(const ModelSpec& spec, Forward& forward,
-                              const Comparison& comparison) {
+                              const Comparison& comparison, Findings& findings) {
   std::vector<LayerInput> result;
   for (const Reference* side : {&comparison.prediction, &comparison.target}) {
-    if (std::optional<LayerInput> value = value_of(spec, forward, side->name)) {
+    if (std::optional<LayerInput> value = value_of(spec, forward, side->name, findings)) {
       result.push_back(*value);
     }
   }
@@ -123,7 +125,7 @@ std::string comparison_hint(const ModelSpec& spec, const std::vector<LayerInput>
 template <typename Record>
 std::optional<Expr> compare(const ModelSpec& spec, Forward& forward, const Record& record,
                             const Comparison& comparison, Findings& findings) {
-  const std::vector<LayerInput> both = sides(spec, forward, comparison);
+  const std::vector<LayerInput> both = sides(spec, forward, comparison, findings);
   if (both.empty()) return std::nullopt;
   try {
     return record.build(both[0].value, comparison.kind(), both[1].value);
@@ -142,7 +144,7 @@ void build_forward(const ModelSpec& spec, Forward& forward, Findings& findings) 
   for (const LayerSpec& layer : spec.layers) {
     std::vector<LayerInput> inputs;
     for (const Reference& reference : layer.from) {
-      if (std::optional<LayerInput> input = value_of(spec, forward, reference.name)) {
+      if (std::optional<LayerInput> input = value_of(spec, forward, reference.name, findings)) {
         inputs.push_back(*input);
       }
     }
@@ -192,9 +194,9 @@ void build_metrics(const ModelSpec& spec, Forward& forward, Findings& findings) 
   }
 }
 
-void build_outputs(const ModelSpec& spec, Forward& forward) {
+void build_outputs(const ModelSpec& spec, Forward& forward, Findings& findings) {
   for (const Reference& output : spec.outputs) {
-    if (const std::optional<LayerInput> value = value_of(spec, forward, output.name)) {
+    if (const std::optional<LayerInput> value = value_of(spec, forward, output.name, findings)) {
       forward.graph.add_result(output.name, value->value.value);
     }
   }

@@ -250,7 +250,7 @@ std::string LayerInput::describe() const {
 }
 
 Expr LayerBuilder::parameter(const std::string& name, Shape shape, double l1, double l2) {
-  if (size_of(shape) > kMostElements) {
+  if (!is_valid(shape)) {
     throw LayerError(fmt::format("would have a {} of {}: too large", name, to_string(shape)));
   }
   const Choice& choice = settings.choice(name + "_initializer");

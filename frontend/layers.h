@@ -56,8 +56,6 @@ struct LayerInput {
 /// The type of one example: without the batch axis.
 [[nodiscard]] TensorType example_type(const TensorType& type);
 
-/// No tensor has more elements, batch axis aside: far above any memory, far below overflow.
-inline constexpr double kMostElements = 0x1p40;
 /// Product of the extents, exact up to 2^53, without overflow.
 [[nodiscard]] double size_of(const Shape& shape);
 

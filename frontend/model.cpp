@@ -59,7 +59,7 @@ ir::Graph Model::predict(std::int64_t batch) const {
   Findings findings;
   Forward forward("predict", batch, false);
   build_forward(spec_, forward, findings);
-  build_outputs(spec_, forward);
+  build_outputs(spec_, forward, findings);
   findings.raise();
   return std::move(forward.graph);
 }

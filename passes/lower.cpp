@@ -156,7 +156,7 @@ std::int64_t part_unit(const Shape& shape, const Integers& contract, std::int64_
     if (after_first) slice *= shape[at(axis)];
     after_first |= shape[at(axis)] != 1;
   }
-  return slice * unit;
+  return std::max<std::int64_t>(slice * unit, 1);
 }
 
 std::optional<Expr> canonicalize(const ir::RewriteContext& c) {

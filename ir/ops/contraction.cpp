@@ -38,6 +38,9 @@ std::vector<TensorType> infer_dot(const InferContext& context) {
     throw TypeError("dot needs two operands of one number type, found " + to_string(lhs) + " and " +
                     to_string(rhs));
   }
+  if (context.attributes.get<std::int64_t>("part_unit") < 1) {
+    throw TypeError("part_unit is at least 1");
+  }
   check_side(lhs, axes.lhs_batch, axes.lhs_contract);
   check_side(rhs, axes.rhs_batch, axes.rhs_contract);
   const auto match = [&](const Integers& a, const Integers& b, std::string_view what) {

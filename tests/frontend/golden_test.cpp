@@ -1,5 +1,6 @@
-// Every mistake in a model file, to the letter: tests/golden/<code>*.json is a wrong file (with the
-// overrides of a .set file beside it), the .txt beside it what the user reads. With GRADUS_UPDATE=1
+// Every mistake in a model file and in the text of a graph, to the letter: tests/golden/<code>*.json
+// or .ir is a wrong file (with the overrides of a .set file beside it), the .txt beside it what the
+// user reads. With GRADUS_UPDATE=1
 // in the environment the texts are written instead of compared.
 
 #include <gtest/gtest.h>
@@ -13,6 +14,7 @@
 
 #include "base/error_codes.h"
 #include "frontend/model.h"
+#include "ir/text.h"
 
 namespace gradus::frontend {
 namespace {
@@ -30,7 +32,7 @@ std::vector<fs::path> wrong_files() {
   std::vector<fs::path> files;
   for (const auto& entry : fs::directory_iterator(fs::path(GRADUS_SOURCE_DIR) / "tests/golden")) {
     const fs::path& path = entry.path();
-    if (path.extension() == ".json") files.push_back(path);
+    if (path.extension() == ".json" || path.extension() == ".ir") files.push_back(path);
   }
   std::sort(files.begin(), files.end());
   return files;
@@ -47,7 +49,11 @@ std::vector<std::string> overrides_of(fs::path path) {
 std::string findings_of(const fs::path& path) {
   const std::string source = read(path);
   try {
-    const Model model(path.filename().string(), source, overrides_of(path));
+    if (path.extension() == ".ir") {
+      (void)ir::parse_graph(source, path.filename().string());
+    } else {
+      const Model model(path.filename().string(), source, overrides_of(path));
+    }
     return "no error\n";
   } catch (const UserError& error) {
     std::string text;
