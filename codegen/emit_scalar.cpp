@@ -34,6 +34,7 @@ class Operation {
   Value* ldexp(Value* x, Value* exponent);
   Value* mul_high(Value* x, Value* y);
   Value* from(ElementType source, Value* x);
+  Value* truncate(ElementType source, Value* x);
   Value* bitcast(ElementType source, Value* x);
 
  private:
@@ -285,6 +286,20 @@ Value* Operation::scalef(Value* x, Value* exponent) {
   return b_.CreateShuffleVector(first, second, both);
 }
 
+// LLVM's saturating conversion goes through the lanes of a vector one by one.
+Value* Operation::truncate(ElementType source, Value* x) {
+  const auto floats = [&](std::uint64_t bits) { return emit_constant(c_, source, bits, lanes_); };
+  const int exponent = static_cast<int>(bits_) - 1;  // of the first power of two beyond
+  const std::uint64_t bias = one(source) >> mantissa_bits(source);
+  Value* bound = floats((bias + static_cast<std::uint64_t>(exponent)) << mantissa_bits(source));
+  Value* inside = b_.CreateFCmpOLT(b_.CreateUnaryIntrinsic(llvm::Intrinsic::fabs, x), bound);
+  Value* result = b_.CreateFPToSI(emit_select(c_, inside, x, floats(0)), register_type());
+  const std::uint64_t least = std::uint64_t{1} << exponent;
+  Value* above = b_.CreateSelect(b_.CreateFCmpOGE(x, bound), integer(least - 1), integer(0));
+  Value* beyond = b_.CreateSelect(b_.CreateFCmpOLT(x, floats(0)), integer(least), above);
+  return b_.CreateSelect(inside, result, beyond);
+}
+
 Value* Operation::from(ElementType source, Value* x) {
   if (source == type_) return x;
   const bool from_boolean = source == ElementType::boolean;
@@ -294,9 +309,8 @@ Value* Operation::from(ElementType source, Value* x) {
   }
   if (is_float(source)) {
     if (is_float(type_)) return b_.CreateFPCast(x, register_type());
-    const auto id =
-        is_signed_integer(type_) ? llvm::Intrinsic::fptosi_sat : llvm::Intrinsic::fptoui_sat;
-    return b_.CreateIntrinsic(id, {register_type(), x->getType()}, {x});
+    if (is_signed_integer(type_)) return truncate(source, x);
+    return b_.CreateIntrinsic(llvm::Intrinsic::fptoui_sat, {register_type(), x->getType()}, {x});
   }
   const bool sign = is_signed_integer(source) && !from_boolean;
   if (is_float(type_)) {

@@ -56,13 +56,20 @@ Scalar polynomial(Scalar x, std::initializer_list<double> coefficients) {
 
 // --- exp, log -----------------------------------------------------------------------------------
 
-/// e^x = 2^n e^r with n = round(x / ln 2) and r by two-step Cody-Waite reduction. The f32
-/// polynomial is that of Moshier's Cephes library, the f64 one the Taylor series to r^13.
+/// e^x = 2^n e^r with n = round(x / ln 2) and r by two-step Cody-Waite reduction. Adding a magic
+/// number rounds and leaves n in the low bits. The f32 polynomial is that of Moshier's Cephes
+/// library, the f64 one the Taylor series to r^13.
 Scalar exp(Scalar x) {
   const bool f32 = single(x);
-  x = min(max(x, number(x, f32 ? -104 : -745)), number(x, f32 ? 89 : 710));
-  const double magic = f32 ? 0x1.8p23 : 0x1.8p52;
-  const Scalar n = (x * 1.4426950408889634 + magic) - magic;
+  const Scalar least = number(x, f32 ? -104 : -745);
+  const Scalar greatest = number(x, f32 ? 89 : 710);
+  x = select(less(x, least), least, x);
+  x = select(less(greatest, x), greatest, x);
+  const Scalar magic = number(x, f32 ? 0x1.8p23 : 0x1.8p52);
+  const Scalar shifted = fma(x, number(x, 1.4426950408889634), magic);
+  const ElementType bits = f32 ? ElementType::i32 : ElementType::i64;
+  const Scalar exponent = convert(bitcast(shifted, bits) - bitcast(magic, bits), ElementType::i32);
+  const Scalar n = shifted - magic;
   const Scalar high = fma(n, number(x, f32 ? -0.693359375 : -0x1.62e42fefa3800p-1), x);
   const Scalar r = fma(n, number(x, f32 ? 2.12194440e-4 : -0x1.ef35793c76730p-45), high);
   Scalar p;
@@ -77,7 +84,7 @@ Scalar exp(Scalar x) {
       p = fma(p, r, number(r, 1 / factorial));
     }
   }
-  return ldexp(fma(p, r * r, r) + 1.0, convert(n, ElementType::i32));
+  return ldexp(fma(p, r * r, r) + 1.0, exponent);
 }
 
 /// x = 2^e m with m in [sqrt(1/2), sqrt(2)); log m by Cephes' polynomial (f32) or the series in
