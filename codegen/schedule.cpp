@@ -28,7 +28,7 @@ struct Heuristics {
   std::int64_t least_task_columns = 128;  // of a contraction's n
   std::int64_t least_task_rows = 40;      // of a contraction's m: several register tiles
   std::int64_t column_unit = 64;
-  std::int64_t loop_scratch_bytes = 24 * 1024;      // of a tile without a contraction: within L1
+  std::int64_t loop_scratch_bytes = 40 * 1024;      // of a tile without a contraction: within L1
   std::int64_t contract_scratch_bytes = 128 * 1024;  // of a tile with one: within L2
   std::int64_t maximum_tile_rows = 16;
 };
@@ -198,8 +198,9 @@ class GroupScheduler {
     for (const passes::Read& read : all_roots_.at(id).roots) {
       if (!in_group(read.value)) continue;
       const int theirs = levels_.at(read.value);
-      const bool in_register = same_point(id, read) && is_light(id) &&
-                               (is_light(read.value) || theirs == 0) && (theirs > 0 || level == 0);
+      const bool in_register = same_point(id, read) &&
+                               (is_light(read.value) || (theirs == 0 && is_light(id))) &&
+                               (theirs > 0 || level == 0);
       level = std::max(level, in_register ? theirs : theirs + 1);
     }
     return level;
@@ -297,7 +298,7 @@ class GroupScheduler {
   }
 
   bool level_shares_loop(NodeId reader, NodeId value) const {
-    return levels_.at(reader) == 0 || (is_light(reader) && is_light(value));
+    return levels_.at(reader) == 0 || is_light(value);
   }
 
   void choose_tile() {

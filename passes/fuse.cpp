@@ -7,6 +7,7 @@
 #include <set>
 
 #include "ir/op.h"
+#include "passes/shared_values.h"
 
 namespace gradus::passes {
 namespace {
@@ -58,8 +59,8 @@ bool has_duplicates(std::vector<int> axes) {
 
 class Fuser {
  public:
-  Fuser(const Graph& graph, const FusionOptions& options)
-      : graph_(graph), options_(options), roots_(find_roots(graph, !options.enabled)) {
+  Fuser(const Graph& graph, const FusionOptions& options, const std::set<NodeId>& shared)
+      : graph_(graph), options_(options), roots_(find_roots(graph, !options.enabled, shared)) {
     find_in_place();
     collect_dependencies();
   }
@@ -518,7 +519,19 @@ class Fuser {
 }  // namespace
 
 FusionPlan fuse(const Graph& graph, const FusionOptions& options) {
-  return Fuser(graph, options).run();
+  FusionPlan plan = Fuser(graph, options, {}).run();
+  std::set<NodeId> shared = shared_values(graph, plan);
+  while (!shared.empty()) {
+    plan = Fuser(graph, options, shared).run();
+    // What would have to be in memory is computed again instead.
+    std::size_t rejected = 0;
+    for (const Group& group : plan.groups) {
+      for (NodeId id : group.outputs) rejected += shared.erase(id);
+    }
+    if (rejected == 0) break;
+    if (shared.empty()) plan = Fuser(graph, options, {}).run();
+  }
+  return plan;
 }
 
 std::string to_string(const FusionPlan& plan, const Graph& graph) {

@@ -44,7 +44,9 @@ std::vector<int> compose(const ir::IndexMap& map, const Shape& operand, const Sh
 
 class RootFinder {
  public:
-  RootFinder(const Graph& graph, bool every_op) : graph_(graph), is_root_(graph.size()) {
+  RootFinder(const Graph& graph, bool every_op, const std::set<NodeId>& also)
+      : graph_(graph), is_root_(graph.size()) {
+    for (NodeId id : also) mark(id);
     const std::vector<bool> live = graph.live();
     for (NodeId id = 0; id < graph.size(); ++id) {
       if (!live[id]) continue;
@@ -175,8 +177,9 @@ Permuted behind_permutation(const Graph& graph, NodeId id) {
   return result;
 }
 
-std::map<NodeId, Root> find_roots(const Graph& graph, bool every_op) {
-  return RootFinder(graph, every_op).find();
+std::map<NodeId, Root> find_roots(const Graph& graph, bool every_op,
+                                  const std::set<NodeId>& also) {
+  return RootFinder(graph, every_op, also).find();
 }
 
 }  // namespace gradus::passes

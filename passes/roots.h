@@ -3,6 +3,7 @@
 // The graph seen by fusion: roots, and which root reads which through light values.
 
 #include <map>
+#include <set>
 #include <vector>
 
 #include "ir/graph.h"
@@ -27,9 +28,10 @@ struct Root {
   std::vector<Read> leaves;  // inputs and tensor constants that it reads
 };
 
-/// The roots of the live part of `graph` by node, ascending. With `every_op` each elementwise node
-/// is one.
-[[nodiscard]] std::map<ir::NodeId, Root> find_roots(const ir::Graph& graph, bool every_op);
+/// The roots of the live part of `graph` by node, ascending. The light nodes `also` are roots too;
+/// with `every_op` each elementwise node is one.
+[[nodiscard]] std::map<ir::NodeId, Root> find_roots(const ir::Graph& graph, bool every_op,
+                                                    const std::set<ir::NodeId>& also = {});
 
 /// The value in memory behind views and, for contraction operands, behind axis permutations.
 [[nodiscard]] ir::NodeId memory_of(const ir::Graph& graph, ir::NodeId id);

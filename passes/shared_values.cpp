@@ -1,0 +1,114 @@
+#include "passes/shared_values.h"
+
+#include <algorithm>
+
+namespace gradus::passes {
+namespace {
+
+using ir::Graph;
+using ir::NodeId;
+
+/// A value whose instructions and loads are fewer is computed again.
+constexpr double kLeastCost = 8;
+
+class GroupValues {
+ public:
+  GroupValues(const Graph& graph, const FusionPlan& plan, const Group& group)
+      : graph_(graph), plan_(plan), group_(group) {}
+
+  std::set<NodeId> shared() {
+    if (group_.roots.size() < 2) return {};
+    number_loops();
+    // Readers come before what they read, so that what a kept value reads is wanted once.
+    std::map<NodeId, std::set<int>, std::greater<>> wanted;
+    for (NodeId id : group_.roots) wanted[id] = {loop_.at(id)};
+    while (!wanted.empty()) {
+      auto [id, loops] = *wanted.begin();
+      wanted.erase(wanted.begin());
+      if (!group_.axes.contains(id)) {
+        if (is_loaded(id)) continue;
+        if (loops.size() > 1 && cost(id) >= kLeastCost) {
+          kept_.insert(id);
+          loops = {*loops.begin()};
+        }
+      }
+      for (ir::Value operand : graph_.operands(id)) {
+        if (group_.axes.contains(operand.node)) continue;
+        wanted[operand.node].insert(loops.begin(), loops.end());
+      }
+    }
+    // What is kept of its operands may have made a value cheap.
+    const std::vector<NodeId> chosen(kept_.rbegin(), kept_.rend());
+    for (NodeId id : chosen) {
+      kept_.erase(id);
+      if (cost(id) >= kLeastCost) kept_.insert(id);
+    }
+    return std::move(kept_);
+  }
+
+ private:
+  /// A root runs in the loop of what it reads in a register and after the loops of all else.
+  void number_loops() {
+    for (NodeId id : group_.roots) {
+      int loop = 0;
+      for (const Read& read : plan_.roots.at(id).roots) {
+        const auto known = loop_.find(read.value);
+        if (known == loop_.end()) continue;
+        loop = std::max(loop, known->second + (same_point(id, read) ? 0 : 1));
+      }
+      loop_[id] = loop;
+    }
+  }
+
+  bool same_point(NodeId reader, const Read& read) const {
+    if (access_of(graph_, read.value) != Access::light) return false;
+    const std::vector<int>& axes = group_.axes.at(reader);
+    const std::vector<int>& theirs = group_.axes.at(read.value);
+    if (std::set(axes.begin(), axes.end()) != std::set(theirs.begin(), theirs.end())) return false;
+    for (std::size_t a = 0; a < read.slots.size(); ++a) {
+      if (read.slots[a] == kUnitAxis) continue;
+      if (read.slots[a] < 0) return false;
+      if (axes[static_cast<std::size_t>(read.slots[a])] != theirs[a]) return false;
+    }
+    return true;
+  }
+
+  [[nodiscard]] bool is_loaded(NodeId id) const {
+    return plan_.roots.contains(id) || kept_.contains(id) ||
+           access_of(graph_, id) != Access::light;
+  }
+
+  /// Instructions and loads per element of `id`; what is smaller counts in proportion.
+  double cost(NodeId id) {
+    std::set<NodeId> seen;
+    return cost(id, static_cast<double>(graph_.node(id).types[0].element_count()), seen);
+  }
+  double cost(NodeId id, double elements, std::set<NodeId>& seen) {
+    if (!seen.insert(id).second) return 0;
+    const double size = static_cast<double>(graph_.node(id).types[0].element_count());
+    const double share = std::min(1.0, size / elements);
+    if (is_loaded(id)) return share;
+    const auto [own, added] = costs_.emplace(id, 0);
+    if (added) own->second = static_cast<double>(program_cost(graph_, id));
+    double sum = own->second * share;
+    for (ir::Value operand : graph_.operands(id)) sum += cost(operand.node, elements, seen);
+    return sum;
+  }
+
+  const Graph& graph_;
+  const FusionPlan& plan_;
+  const Group& group_;
+  std::map<NodeId, int> loop_;
+  std::set<NodeId> kept_;
+  std::map<NodeId, double> costs_;
+};
+
+}  // namespace
+
+std::set<NodeId> shared_values(const Graph& graph, const FusionPlan& plan) {
+  std::set<NodeId> result;
+  for (const Group& group : plan.groups) result.merge(GroupValues(graph, plan, group).shared());
+  return result;
+}
+
+}  // namespace gradus::passes
