@@ -17,17 +17,7 @@ using llvm::Value;
 void enter_part(EmitContext& c, const TaskAxis& task, Value* part) {
   llvm::IRBuilder<>& b = c.b;
   const ir::Cut& cut = task.cut;
-  const auto border = [&](Value* number) -> Value* {
-    const std::int64_t units = (cut.extent + cut.unit - 1) / cut.unit;
-    Value* unit = units % cut.count == 0
-                      ? b.CreateMul(number, c.i64(units / cut.count))
-                      : b.CreateUDiv(b.CreateMul(number, c.i64(units)), c.i64(cut.count));
-    Value* position = b.CreateMul(unit, c.i64(cut.unit));
-    if (units * cut.unit != cut.extent) {
-      position = b.CreateBinaryIntrinsic(llvm::Intrinsic::smin, position, c.i64(cut.extent));
-    }
-    return c.settled(position);
-  };
+  const auto border = [&](Value* number) { return c.border(cut, number); };
   std::set<std::int64_t> lengths;
   std::int64_t multiple = 0;
   for (std::int64_t i = 0; i < cut.count; ++i) {

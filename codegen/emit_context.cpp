@@ -138,6 +138,18 @@ Value* EmitContext::settled(Value* value) {
   return llvm::isa<llvm::Constant>(value) ? value : b.CreateFreeze(value);
 }
 
+Value* EmitContext::border(const ir::Cut& cut, Value* number) {
+  const std::int64_t units = (cut.extent + cut.unit - 1) / cut.unit;
+  Value* unit = units % cut.count == 0
+                    ? b.CreateMul(number, i64(units / cut.count))
+                    : b.CreateUDiv(b.CreateMul(number, i64(units)), i64(cut.count));
+  Value* position = b.CreateMul(unit, i64(cut.unit));
+  if (units * cut.unit != cut.extent) {
+    position = b.CreateBinaryIntrinsic(llvm::Intrinsic::smin, position, i64(cut.extent));
+  }
+  return settled(position);
+}
+
 void EmitContext::loop(Value* begin, Value* end, std::int64_t step,
                        std::optional<std::int64_t> trips, const std::function<void(Value*)>& body) {
   if (trips == 0) return;

@@ -77,6 +77,9 @@ class EmitContext {
   /// `value` as something that LLVM computes once and does not express anew inside loops.
   [[nodiscard]] llvm::Value* settled(llvm::Value* value);
 
+  /// Where range `number` of the cut begins.
+  [[nodiscard]] llvm::Value* border(const ir::Cut& cut, llvm::Value* number);
+
   /// Emits a loop for i = begin, begin + step, ... below end. `trips` is their number if known.
   void loop(llvm::Value* begin, llvm::Value* end, std::int64_t step,
             std::optional<std::int64_t> trips, const std::function<void(llvm::Value*)>& body);

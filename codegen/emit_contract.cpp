@@ -302,13 +302,10 @@ class ContractEmitter {
       b_.CreateStore(llvm::ConstantFP::getNegativeZero(vector_type()), address);
     });
     const ir::Cut& cut = contract_.parts;
-    const auto border = [&](Value* part) {
-      return b_.CreateUDiv(b_.CreateMul(part, c_.i64(cut.extent)), c_.i64(cut.count));
-    };
-    GRADUS_CHECK(cut.unit == 1, "parts of a contraction have unit 1");
     c_.loop(c_.i64(0), c_.i64(cut.count), 1, cut.count, [&](Value* part) {
-      std::vector<Value*> sums =
-          chain(place, height, border(part), border(b_.CreateAdd(part, c_.i64(1))), std::nullopt);
+      Value* begin = c_.border(cut, part);
+      Value* end = c_.border(cut, b_.CreateAdd(part, c_.i64(1)));
+      std::vector<Value*> sums = chain(place, height, begin, end, std::nullopt);
       for_each_vector(place, height, [&](Value* address, std::size_t i) {
         Value* old = b_.CreateLoad(vector_type(), address);
         b_.CreateStore(b_.CreateFAdd(old, sums[i]), address);

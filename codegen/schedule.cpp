@@ -74,7 +74,8 @@ class GroupScheduler {
   // --- Axes -------------------------------------------------------------------------------------
 
   void make_axes() {
-    constexpr std::string_view letters = "ijklpqrstuvw";
+    // Those of a contraction are named b, m, n and k.
+    const std::string_view letters = contraction_ ? "ijlpqrstuvw" : "ijklpqrstuvw";
     for (std::size_t axis = 0; axis < group_.extents.size(); ++axis) {
       const std::string name = axis < letters.size() ? std::string(1, letters[axis])
                                                      : fmt::format("a{}", axis);

@@ -13,7 +13,7 @@ struct Problem {
   std::int64_t batch = 1, m = 1, n = 1, k = 1;
   bool lhs_transposed = false;  // lhs is [k, m]
   ElementType type = ElementType::f32;
-  std::int64_t m_tasks = 1, n_tasks = 1, parts = 1;
+  std::int64_t m_tasks = 1, n_tasks = 1, parts = 1, part_unit = 1;
   std::int64_t panel = 0;
   RegisterTile tile{4, 2};
   std::int64_t tile_m = 0;  // m in tiles of the task
@@ -38,7 +38,7 @@ Kernel contraction(const Problem& p) {
   contract.m = 1;
   contract.n = 2;
   contract.k = 3;
-  contract.parts = {p.k, p.parts, 1};
+  contract.parts = {p.k, p.parts, p.part_unit};
   contract.lhs =
       element(0, p.lhs_transposed ? std::vector<AxisId>{0, 3, 1} : std::vector<AxisId>{0, 1, 3});
   contract.rhs = element(1, p.panel > 0 ? std::vector<AxisId>{0} : std::vector<AxisId>{0, 3, 2});
@@ -68,7 +68,7 @@ T expected_element(const Problem& p, const std::vector<Tensor>& t, std::int64_t 
   const auto at_index = [](const Tensor& tensor, std::int64_t index) {
     return tensor.as<T>()[static_cast<std::size_t>(index)];
   };
-  const ir::Cut cut{p.k, p.parts, 1};
+  const ir::Cut cut{p.k, p.parts, p.part_unit};
   T total{};
   for (std::int64_t part = 0; part < p.parts; ++part) {
     T sum{};
@@ -175,7 +175,14 @@ TEST(Contract, OneColumn) {
 TEST(Contract, Parts) {
   for (std::int64_t parts : {2, 3, 5}) {
     for (auto epilogue : {Problem::none, Problem::bias}) {
-      check({.m = 5, .n = 19, .k = 41, .parts = parts, .epilogue = epilogue});
+      for (std::int64_t unit : {1, 4}) {
+        check({.m = 5,
+               .n = 19,
+               .k = 41,
+               .parts = parts,
+               .part_unit = unit,
+               .epilogue = epilogue});
+      }
     }
   }
 }

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/philox.h"
+#include "codegen/interpret_kernel.h"
 #include "ir/op.h"
 #include "runtime/executor.h"
 
@@ -43,41 +44,96 @@ bool same(const Tensor& a, const Tensor& b) {
   });
 }
 
-ir::Interpretation run(const ir::Graph& graph, const Inputs& inputs,
-                       const codegen::CompileOptions& options, int threads) {
+namespace {
+
+/// A compiled program with its state and inputs.
+struct Compiled {
   runtime::StateLayout layout;
-  for (ir::NodeId id : graph.inputs()) {
-    const ir::Node& node = graph.node(id);
-    if (node.attributes.get<std::string>("kind") == "state") {
-      layout.add(node.attributes.get<std::string>("name"), node.types[0],
-                 runtime::StateKind::parameter);
+  codegen::Plan plan;
+  runtime::Executable executable;
+  runtime::AlignedBytes state;
+  std::vector<std::span<const std::byte>> inputs;
+
+  Compiled(const ir::Graph& graph, const Inputs& values, const codegen::CompileOptions& options)
+      : plan(codegen::plan_program(graph, options)) {
+    for (ir::NodeId id : graph.inputs()) {
+      const ir::Node& node = graph.node(id);
+      if (node.attributes.get<std::string>("kind") == "state") {
+        layout.add(node.attributes.get<std::string>("name"), node.types[0],
+                   runtime::StateKind::parameter);
+      }
+    }
+    executable = codegen::compile(plan, layout, options);
+    state = runtime::allocate(std::max<std::int64_t>(layout.bytes, 64), "state");
+    for (const runtime::StateEntry& entry : layout.entries) {
+      const Tensor& value = values.at(entry.name);
+      std::memcpy(state.data() + entry.offset, value.bytes.data(), value.bytes.size());
+    }
+    for (const runtime::ExecutableInput& input : executable.inputs) {
+      inputs.emplace_back(values.at(input.name).bytes);
     }
   }
-  codegen::Plan plan = codegen::plan_program(graph, options);
-  const runtime::Executable executable = codegen::compile(plan, layout, options);
-  runtime::AlignedBytes state = runtime::allocate(std::max<std::int64_t>(layout.bytes, 64), "state");
-  for (const runtime::StateEntry& entry : layout.entries) {
-    const Tensor& value = inputs.at(entry.name);
-    std::memcpy(state.data() + entry.offset, value.bytes.data(), value.bytes.size());
+
+  void add_updates(const ir::Graph& graph, ir::Interpretation& result) const {
+    for (const ir::Result& r : graph.results()) {
+      if (!r.update) continue;
+      const runtime::StateEntry* entry = layout.find(r.name);
+      Tensor value(entry->type);
+      std::memcpy(value.bytes.data(), state.data() + entry->offset, value.bytes.size());
+      result.updates[r.name] = value;
+    }
   }
-  std::vector<std::span<const std::byte>> given;
-  for (const runtime::ExecutableInput& input : executable.inputs) {
-    given.emplace_back(inputs.at(input.name).bytes);
-  }
+};
+
+}  // namespace
+
+ir::Interpretation run(const ir::Graph& graph, const Inputs& inputs,
+                       const codegen::CompileOptions& options, int threads) {
+  Compiled program(graph, inputs, options);
   runtime::Executor executor(threads);
-  const runtime::RunResult ended = executor.run(executable, state, given);
+  const runtime::RunResult ended =
+      executor.run(program.executable, program.state, program.inputs);
   ir::Interpretation result;
   result.fault.kind = static_cast<ir::FaultKind>(ended.fault >> 56);
-  for (std::size_t i = 0; i < executable.outputs.size(); ++i) {
-    result.outputs[executable.outputs[i].name] = executor.output(executable, i);
+  for (std::size_t i = 0; i < program.executable.outputs.size(); ++i) {
+    result.outputs[program.executable.outputs[i].name] = executor.output(program.executable, i);
   }
-  for (const ir::Result& r : graph.results()) {
-    if (!r.update) continue;
-    const runtime::StateEntry* entry = layout.find(r.name);
-    Tensor value(entry->type);
-    std::memcpy(value.bytes.data(), state.data() + entry->offset, value.bytes.size());
-    result.updates[r.name] = value;
+  program.add_updates(graph, result);
+  return result;
+}
+
+ir::Interpretation interpret_kernels(const ir::Graph& graph, const Inputs& inputs) {
+  Compiled program(graph, inputs, {});
+  runtime::Executable& executable = program.executable;
+  std::vector<std::byte> arena(static_cast<std::size_t>(executable.arena_bytes));
+  const auto memory = [&](const runtime::BufferReference& reference) {
+    const auto offset = static_cast<std::size_t>(reference.offset);
+    switch (reference.space) {
+      case runtime::Space::arena:
+        return arena.data() + offset;
+      case runtime::Space::state:
+        return program.state.data() + offset;
+      case runtime::Space::constants:
+        return executable.constants.data() + offset;
+      case runtime::Space::input:
+        break;
+    }
+    return const_cast<std::byte*>(program.inputs[offset].data());
+  };
+  runtime::FaultWord fault = 0;
+  for (std::size_t i = 0; i < executable.steps.size() && fault == 0; ++i) {
+    std::vector<std::byte*> buffers;
+    for (const auto& reference : executable.steps[i].buffers) buffers.push_back(memory(reference));
+    codegen::interpret(program.plan.kernels[i].kernel, buffers, &fault);
   }
+  ir::Interpretation result;
+  result.fault.kind = static_cast<ir::FaultKind>(fault >> 56);
+  for (const runtime::ExecutableOutput& output : executable.outputs) {
+    Tensor value(output.type);
+    std::memcpy(value.bytes.data(), memory(output.buffer), value.bytes.size());
+    result.outputs[output.name] = value;
+  }
+  program.add_updates(graph, result);
   return result;
 }
 

@@ -23,6 +23,9 @@ bool same(const Tensor& a, const Tensor& b);
 ir::Interpretation run(const ir::Graph& graph, const Inputs& inputs,
                        const codegen::CompileOptions& options, int threads);
 
+/// Runs the graph through the interpreter of its fused kernels, one task after the other.
+ir::Interpretation interpret_kernels(const ir::Graph& graph, const Inputs& inputs);
+
 /// Expects every output and update to be the same; `what` names the executor.
 void expect_same(const ir::Interpretation& expected, const ir::Interpretation& found,
                  const std::string& what);

@@ -56,6 +56,32 @@ TEST(Executors, EveryOpOnEveryInstructionSet) {
   }
 }
 
+/// Merged contracted axes whose sums have several parts: the borders are those of slices.
+TEST(Executors, LongContractionsOverSeveralAxes) {
+  for (const Shape& contracted : {Shape{70, 30}, Shape{3, 1100}, Shape{2, 9, 150}}) {
+    ir::Graph graph("long");
+    Shape lhs{9}, rhs = contracted;
+    lhs.insert(lhs.end(), contracted.begin(), contracted.end());
+    rhs.push_back(20);
+    ir::DotAxes axes;
+    for (std::size_t i = 0; i < contracted.size(); ++i) {
+      axes.lhs_contract.push_back(static_cast<std::int64_t>(i) + 1);
+      axes.rhs_contract.push_back(static_cast<std::int64_t>(i));
+    }
+    Inputs inputs;
+    std::vector<Expr> operands;
+    for (const Shape& shape : {lhs, rhs}) {
+      const std::string name = "x" + std::to_string(inputs.size());
+      const TensorType type{ElementType::f32, shape};
+      inputs[name] = random_tensor(type, 7, -1, 1);
+      operands.push_back({&graph, graph.add_input(name, ir::InputKind::batch, type)});
+    }
+    graph.add_result("y", ir::dot(operands[0], operands[1], axes).value);
+    check_all_executors(graph, inputs);
+    expect_same(ir::interpret(graph, inputs), interpret_kernels(graph, inputs), "kernels");
+  }
+}
+
 TEST(Executors, FirstGradientsOfEveryOpMatchDifferences) {
   for (const ir::OpRecord& op : ir::op_records()) {
     if (!op.vjp) continue;
