@@ -62,7 +62,7 @@ class ContractEmitter {
   /// Whether tiles can consist of groups of rows.
   [[nodiscard]] bool whole_groups() {
     const AxisRange& range = c_.range(contract_.m);
-    bool whole = rows_ % kGroupRows == 0 && range.multiple % kGroupRows == 0;
+    bool whole = rows_ >= kGroupRows && range.multiple % kGroupRows == 0;
     for (std::int64_t length : range.lengths) whole = whole && length % kGroupRows == 0;
     return whole;
   }

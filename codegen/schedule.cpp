@@ -28,6 +28,7 @@ struct Heuristics {
   std::int64_t least_task_columns = 128;  // of a contraction's n
   std::int64_t least_task_rows = 40;      // of a contraction's m: several register tiles
   std::int64_t column_unit = 64;
+  std::int64_t row_unit = 4;  // rows that draw their random words together
   std::int64_t loop_scratch_bytes = 40 * 1024;      // of a tile without a contraction: within L1
   std::int64_t contract_scratch_bytes = 128 * 1024;  // of a tile with one: within L2
   std::int64_t maximum_tile_rows = 16;
@@ -267,7 +268,7 @@ class GroupScheduler {
     }
     if (contraction_ && axis == contraction_axes()[1]) {
       const std::int64_t most = std::max<std::int64_t>(1, length / kHeuristics.least_task_rows);
-      return {length, std::min(wanted, most), 1};
+      return {length, std::min(wanted, most), kHeuristics.row_unit};
     }
     if (is_vector_axis(axis)) {
       const std::int64_t most = std::max<std::int64_t>(1, length / (4 * ir::kLanes));
@@ -330,12 +331,12 @@ class GroupScheduler {
 
   RegisterTile register_tile() {
     const std::vector<AxisId> roles = contraction_axes();
-    return choose_register_tile(extent(roles[1]), extent(roles[2]),
+    return choose_register_tile(task_extent(roles[1]), task_extent(roles[2]),
                                 graph_.node(*contraction_).types[0].element, target_);
   }
 
-  /// Greatest length of an axis's range inside a tile or task.
-  std::int64_t local_extent(AxisId axis) const {
+  /// Greatest length of an axis's range inside a task.
+  std::int64_t task_extent(AxisId axis) const {
     std::int64_t length = extent(axis);
     for (const TaskAxis& task : kernel_.tasks) {
       if (task.axis != axis) continue;
@@ -344,8 +345,14 @@ class GroupScheduler {
         length = std::max(length, task.cut(part).size());
       }
     }
-    if (kernel_.tile && kernel_.tile->axis == axis) length = std::min(length, kernel_.tile->size);
     return length;
+  }
+
+  /// Greatest length of an axis's range inside a tile or task.
+  std::int64_t local_extent(AxisId axis) const {
+    const std::int64_t length = task_extent(axis);
+    if (!kernel_.tile || kernel_.tile->axis != axis) return length;
+    return std::min(length, kernel_.tile->size);
   }
 
   bool is_local(AxisId axis) const {
