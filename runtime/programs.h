@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string_view>
 
 #include "runtime/executable.h"
 
@@ -11,6 +12,10 @@ namespace gradus::runtime {
 /// whole state; the others read a batch. `train_step` and `evaluate` have the output `loss` and
 /// one per metric; `predict` has the model's outputs, whose leading axis is the batch.
 enum class Program : std::uint8_t { init, train_step, evaluate, predict };
+[[nodiscard]] constexpr std::string_view to_string(Program program) {
+  constexpr std::string_view names[] = {"init", "train_step", "evaluate", "predict"};
+  return names[static_cast<std::size_t>(program)];
+}
 
 /// A model as the runtime sees it.
 struct Programs {

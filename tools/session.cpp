@@ -142,17 +142,16 @@ const runtime::Executable& ProgramCache::get(runtime::Program program, std::int6
   const std::chrono::duration<double> building = std::chrono::steady_clock::now() - start;
   codegen::Plan plan = codegen::plan_program(graph, options_);
   known = std::make_unique<runtime::Executable>(codegen::compile(plan, layout_, options_));
-  seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const std::chrono::duration<double> all = std::chrono::steady_clock::now() - start;
   plan.seconds.insert(plan.seconds.begin(), {"graph", building.count()});
-  for (const codegen::StageSeconds& stage : plan.seconds) {
-    const auto at = std::ranges::find(stages_, stage.stage, &codegen::StageSeconds::stage);
-    if (at == stages_.end()) {
-      stages_.push_back(stage);
-    } else {
-      at->seconds += stage.seconds;
-    }
-  }
+  times_.push_back({program, batch, all.count(), std::move(plan.seconds)});
   return *known;
+}
+
+double ProgramCache::compile_seconds() const {
+  double seconds = 0;
+  for (const CompileTime& time : times_) seconds += time.seconds;
+  return seconds;
 }
 
 runtime::Programs ProgramCache::programs() {

@@ -29,6 +29,14 @@ namespace gradus::tools {
 [[nodiscard]] ir::Graph graph_of(const frontend::Model& model, runtime::Program program,
                                  std::int64_t batch);
 
+/// What compiling a program took, stage by stage in order.
+struct CompileTime {
+  runtime::Program program;
+  std::int64_t batch = 0;
+  double seconds = 0;
+  std::vector<codegen::StageSeconds> stages;
+};
+
 /// Compiles programs when they are first asked for and keeps them.
 class ProgramCache {
  public:
@@ -37,17 +45,16 @@ class ProgramCache {
   [[nodiscard]] const runtime::Executable& get(runtime::Program program, std::int64_t batch);
   /// For the runtime; valid while the cache lives.
   [[nodiscard]] runtime::Programs programs();
-  [[nodiscard]] double compile_seconds() const { return seconds_; }
-  /// Stages of all compilations, summed by name, in order.
-  [[nodiscard]] const std::vector<codegen::StageSeconds>& stages() const { return stages_; }
+  /// Of all programs compiled so far.
+  [[nodiscard]] const std::vector<CompileTime>& times() const { return times_; }
+  [[nodiscard]] double compile_seconds() const;
 
  private:
   const frontend::Model& model_;
   codegen::CompileOptions options_;
   runtime::StateLayout layout_;
   std::map<std::pair<runtime::Program, std::int64_t>, std::unique_ptr<runtime::Executable>> known_;
-  std::vector<codegen::StageSeconds> stages_;
-  double seconds_ = 0;
+  std::vector<CompileTime> times_;
 };
 
 }  // namespace gradus::tools

@@ -166,19 +166,26 @@ void report_end(const TrainOptions& options, const runtime::TrainingEnded& ended
                 const std::string& weights) {
   if (!options.model.json) {
     if (!test.empty()) std::cout << "test" << values_text(test) << '\n';
-    std::cerr << fmt::format("compiled in {:.0f} ms; weights in {}\n",
-                             1e3 * cache.compile_seconds(), weights);
+    std::cerr << fmt::format("compiled {} programs in {:.0f} ms; weights in {}\n",
+                             cache.times().size(), 1e3 * cache.compile_seconds(), weights);
     return;
   }
-  Ordered stages = Ordered::object();
-  for (const codegen::StageSeconds& stage : cache.stages()) stages[stage.stage] = stage.seconds;
+  Ordered programs = Ordered::array();
+  for (const CompileTime& time : cache.times()) {
+    Ordered stages = Ordered::object();
+    for (const codegen::StageSeconds& stage : time.stages) stages[stage.stage] = stage.seconds;
+    programs.push_back({{"program", to_string(time.program)},
+                        {"batch", time.batch},
+                        {"seconds", time.seconds},
+                        {"stages", stages}});
+  }
   std::cout << Ordered{{"event", "end"},
                        {"steps", ended.step},
                        {"loss", ended.train.empty() ? 0 : ended.train[0].value},
                        {"metrics", values_json(ended.train, false)},
                        {"test", values_json(test, true)},
                        {"compile_seconds", cache.compile_seconds()},
-                       {"compile_stages", stages},
+                       {"compiled", programs},
                        {"seconds", ended.seconds},
                        {"interrupted", ended.interrupted},
                        {"weights", weights}}
