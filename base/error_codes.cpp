@@ -87,6 +87,8 @@ constexpr ErrorCode kErrorCodes[] = {
     {"E2001", ErrorClass::usage, "instruction set not available",
      "Code for this instruction set cannot run on this machine; --isa native always can."},
     {"E2002", ErrorClass::usage, "no such name", "A command was given a name that it does not know."},
+    {"E2003", ErrorClass::usage, "option without meaning",
+     "The command was given an option that does not apply to what it was given."},
     {"E2101", ErrorClass::usage, "malformed scalar program",
      "The text of a scalar program has one typed instruction per line and ends with a return."},
 };

@@ -3,12 +3,18 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
+#include <cmath>
+#include <cstring>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
+#include "base/philox.h"
+#include "ir/text.h"
 #include "runtime/evaluate.h"
 #include "runtime/executor.h"
 #include "tools/commands.h"
+#include "tools/machine_peak.h"
 
 namespace gradus::tools {
 namespace {
@@ -18,105 +24,241 @@ struct BenchOptions {
   double seconds = 1;  // per variant
 };
 
-/// One way of compiling the step, with what running it took.
-struct Variant {
-  std::string name;
-  ProgramCache cache;
-  runtime::Programs programs;
+/// A step with everything that it reads.
+struct Subject {
+  ir::Graph graph;
+  runtime::StateLayout layout;
   runtime::AlignedBytes state;
-  const runtime::Executable* step = nullptr;
-  std::vector<double> step_seconds;  // per kernel, of all runs
-  double best = 1e30;                // of one run
-  std::int64_t runs = 0;
-
-  Variant(std::string label, const frontend::Model& model, codegen::CompileOptions options,
-          runtime::Executor& executor, std::int64_t batch)
-      : name(std::move(label)), cache(model, options), programs(cache.programs()) {
-    state = runtime::initial_state(programs, executor, model.training().seed);
-    step = &cache.get(runtime::Program::train_step, batch);
-    step_seconds.resize(step->steps.size());
-  }
-
-  void run(runtime::Executor& executor, std::span<const std::span<const std::byte>> inputs) {
-    const auto start = std::chrono::steady_clock::now();
-    (void)executor.run(*step, state, inputs, step_seconds);
-    best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
-                              .count());
-    ++runs;
-  }
+  std::vector<Tensor> inputs;  // in the order of the graph's inputs without the states
+  std::string what;
 };
 
-void print_kernels(const Variant& variant) {
-  std::vector<std::size_t> order(variant.step_seconds.size());
-  for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
-  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-    return variant.step_seconds[a] > variant.step_seconds[b];
-  });
-  std::cout << fmt::format("\n{:<44} {:>6} {:>10} {:>9} {:>9}\n", variant.name + " kernels", "tasks",
-                           "us", "GFLOP/s", "GB/s");
-  for (std::size_t i : order) {
-    const runtime::Step& step = variant.step->steps[i];
-    const double seconds = variant.step_seconds[i] / static_cast<double>(variant.runs);
-    std::int64_t bytes = 0;
-    for (const runtime::BufferReference& buffer : step.buffers) bytes += buffer.bytes;
-    std::cout << fmt::format("{:<44} {:>6} {:>10.1f} {:>9.1f} {:>9.1f}\n", step.name, step.tasks,
-                             1e6 * seconds, static_cast<double>(step.operations) / seconds * 1e-9,
-                             static_cast<double>(bytes) / seconds * 1e-9);
+/// Numbers around 0; integers are 0, which is an index and a counter.
+void fill(const TensorType& type, std::uint32_t stream, std::span<std::byte> bytes) {
+  std::memset(bytes.data(), 0, bytes.size());
+  if (!is_float(type.element)) return;
+  for (std::int64_t i = 0; i < type.element_count(); ++i) {
+    const auto word = philox4x32({static_cast<std::uint32_t>(i), stream, 0, 0}, {1, 2})[0];
+    const double value = word / 0x1p31 - 1;
+    const auto single = static_cast<float>(value);
+    const auto at = bytes.data() + i * byte_size(type.element);
+    if (type.element == ElementType::f32) {
+      std::memcpy(at, &single, sizeof single);
+    } else {
+      std::memcpy(at, &value, sizeof value);
+    }
   }
 }
 
-int bench(const BenchOptions& options) {
+Subject subject_of_graph(const BenchOptions& options) {
+  if (!options.model.overrides.empty()) {
+    throw UserError("E2003", "--set changes a model file; a graph has no settings");
+  }
+  Subject subject{
+      ir::parse_graph(read_text(options.model.file), options.model.file), {}, {}, {}, {}};
+  for (ir::NodeId id : subject.graph.inputs()) {
+    const ir::Node& node = subject.graph.node(id);
+    if (node.attributes.get<std::string>("kind") == to_string(ir::InputKind::state)) {
+      subject.layout.add(node.attributes.get<std::string>("name"), node.types[0],
+                         runtime::StateKind::parameter);
+    } else {
+      Tensor& input = subject.inputs.emplace_back(node.types[0]);
+      fill(input.type, id, input.bytes);
+    }
+  }
+  subject.state =
+      runtime::allocate(std::max<std::int64_t>(subject.layout.bytes, 64), "the graph's state");
+  for (std::uint32_t i = 0; const runtime::StateEntry& entry : subject.layout.entries) {
+    fill(entry.type, 1000 + i++,
+         std::span(subject.state)
+             .subspan(static_cast<std::size_t>(entry.offset),
+                      static_cast<std::size_t>(entry.type.byte_size())));
+  }
+  subject.what = subject.graph.name();
+  return subject;
+}
+
+Subject subject_of_model(const BenchOptions& options, runtime::Executor& executor) {
   const frontend::Model model = options.model.model();
-  runtime::Executor executor(options.model.workers());
   const runtime::DataSplits data = load_data_of(model);
   const runtime::BatchPlan plan{data.train.examples(), model.training().batch};
+  Subject subject{
+      graph_of(model, runtime::Program::train_step, plan.size(0)), layout_of(model), {}, {}, {}};
+  ProgramCache cache(model, options.model.compile_options());
+  subject.state = runtime::initial_state(cache.programs(), executor, model.training().seed);
   const std::vector<std::uint32_t> order = runtime::epoch_order(data.train.examples(), false, 0, 0);
+  runtime::BatchReader reader(data.train);
   const auto batch = static_cast<std::size_t>(plan.size(0));
+  const auto inputs = reader.read(cache.get(runtime::Program::train_step, plan.size(0)),
+                                  std::span(order).first(batch));
+  std::size_t number = 0;
+  for (ir::NodeId id : subject.graph.inputs()) {
+    const ir::Node& node = subject.graph.node(id);
+    if (node.attributes.get<std::string>("kind") == to_string(ir::InputKind::state)) continue;
+    Tensor& input = subject.inputs.emplace_back(node.types[0]);
+    std::memcpy(input.bytes.data(), inputs[number].data(), inputs[number].size());
+    ++number;
+  }
+  subject.what = fmt::format("a training step of {} with {} examples", model.name(), batch);
+  return subject;
+}
+
+/// One way of compiling the step, with what running it took.
+struct Variant {
+  std::string name;
+  runtime::Executable step;
+  runtime::AlignedBytes state;
+  double compile_seconds = 0;
+  std::vector<double> seconds;  // of each run
+  std::vector<std::vector<double>> kernel_seconds;  // by kernel, of each run
+
+  Variant(std::string label, const Subject& subject, const codegen::CompileOptions& options)
+      : name(std::move(label)) {
+    const auto start = std::chrono::steady_clock::now();
+    codegen::Plan plan = codegen::plan_program(subject.graph, options);
+    step = codegen::compile(plan, subject.layout, options);
+    compile_seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    state = subject.state;
+    kernel_seconds.resize(step.steps.size());
+  }
+
+  void run(runtime::Executor& executor, std::span<const std::span<const std::byte>> inputs) {
+    std::vector<double> kernels(step.steps.size());
+    const auto start = std::chrono::steady_clock::now();
+    const runtime::RunResult result = executor.run(step, state, inputs, kernels);
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+    if (result.fault != 0) throw UserError("E3002", runtime::describe_fault(step, result));
+    seconds.push_back(took.count());
+    for (std::size_t i = 0; i < kernels.size(); ++i) kernel_seconds[i].push_back(kernels[i]);
+  }
+};
+
+/// The value below which `share` of the values lie.
+double quantile(std::vector<double> values, double share) {
+  const auto at = static_cast<std::size_t>(share * static_cast<double>(values.size() - 1) + 0.5);
+  std::ranges::nth_element(values, values.begin() + static_cast<std::ptrdiff_t>(at));
+  return values[at];
+}
+
+/// A kernel's median rates.
+struct KernelRate {
+  const runtime::Step* step;
+  double seconds = 0;
+  double flops = 0;
+  double bytes = 0;  // of its parameters, each counted once
+};
+
+std::vector<KernelRate> kernel_rates(const Variant& variant) {
+  std::vector<KernelRate> rates;
+  for (std::size_t i = 0; i < variant.step.steps.size(); ++i) {
+    const runtime::Step& step = variant.step.steps[i];
+    const double seconds = std::max(quantile(variant.kernel_seconds[i], 0.5), 1e-9);
+    std::int64_t bytes = 0;
+    for (const runtime::BufferReference& buffer : step.buffers) bytes += buffer.bytes;
+    rates.push_back({&step, seconds, static_cast<double>(step.operations) / seconds,
+                     static_cast<double>(bytes) / seconds});
+  }
+  std::ranges::stable_sort(rates, std::ranges::greater{}, &KernelRate::seconds);
+  return rates;
+}
+
+void print(const Subject& subject, const std::vector<Variant>& variants, const MachinePeak& peak,
+           std::int64_t threads) {
+  std::cout << fmt::format("{}, {} thread{}\n\n", subject.what, threads, threads == 1 ? "" : "s");
+  std::cout << fmt::format("{:<8} {:>8} {:>12} {:>20} {:>14} {:>12}\n", "", "kernels", "median us",
+                           "10 % - 90 % us", "arena bytes", "compiled ms");
+  for (const Variant& v : variants) {
+    std::cout << fmt::format(
+        "{:<8} {:>8} {:>12.1f} {:>20} {:>14} {:>12.0f}\n", v.name, v.step.steps.size(),
+        1e6 * quantile(v.seconds, 0.5),
+        fmt::format("{:.1f} - {:.1f}", 1e6 * quantile(v.seconds, 0.1),
+                    1e6 * quantile(v.seconds, 0.9)),
+        v.step.arena_bytes, 1e3 * v.compile_seconds);
+  }
+  std::cout << fmt::format(
+      "\nfused is {:.2f} times as fast; this machine: {:.0f} GFLOP/s of fma, {:.1f} GB/s copied\n",
+      quantile(variants[1].seconds, 0.5) / quantile(variants[0].seconds, 0.5), 1e-9 * peak.flops,
+      1e-9 * peak.bytes);
+  std::cout << fmt::format("\n{:<36} {:>6} {:>10} {:>9} {:>6} {:>7} {:>7}  {}\n", "fused kernel",
+                           "tasks", "median us", "GFLOP/s", "of fma", "GB/s", "of copy", "from");
+  for (const KernelRate& rate : kernel_rates(variants[0])) {
+    std::cout << fmt::format("{:<36} {:>6} {:>10.1f} {:>9.1f} {:>5.0f}% {:>7.1f} {:>6.0f}%  {}\n",
+                             rate.step->name, rate.step->tasks, 1e6 * rate.seconds,
+                             1e-9 * rate.flops, 100 * rate.flops / peak.flops, 1e-9 * rate.bytes,
+                             100 * rate.bytes / peak.bytes, rate.step->provenance);
+  }
+}
+
+nlohmann::ordered_json json_of(const Subject& subject, const std::vector<Variant>& variants,
+                               const MachinePeak& peak, std::int64_t threads) {
+  nlohmann::ordered_json json{{"step", subject.what},
+                              {"threads", threads},
+                              {"peak_flops", peak.flops},
+                              {"peak_copy_bytes", peak.bytes}};
+  for (const Variant& v : variants) {
+    nlohmann::ordered_json kernels = nlohmann::ordered_json::array();
+    for (const KernelRate& rate : kernel_rates(v)) {
+      kernels.push_back({{"name", rate.step->name},
+                         {"from", rate.step->provenance},
+                         {"tasks", rate.step->tasks},
+                         {"seconds", rate.seconds},
+                         {"flops", rate.flops},
+                         {"bytes", rate.bytes}});
+    }
+    json[v.name] = {{"seconds", quantile(v.seconds, 0.5)},
+                    {"seconds_10", quantile(v.seconds, 0.1)},
+                    {"seconds_90", quantile(v.seconds, 0.9)},
+                    {"runs", v.seconds.size()},
+                    {"compile_seconds", v.compile_seconds},
+                    {"arena_bytes", v.step.arena_bytes},
+                    {"kernels", kernels}};
+  }
+  return json;
+}
+
+int bench(const BenchOptions& options) {
+  runtime::Executor executor(options.model.workers());
+  const bool is_graph = options.model.file.ends_with(".ir");
+  const Subject subject =
+      is_graph ? subject_of_graph(options) : subject_of_model(options, executor);
   codegen::CompileOptions fused = options.model.compile_options();
   codegen::CompileOptions unfused = fused;
   unfused.fuse = false;
-  std::vector<std::unique_ptr<Variant>> variants;
-  variants.push_back(std::make_unique<Variant>("fused", model, fused, executor, plan.size(0)));
-  variants.push_back(std::make_unique<Variant>("unfused", model, unfused, executor, plan.size(0)));
-  runtime::BatchReader reader(data.train);
+  std::vector<Variant> variants;
+  variants.emplace_back("fused", subject, fused);
+  variants.emplace_back("unfused", subject, unfused);
+  std::vector<std::span<const std::byte>> inputs;
+  for (const Tensor& input : subject.inputs) inputs.emplace_back(input.bytes);
   const auto start = std::chrono::steady_clock::now();
+  const auto elapsed = [&] {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
   // Interleaved, so that a slow moment of the machine meets both.
-  while (std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() <
-         2 * options.seconds) {
-    for (const auto& variant : variants) {
-      const auto inputs = reader.read(*variant->step, std::span(order).first(batch));
-      for (int i = 0; i < 5; ++i) variant->run(executor, inputs);
+  do {
+    for (Variant& variant : variants) {
+      for (int i = 0; i < 5; ++i) variant.run(executor, inputs);
     }
-  }
-  nlohmann::ordered_json json{{"batch", batch}, {"threads", options.model.workers()}};
-  for (const auto& variant : variants) {
-    json[variant->name] = {{"kernels", variant->step->steps.size()},
-                           {"best_microseconds", 1e6 * variant->best},
-                           {"arena_bytes", variant->step->arena_bytes}};
-    if (options.model.json) continue;
-    std::cout << fmt::format("{:<8} {:>4} kernels  {:>10.1f} us per step (best of {})  arena {} bytes\n",
-                             variant->name, variant->step->steps.size(), 1e6 * variant->best,
-                             variant->runs, variant->step->arena_bytes);
-  }
-  const double ratio = variants[1]->best / variants[0]->best;
-  json["fused_is_faster_by"] = ratio;
+  } while (elapsed() < 2 * options.seconds);
+  const MachinePeak peak = measure_peak(codegen::make_target(fused.set), executor);
   if (options.model.json) {
-    std::cout << json << '\n';
-    return 0;
+    std::cout << json_of(subject, variants, peak, executor.workers()) << '\n';
+  } else {
+    print(subject, variants, peak, executor.workers());
   }
-  std::cout << fmt::format("fused is {:.2f} times as fast\n", ratio);
-  print_kernels(*variants[0]);
   return 0;
 }
 
 }  // namespace
 
 void add_bench(CLI::App& app, int& status) {
-  CLI::App* command = app.add_subcommand("bench", "Fused against unfused kernels of a training step");
+  CLI::App* command = app.add_subcommand(
+      "bench", "Fused against unfused kernels of a model's training step or of a graph (.ir)");
   command->footer("Example: gradus bench models/digits_mlp.json --threads 1");
   auto options = std::make_shared<BenchOptions>();
   options->model.add_to(*command);
-  command->add_option("--seconds", options->seconds, "Measuring time per variant");
+  command->add_option("--seconds", options->seconds, "Measuring time per variant")
+      ->check(CLI::PositiveNumber);
   command->callback([options, &status] { status = bench(*options); });
 }
 
