@@ -87,6 +87,7 @@ using TrainingEvent = std::variant<TrainingStarted, TrainingProgress, EpochEnded
 struct NumericFailure {
   std::int64_t step = 0;   // from 1
   std::int64_t epoch = 0;  // from 1
+  std::int64_t batch = 0;  // examples in it
   std::string what;        // "the loss is nan"
   const Executable* executable = nullptr;
   std::span<const std::byte> state;

@@ -14,6 +14,7 @@
 #include "runtime/executor.h"
 #include "runtime/trainer.h"
 #include "tools/commands.h"
+#include "tools/locate_failure.h"
 
 namespace gradus::tools {
 namespace {
@@ -210,8 +211,11 @@ int train(const TrainOptions& options) {
   make_directory(options.output);
   std::signal(SIGINT, [](int) { interrupted = 1; });
   const runtime::TrainingOptions training = training_options(options, model);
+  const auto locate = [&](const runtime::NumericFailure& failure) {
+    return locate_failure(model, model_options.compile_options(), failure);
+  };
   runtime::Trainer trainer(programs, executor, data.train, validation, training,
-                           {Reporter(options.model.json), {}}, &interrupted);
+                           {Reporter(options.model.json), locate}, &interrupted);
   const runtime::TrainingEnded ended = trainer.run();
   const std::string weights = options.output + "/weights.safetensors";
   runtime::save_weights(weights, programs.layout, trainer.state(), training.model_hash);

@@ -127,12 +127,21 @@ TEST_F(Program, WrongUseHasItsExitCode) {
   EXPECT_EQ(gradus("explain E9999").status, 2);
 }
 
-TEST_F(Program, ANumberThatStopsBeingFiniteEndsTheRun) {
-  const Outcome outcome = gradus(
-      "train models/linear_regression.json --set optimizer.learning_rate=1e6 -o " +
-      (folder_ / "nan").string());
-  EXPECT_EQ(outcome.status, 6) << outcome.output;
-  EXPECT_NE(outcome.output.find("step"), std::string::npos) << outcome.output;
+TEST_F(Program, ANumberThatStopsBeingFiniteIsNamedByStepAndLayer) {
+  const std::string output = " -o " + (folder_ / "nan").string();
+  const Outcome diverged =
+      gradus("train models/linear_regression.json --set optimizer.learning_rate=1e6" + output);
+  EXPECT_EQ(diverged.status, 6) << diverged.output;
+  EXPECT_NE(diverged.output.find("step 4 (epoch 4): loss is inf; it begins in 'loss' (forward, "
+                                 "models/linear_regression.json:12:11)"),
+            std::string::npos)
+      << diverged.output;
+  const Outcome wrong = gradus("train tests/models/files/log_of_negative.json" + output);
+  EXPECT_EQ(wrong.status, 6) << wrong.output;
+  EXPECT_NE(wrong.output.find("step 1 (epoch 1): loss is nan; it begins in 'logarithm' (forward, "
+                              "tests/models/files/log_of_negative.json:9:15): log gives nan at ["),
+            std::string::npos)
+      << wrong.output;
 }
 
 }  // namespace

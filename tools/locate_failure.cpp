@@ -1,0 +1,138 @@
+#include "tools/locate_failure.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "ir/op.h"
+#include "runtime/executor.h"
+#include "tools/session.h"
+
+namespace gradus::tools {
+namespace {
+
+using ir::NodeId;
+
+/// Row-major position of the first element that is not finite.
+std::optional<std::int64_t> first_non_finite(const Tensor& tensor) {
+  return dispatch(tensor.type.element, [&](auto zero) -> std::optional<std::int64_t> {
+    using T = decltype(zero);
+    if constexpr (std::is_floating_point_v<T>) {
+      const auto values = tensor.as<T>();
+      const auto at = std::ranges::find_if(values, [](T x) { return !std::isfinite(x); });
+      if (at != values.end()) return at - values.begin();
+    }
+    return std::nullopt;
+  });
+}
+
+std::vector<std::int64_t> index_of(std::int64_t position, const Shape& shape) {
+  std::vector<std::int64_t> index(shape.size());
+  for (std::size_t axis = shape.size(); axis-- > 0;) {
+    index[axis] = position % shape[axis];
+    position /= shape[axis];
+  }
+  return index;
+}
+
+/// Every float value of a training step, by node.
+class StepValues {
+ public:
+  StepValues(const frontend::Model& model, codegen::CompileOptions options,
+             const runtime::NumericFailure& failure)
+      : graph_(model.train_step(failure.batch)),
+        executor_(options.threads) {
+    results_.assign(graph_.results().begin(), graph_.results().end());
+    const std::vector<bool> live = graph_.live();
+    for (NodeId id = 0; id < graph_.size(); ++id) {
+      if (live[id] && is_float(graph_.node(id).types[0].element)) {
+        graph_.add_result(name(id), {id, 0});
+      }
+    }
+    options.fuse = false;
+    codegen::Plan plan = codegen::plan_program(graph_, options);
+    executable_ = codegen::compile(plan, layout_of(model), options);
+    state_.assign(failure.state.begin(), failure.state.end());
+    std::vector<std::span<const std::byte>> inputs;
+    for (const runtime::ExecutableInput& input : executable_.inputs) {
+      const auto& given = failure.executable->inputs;
+      const auto at = std::ranges::find(given, input.name, &runtime::ExecutableInput::name);
+      inputs.push_back(failure.inputs[static_cast<std::size_t>(at - given.begin())]);
+    }
+    (void)executor_.run(executable_, state_, inputs);
+  }
+
+  [[nodiscard]] const ir::Graph& graph() const { return graph_; }
+  /// Results of the step itself.
+  [[nodiscard]] const std::vector<ir::Result>& results() const { return results_; }
+
+  /// The first element of a value that is not finite.
+  [[nodiscard]] std::optional<std::pair<std::int64_t, double>> bad_element(NodeId id) const {
+    for (std::size_t i = 0; i < executable_.outputs.size(); ++i) {
+      if (executable_.outputs[i].name != name(id)) continue;
+      const Tensor value = executor_.output(executable_, i);
+      const std::optional<std::int64_t> at = first_non_finite(value);
+      if (!at) return std::nullopt;
+      const auto element = static_cast<std::size_t>(*at);
+      const bool f32 = value.type.element == ElementType::f32;
+      return std::pair{*at, f32 ? value.as<float>()[element] : value.as<double>()[element]};
+    }
+    return std::nullopt;
+  }
+
+ private:
+  static std::string name(NodeId id) { return fmt::format("%{}", id); }
+
+  ir::Graph graph_;
+  std::vector<ir::Result> results_;
+  runtime::Executor executor_;
+  runtime::Executable executable_;
+  runtime::AlignedBytes state_;
+};
+
+std::string describe(const StepValues& values, NodeId id) {
+  const auto [position, number] = *values.bad_element(id);
+  const ir::Node& node = values.graph().node(id);
+  const std::string element =
+      node.types[0].rank() == 0
+          ? ""
+          : fmt::format(" at [{}]", fmt::join(index_of(position, node.types[0].shape), ","));
+  if (std::holds_alternative<ir::InputComputation>(node.op->compute)) {
+    return fmt::format("the input '{}' holds {}{}", node.attributes.get<std::string>("name"),
+                       number, element);
+  }
+  std::string place;
+  if (!node.provenance.empty()) {
+    const ir::ProvenanceEntry& entry = node.provenance.entries()[0];
+    place = fmt::format(" in '{}' ({}, {})", entry.origin->layer, to_string(entry.role),
+                        to_string(entry.origin->where));
+  }
+  return fmt::format("it begins{}: {} gives {}{}", place, node.op->name, number, element);
+}
+
+}  // namespace
+
+std::string locate_failure(const frontend::Model& model, const codegen::CompileOptions& options,
+                           const runtime::NumericFailure& failure) {
+  const StepValues values(model, options, failure);
+  for (const ir::Result& result : values.results()) {
+    NodeId id = result.value.node;
+    if (!values.bad_element(id)) continue;
+    // Back to a value whose operands are all finite.
+    for (bool further = true; further;) {
+      further = false;
+      for (ir::Value operand : values.graph().operands(id)) {
+        if (!values.bad_element(operand.node)) continue;
+        id = operand.node;
+        further = true;
+        break;
+      }
+    }
+    return describe(values, id);
+  }
+  return {};
+}
+
+}  // namespace gradus::tools
