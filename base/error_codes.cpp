@@ -89,6 +89,7 @@ constexpr ErrorCode kErrorCodes[] = {
     {"E2002", ErrorClass::usage, "no such name", "A command was given a name that it does not know."},
     {"E2003", ErrorClass::usage, "option without meaning",
      "The command was given an option that does not apply to what it was given."},
+    {"E2004", ErrorClass::usage, "missing argument", "The command needs one more argument."},
     {"E2101", ErrorClass::usage, "malformed scalar program",
      "The text of a scalar program has one typed instruction per line and ends with a return."},
 };

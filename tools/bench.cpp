@@ -3,18 +3,16 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <cstring>
 #include <iostream>
 #include <nlohmann/json.hpp>
-#include <numeric>
 
-#include "base/philox.h"
 #include "ir/text.h"
 #include "runtime/evaluate.h"
 #include "runtime/executor.h"
 #include "tools/commands.h"
 #include "tools/machine_peak.h"
+#include "tools/subject.h"
 
 namespace gradus::tools {
 namespace {
@@ -24,58 +22,11 @@ struct BenchOptions {
   double seconds = 1;  // per variant
 };
 
-/// A step with everything that it reads.
-struct Subject {
-  ir::Graph graph;
-  runtime::StateLayout layout;
-  runtime::AlignedBytes state;
-  std::vector<Tensor> inputs;  // in the order of the graph's inputs without the states
-  std::string what;
-};
-
-/// Numbers around 0; integers are 0, which is an index and a counter.
-void fill(const TensorType& type, std::uint32_t stream, std::span<std::byte> bytes) {
-  std::memset(bytes.data(), 0, bytes.size());
-  if (!is_float(type.element)) return;
-  for (std::int64_t i = 0; i < type.element_count(); ++i) {
-    const auto word = philox4x32({static_cast<std::uint32_t>(i), stream, 0, 0}, {1, 2})[0];
-    const double value = word / 0x1p31 - 1;
-    const auto single = static_cast<float>(value);
-    const auto at = bytes.data() + i * byte_size(type.element);
-    if (type.element == ElementType::f32) {
-      std::memcpy(at, &single, sizeof single);
-    } else {
-      std::memcpy(at, &value, sizeof value);
-    }
-  }
-}
-
-Subject subject_of_graph(const BenchOptions& options) {
+Subject graph_of_file(const BenchOptions& options) {
   if (!options.model.overrides.empty()) {
     throw UserError("E2003", "--set changes a model file; a graph has no settings");
   }
-  Subject subject{
-      ir::parse_graph(read_text(options.model.file), options.model.file), {}, {}, {}, {}};
-  for (ir::NodeId id : subject.graph.inputs()) {
-    const ir::Node& node = subject.graph.node(id);
-    if (node.attributes.get<std::string>("kind") == to_string(ir::InputKind::state)) {
-      subject.layout.add(node.attributes.get<std::string>("name"), node.types[0],
-                         runtime::StateKind::parameter);
-    } else {
-      Tensor& input = subject.inputs.emplace_back(node.types[0]);
-      fill(input.type, id, input.bytes);
-    }
-  }
-  subject.state =
-      runtime::allocate(std::max<std::int64_t>(subject.layout.bytes, 64), "the graph's state");
-  for (std::uint32_t i = 0; const runtime::StateEntry& entry : subject.layout.entries) {
-    fill(entry.type, 1000 + i++,
-         std::span(subject.state)
-             .subspan(static_cast<std::size_t>(entry.offset),
-                      static_cast<std::size_t>(entry.type.byte_size())));
-  }
-  subject.what = subject.graph.name();
-  return subject;
+  return random_subject(ir::parse_graph(read_text(options.model.file), options.model.file));
 }
 
 Subject subject_of_model(const BenchOptions& options, runtime::Executor& executor) {
@@ -220,8 +171,7 @@ nlohmann::ordered_json json_of(const Subject& subject, const std::vector<Variant
 int bench(const BenchOptions& options) {
   runtime::Executor executor(options.model.workers());
   const bool is_graph = options.model.file.ends_with(".ir");
-  const Subject subject =
-      is_graph ? subject_of_graph(options) : subject_of_model(options, executor);
+  const Subject subject = is_graph ? graph_of_file(options) : subject_of_model(options, executor);
   codegen::CompileOptions fused = options.model.compile_options();
   codegen::CompileOptions unfused = fused;
   unfused.fuse = false;

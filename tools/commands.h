@@ -15,6 +15,7 @@ void add_train(CLI::App& app, int& status);
 void add_evaluate(CLI::App& app, int& status);
 void add_predict(CLI::App& app, int& status);
 void add_inspect(CLI::App& app, int& status);
+void add_opt(CLI::App& app, int& status);
 void add_bench(CLI::App& app, int& status);
 void add_gradcheck(CLI::App& app, int& status);
 void add_explain(CLI::App& app, int& status);

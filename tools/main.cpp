@@ -27,6 +27,7 @@ int main(int argc, char** argv) {
   gradus::tools::add_evaluate(app, status);
   gradus::tools::add_predict(app, status);
   gradus::tools::add_inspect(app, status);
+  gradus::tools::add_opt(app, status);
   gradus::tools::add_bench(app, status);
   gradus::tools::add_gradcheck(app, status);
   gradus::tools::add_explain(app, status);

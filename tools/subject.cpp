@@ -1,0 +1,52 @@
+#include "tools/subject.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/philox.h"
+
+namespace gradus::tools {
+
+void fill_randomly(const TensorType& type, std::uint32_t stream, std::span<std::byte> bytes) {
+  std::memset(bytes.data(), 0, bytes.size());
+  if (!is_float(type.element)) return;
+  for (std::int64_t i = 0; i < type.element_count(); ++i) {
+    const auto word = philox4x32({static_cast<std::uint32_t>(i), stream, 0, 0}, {1, 2})[0];
+    const double value = word / 0x1p31 - 1;
+    const auto single = static_cast<float>(value);
+    std::byte* at = bytes.data() + i * byte_size(type.element);
+    if (type.element == ElementType::f32) {
+      std::memcpy(at, &single, sizeof single);
+    } else {
+      std::memcpy(at, &value, sizeof value);
+    }
+  }
+}
+
+Subject random_subject(ir::Graph graph) {
+  Subject subject{std::move(graph), {}, {}, {}, {}};
+  for (ir::NodeId id : subject.graph.inputs()) {
+    const ir::Node& node = subject.graph.node(id);
+    if (node.attributes.get<std::string>("kind") == to_string(ir::InputKind::state)) {
+      subject.layout.add(node.attributes.get<std::string>("name"), node.types[0],
+                         runtime::StateKind::parameter);
+    } else {
+      Tensor& input = subject.inputs.emplace_back(node.types[0]);
+      fill_randomly(input.type, id, input.bytes);
+    }
+  }
+  constexpr std::int64_t kLeastBytes = 64;
+  subject.state =
+      runtime::allocate(std::max(subject.layout.bytes, kLeastBytes), "the graph's state");
+  constexpr std::uint32_t kStateStreams = 1u << 31;
+  for (std::uint32_t i = 0; const runtime::StateEntry& entry : subject.layout.entries) {
+    fill_randomly(entry.type, kStateStreams + i++,
+                  std::span(subject.state)
+                      .subspan(static_cast<std::size_t>(entry.offset),
+                               static_cast<std::size_t>(entry.type.byte_size())));
+  }
+  subject.what = subject.graph.name();
+  return subject;
+}
+
+}  // namespace gradus::tools
