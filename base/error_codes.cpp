@@ -8,8 +8,6 @@ namespace gradus {
 namespace {
 
 constexpr ErrorCode kErrorCodes[] = {
-    {"E0001", ErrorClass::operation, "operation failed",
-     "The command could not do what it was asked."},
     {"E1001", ErrorClass::data, "malformed safetensors file",
      "The file breaks the safetensors format: its header, the offsets of its tensors, or its size "
      "is wrong. Files that were cut off while being copied look like this."},
@@ -90,6 +88,8 @@ constexpr ErrorCode kErrorCodes[] = {
     {"E2003", ErrorClass::usage, "option without meaning",
      "The command was given an option that does not apply to what it was given."},
     {"E2004", ErrorClass::usage, "missing argument", "The command needs one more argument."},
+    {"E2005", ErrorClass::usage, "unknown form of output",
+     "The ending of the output's name says what is written: .o, .s or .ll."},
     {"E2101", ErrorClass::usage, "malformed scalar program",
      "The text of a scalar program has one typed instruction per line and ends with a return."},
 };

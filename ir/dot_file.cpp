@@ -43,13 +43,17 @@ struct KeptNodes {
 
 }  // namespace
 
-std::string to_dot(const Graph& graph) {
+std::string to_dot(const Graph& graph, const std::function<std::string(NodeId)>& colour) {
   std::vector<bool> kept = graph.live();
   for (NodeId id : graph.inputs()) kept[id] = true;
   const BoostGraph& all = graph.structure().graph;
   const boost::filtered_graph<BoostGraph, boost::keep_all, KeptNodes> shown(all, {}, {&kept});
   const auto write_node = [&](std::ostream& out, BoostGraph::vertex_descriptor id) {
-    out << "[label=" << dot_string(label(graph, static_cast<NodeId>(id))) << "]";
+    const auto node = static_cast<NodeId>(id);
+    out << "[label=" << dot_string(label(graph, node));
+    const std::string fill = colour ? colour(node) : "";
+    if (!fill.empty()) out << ",style=filled,fillcolor=" << dot_string(fill);
+    out << "]";
   };
   const auto write_edge = [&](std::ostream& out, const BoostGraph::edge_descriptor& edge) {
     if (boost::in_degree(boost::target(edge, all), all) > 1) {

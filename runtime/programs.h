@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string_view>
 
 #include "runtime/executable.h"
@@ -12,9 +13,17 @@ namespace gradus::runtime {
 /// whole state; the others read a batch. `train_step` and `evaluate` have the output `loss` and
 /// one per metric; `predict` has the model's outputs, whose leading axis is the batch.
 enum class Program : std::uint8_t { init, train_step, evaluate, predict };
+inline constexpr std::string_view kProgramNames[] = {"init", "train_step", "evaluate", "predict"};
 [[nodiscard]] constexpr std::string_view to_string(Program program) {
-  constexpr std::string_view names[] = {"init", "train_step", "evaluate", "predict"};
-  return names[static_cast<std::size_t>(program)];
+  return kProgramNames[static_cast<std::size_t>(program)];
+}
+/// Empty when there is no program of that name.
+[[nodiscard]] constexpr std::optional<Program> parse_program(std::string_view name) {
+  for (Program program :
+       {Program::init, Program::train_step, Program::evaluate, Program::predict}) {
+    if (to_string(program) == name) return program;
+  }
+  return std::nullopt;
 }
 
 /// A model as the runtime sees it.

@@ -79,16 +79,23 @@ int predict(const EvaluateOptions& options) {
   return 0;
 }
 
-int explain(const std::string& code) {
+int explain(const std::string& code, bool json) {
   bool found = false;
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
   for (const ErrorCode& entry : error_codes()) {
     if (!code.empty() && entry.code != code) continue;
     found = true;
+    list.push_back({{"code", entry.code},
+                    {"title", entry.title},
+                    {"exit_code", static_cast<int>(entry.error_class)},
+                    {"explanation", entry.explanation}});
+    if (json) continue;
     std::cout << fmt::format("{}: {} (exit code {})\n", entry.code, entry.title,
                              static_cast<int>(entry.error_class));
     if (!code.empty()) std::cout << entry.explanation << '\n';
   }
   if (!found) throw UserError("E2002", "there is no error code " + code);
+  if (json) std::cout << list << '\n';
   return 0;
 }
 
@@ -116,7 +123,9 @@ void add_explain(CLI::App& app, int& status) {
   command->footer("Example: gradus explain E0204");
   auto code = std::make_shared<std::string>();
   command->add_option("code", *code, "Error code; without it all are listed");
-  command->callback([code, &status] { status = explain(*code); });
+  auto json = std::make_shared<bool>(false);
+  command->add_flag("--json", *json, "Machine-readable output on stdout");
+  command->callback([code, json, &status] { status = explain(*code, *json); });
 }
 
 }  // namespace gradus::tools

@@ -1,10 +1,14 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <dtl/dtl.hpp>
 #include <iostream>
+#include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "codegen/jit.h"
 #include "codegen/text_kernel.h"
+#include "ir/dot_file.h"
 #include "ir/text.h"
 #include "passes/pipeline.h"
 #include "tools/commands.h"
@@ -16,77 +20,169 @@ struct InspectOptions {
   ModelOptions model;
   std::string stage = "model";
   std::string program = "train_step";
+  std::vector<std::string> compared;  // two stages
+  bool dot = false;
 };
 
-runtime::Program program_of(const std::string& name) {
-  if (name == "init") return runtime::Program::init;
-  if (name == "evaluate") return runtime::Program::evaluate;
-  if (name == "predict") return runtime::Program::predict;
-  return runtime::Program::train_step;
-}
+using Json = nlohmann::ordered_json;
 
-void print_model(const frontend::Model& model) {
-  std::cout << fmt::format("{:<20} {:<14} {:<20} {:>12}\n", "layer", "kind", "result",
-                           "parameters");
+std::string model_table(const frontend::Model& model) {
+  constexpr const char* kRow = "{:<20} {:<14} {:<20} {:>12}\n";
+  std::string text = fmt::format(kRow, "layer", "kind", "result", "parameters");
   std::int64_t total = 0;
   for (const frontend::LayerSummary& layer : model.layers()) {
-    std::cout << fmt::format("{:<20} {:<14} {:<20} {:>12}\n", layer.path, layer.kind,
-                             to_string(layer.result), layer.parameters);
+    text += fmt::format(kRow, layer.path, layer.kind, to_string(layer.result), layer.parameters);
     total += layer.parameters;
   }
-  std::cout << fmt::format("{:<20} {:<14} {:<20} {:>12}\n", "total", "", "", total);
+  return text + fmt::format(kRow, "total", "", "", total);
 }
 
-void print_memory(codegen::Plan& plan, const frontend::Model& model,
-                  const codegen::CompileOptions& options) {
+Json model_json(const frontend::Model& model) {
+  Json layers = Json::array();
+  std::int64_t total = 0;
+  for (const frontend::LayerSummary& layer : model.layers()) {
+    layers.push_back({{"name", layer.path},
+                      {"kind", layer.kind},
+                      {"result", to_string(layer.result)},
+                      {"parameters", layer.parameters}});
+    total += layer.parameters;
+  }
+  return {{"stage", "model"}, {"layers", layers}, {"parameters", total}};
+}
+
+std::string memory_table(codegen::Plan& plan, const frontend::Model& model,
+                         const codegen::CompileOptions& options) {
   const runtime::StateLayout layout = layout_of(model);
   const runtime::Executable executable = codegen::compile(plan, layout, options);
-  std::cout << fmt::format("state         {:>12} bytes\n", layout.bytes);
-  std::cout << fmt::format("arena         {:>12} bytes (lower bound {})\n",
-                           plan.memory.peak_bytes, plan.memory.lower_bound_bytes);
-  std::cout << fmt::format("constants     {:>12} bytes\n", executable.constants.size());
-  std::cout << fmt::format("scratch       {:>12} bytes per worker\n", executable.scratch_bytes);
+  return fmt::format(
+      "state         {:>12} bytes\n"
+      "arena         {:>12} bytes (lower bound {})\n"
+      "constants     {:>12} bytes\n"
+      "scratch       {:>12} bytes per worker\n",
+      layout.bytes, plan.memory.peak_bytes, plan.memory.lower_bound_bytes,
+      executable.constants.size(), executable.scratch_bytes);
+}
+
+/// A colour for each fusion group: hues a golden angle apart.
+std::string group_colour(std::size_t group) {
+  constexpr double kGoldenRatio = 0.618033988749895;
+  const double hue = kGoldenRatio * static_cast<double>(group);
+  return fmt::format("{:.3f} 0.3 1.0", hue - static_cast<double>(static_cast<int>(hue)));
+}
+
+std::string fusion_dot(const codegen::Plan& plan) {
+  std::map<ir::NodeId, std::size_t> groups;
+  for (std::size_t i = 0; i < plan.fusion.groups.size(); ++i) {
+    for (ir::NodeId id : plan.fusion.groups[i].roots) groups[id] = i;
+  }
+  return to_dot(plan.graph, [&](ir::NodeId id) {
+    const auto group = groups.find(id);
+    return group == groups.end() ? std::string() : group_colour(group->second);
+  });
+}
+
+std::string unknown_stage(const std::string& stage) {
+  std::string known = "model, graph";
+  for (const passes::Pass& pass : passes::pipeline()) known += fmt::format(", {}", pass.name);
+  return fmt::format("there is no stage '{}'; expected {}, step, fusion, kernels, llvm, asm or "
+                     "memory", stage, known);
+}
+
+/// The stages of one program of a model.
+class Stages {
+ public:
+  Stages(const InspectOptions& options, const frontend::Model& model)
+      : options_(options), model_(model) {}
+
+  std::string text(const std::string& stage) {
+    if (stage == "model") {
+      if (options_.dot) throw UserError("E2003", "the model table has no graph; add --stage graph");
+      return model_table(model_);
+    }
+    if (stage == "graph") return graph_text(graph());
+    if (passes::find_pass(stage) != nullptr) return after_pass(stage);
+    codegen::Plan plan = codegen::plan_program(graph(), compile_options());
+    if (stage == "step") return graph_text(plan.graph);
+    if (stage == "fusion") {
+      return options_.dot ? fusion_dot(plan) : to_string(plan.fusion, plan.graph);
+    }
+    if (options_.dot) throw UserError("E2003", fmt::format("stage {} is not a graph", stage));
+    if (stage == "memory") return memory_table(plan, model_, compile_options());
+    return kernel_text(stage, plan);
+  }
+
+ private:
+  ir::Graph graph() const {
+    constexpr std::int64_t kShownBatch = 1000;  // where the data decide
+    const std::int64_t batch = model_.training().batch > 0 ? model_.training().batch : kShownBatch;
+    return graph_of(model_, *runtime::parse_program(options_.program), batch);
+  }
+  codegen::CompileOptions compile_options() const { return options_.model.compile_options(); }
+
+  std::string graph_text(const ir::Graph& graph) const {
+    return options_.dot ? to_dot(graph) : to_text(graph);
+  }
+
+  std::string after_pass(const std::string& pass) const {
+    std::string text;
+    passes::PipelineOptions watch;
+    watch.after = [&](const passes::PassReport& report, const ir::Graph& after) {
+      if (report.name == pass) text = graph_text(after);
+    };
+    (void)passes::run_pipeline(graph(), watch);
+    return text;
+  }
+
+  std::string kernel_text(const std::string& stage, const codegen::Plan& plan) const {
+    std::vector<codegen::Kernel> kernels;
+    for (const codegen::ScheduledKernel& kernel : plan.kernels) kernels.push_back(kernel.kernel);
+    const codegen::Target target = codegen::make_target(compile_options().set);
+    if (stage == "llvm") return generate_code(kernels, target, codegen::CodeForm::llvm_ir);
+    if (stage == "asm") return generate_code(kernels, target, codegen::CodeForm::assembly);
+    if (stage != "kernels") throw UserError("E2002", unknown_stage(stage));
+    std::string text;
+    for (const codegen::Kernel& kernel : kernels) text += to_string(kernel) + '\n';
+    return text;
+  }
+
+  const InspectOptions& options_;
+  const frontend::Model& model_;
+};
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  return lines;
+}
+
+/// A unified diff of two stages; empty when they are equal.
+std::string difference(const std::string& a, const std::string& b, Stages& stages) {
+  dtl::Diff<std::string, std::vector<std::string>> diff(lines_of(stages.text(a)),
+                                                        lines_of(stages.text(b)));
+  diff.compose();
+  diff.composeUnifiedHunks();
+  std::ostringstream text;
+  diff.printUnifiedFormat(text);
+  return text.str().empty() ? "" : fmt::format("--- {}\n+++ {}\n{}", a, b, text.str());
 }
 
 int inspect(const InspectOptions& options) {
   const frontend::Model model = options.model.model();
-  if (options.stage == "model") {
-    print_model(model);
+  Stages stages(options, model);
+  const bool compares = !options.compared.empty();
+  if (options.model.json && options.stage == "model" && !compares) {
+    std::cout << model_json(model) << '\n';
     return 0;
   }
-  const std::int64_t batch = model.training().batch > 0 ? model.training().batch : 1000;
-  const ir::Graph graph = graph_of(model, program_of(options.program), batch);
-  if (options.stage == "graph") {
-    std::cout << to_text(graph);
-    return 0;
-  }
-  if (passes::find_pass(options.stage) != nullptr) {
-    passes::PipelineOptions watch;
-    watch.after = [&](const passes::PassReport& report, const ir::Graph& after) {
-      if (report.name == options.stage) std::cout << to_text(after);
-    };
-    (void)passes::run_pipeline(graph, watch);
-    return 0;
-  }
-  const codegen::CompileOptions compile_options = options.model.compile_options();
-  codegen::Plan plan = codegen::plan_program(graph, compile_options);
-  std::vector<codegen::Kernel> kernels;
-  for (const codegen::ScheduledKernel& kernel : plan.kernels) kernels.push_back(kernel.kernel);
-  const codegen::Target target = codegen::make_target(compile_options.set);
-  if (options.stage == "step") {
-    std::cout << to_text(plan.graph);
-  } else if (options.stage == "fusion") {
-    std::cout << to_string(plan.fusion, plan.graph);
-  } else if (options.stage == "kernels") {
-    for (const codegen::Kernel& kernel : kernels) std::cout << to_string(kernel) << '\n';
-  } else if (options.stage == "llvm") {
-    std::cout << generate_code(kernels, target, codegen::CodeForm::llvm_ir);
-  } else if (options.stage == "asm") {
-    std::cout << generate_code(kernels, target, codegen::CodeForm::assembly);
-  } else if (options.stage == "memory") {
-    print_memory(plan, model, compile_options);
+  const std::string text = compares ? difference(options.compared[0], options.compared[1], stages)
+                                    : stages.text(options.stage);
+  if (options.model.json) {
+    const std::string stage =
+        compares ? options.compared[0] + " to " + options.compared[1] : options.stage;
+    std::cout << Json{{"stage", stage}, {"program", options.program}, {"text", text}} << '\n';
   } else {
-    throw UserError("E2002", "there is no stage " + options.stage);
+    std::cout << text;
   }
   return 0;
 }
@@ -95,13 +191,19 @@ int inspect(const InspectOptions& options) {
 
 void add_inspect(CLI::App& app, int& status) {
   CLI::App* command = app.add_subcommand("inspect", "Show a model and every stage of its program");
-  command->footer("Example: gradus inspect models/digits_mlp.json --stage kernels");
+  command->footer(
+      "Example: gradus inspect models/digits_mlp.json --stage kernels\n"
+      "         gradus inspect models/digits_mlp.json --diff graph step\n"
+      "         gradus inspect models/digits_mlp.json --stage fusion --dot | dot -Tsvg -o step.svg");
   auto options = std::make_shared<InspectOptions>();
   options->model.add_to(*command);
   command->add_option("--stage", options->stage,
-                      "model, graph, step, a pass, fusion, kernels, llvm, asm or memory");
+                      "model, graph, a pass, step, fusion, kernels, llvm, asm or memory");
   command->add_option("--program", options->program, "init, train_step, evaluate or predict")
       ->check(CLI::IsMember({"init", "train_step", "evaluate", "predict"}));
+  command->add_option("--diff", options->compared, "What changed from one stage to another")
+      ->expected(2);
+  command->add_flag("--dot", options->dot, "A graph in Graphviz's language");
   command->callback([options, &status] { status = inspect(*options); });
 }
 

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <iostream>
 #include <iterator>
+#include <nlohmann/json.hpp>
 
 #include "base/float_environment.h"
 #include "codegen/compile.h"
@@ -27,6 +28,7 @@ struct OptOptions {
   bool print_each = false;
   bool list = false;
   bool run = false;
+  bool json = false;
   std::string isa = "native";
 };
 
@@ -145,12 +147,22 @@ int run_kernels(const std::vector<codegen::Kernel>& kernels, const OptOptions& o
   return comparison.status();
 }
 
+void print(const std::string& text, const OptOptions& options) {
+  if (options.json) {
+    std::cout << nlohmann::ordered_json{{"text", text}} << '\n';
+  } else {
+    std::cout << text;
+  }
+}
+
 int opt_kernels(const std::string& text, const OptOptions& options) {
   if (!options.passes.empty() || !options.disabled.empty() || options.print_each) {
     throw UserError("E2003", "passes work on graphs; this is the text of kernels");
   }
   const std::vector<codegen::Kernel> kernels = codegen::read_kernels(text, options.file);
-  for (const codegen::Kernel& kernel : kernels) std::cout << to_string(kernel) << '\n';
+  std::string result;
+  for (const codegen::Kernel& kernel : kernels) result += to_string(kernel) + '\n';
+  print(result, options);
   return options.run ? run_kernels(kernels, options) : 0;
 }
 
@@ -183,7 +195,7 @@ int opt_graph(const std::string& text, const OptOptions& options) {
     };
   }
   const ir::Graph result = passes::run_passes(graph, chosen, pipeline);
-  std::cout << to_text(result);
+  print(to_text(result), options);
   return options.run ? run_graph(result, options) : 0;
 }
 
@@ -208,7 +220,8 @@ void add_opt(CLI::App& app, int& status) {
   CLI::App* command = app.add_subcommand(
       "opt", "Read the text of a graph or of kernels, run passes, write it again");
   command->footer(
-      "Example: gradus inspect model.json --stage graph | gradus opt - --passes simplify --run");
+      "Example: gradus opt step.ir --passes simplify --run\n"
+      "         gradus inspect models/digits_mlp.json --stage kernels | gradus opt - --run");
   auto options = std::make_shared<OptOptions>();
   command->add_option("file", options->file, "Text of a graph (.ir) or of kernels (.kernel), or -");
   command->add_option("--passes", options->passes, "These, in this order (default: all)")
@@ -218,6 +231,7 @@ void add_opt(CLI::App& app, int& status) {
   command->add_flag("--list", options->list, "Name the passes in their order");
   command->add_flag("--run", options->run,
                     "Compare the interpreter with machine code on random inputs");
+  command->add_flag("--json", options->json, "The text as a JSON string");
   command->add_option("--isa", options->isa, "Instruction set of --run")
       ->check(CLI::IsMember({"native", "x86-64", "x86-64-v3", "x86-64-v4"}));
   command->callback([options, &status] { status = opt(*options); });

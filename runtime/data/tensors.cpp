@@ -18,11 +18,15 @@ void check_extents(const SafetensorsReader& file) {
                                   entry.name),
                       {file.path()});
     }
-    if (entry.type.shape[0] != first.type.shape[0] || entry.type.shape[0] == 0) {
+    if (entry.type.shape[0] == 0) {
+      throw UserError("E1011", fmt::format("array '{}' is {}", entry.name, to_string(entry.type)),
+                      {file.path()});
+    }
+    if (entry.type.shape[0] != first.type.shape[0]) {
       throw UserError(
           "E1004",
           fmt::format("array '{}' is {} and array '{}' is {}: all should have the same "
-                      "number of examples, at least one",
+                      "number of examples",
                       first.name, to_string(first.type), entry.name, to_string(entry.type)),
           {file.path()});
     }

@@ -1,52 +1,14 @@
 // The program as a user runs it: the same weights in every way of running, and what it says.
 
-#include <gtest/gtest.h>
-
-#include <array>
-#include <cstdio>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <sstream>
+#include "tests/models/program.h"
 
 namespace gradus {
 namespace {
 
 namespace fs = std::filesystem;
 
-std::string contents(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
-struct Outcome {
-  int status = 0;
-  std::string output;  // stdout and stderr
-};
-
-class Program : public testing::Test {
+class TrainingProgram : public Program {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "gradus-XXXXXX").string();
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
-  Outcome gradus(const std::string& arguments) const {
-    const std::string command =
-        "cd '" GRADUS_SOURCE_DIR "' && '" GRADUS_PROGRAM "' " + arguments + " 2>&1";
-    Outcome outcome;
-    FILE* pipe = popen(command.c_str(), "r");
-    std::array<char, 4096> buffer;
-    while (std::fgets(buffer.data(), buffer.size(), pipe) != nullptr) outcome.output += buffer.data();
-    const int status = pclose(pipe);
-    outcome.status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-    return outcome;
-  }
-
   /// Weights of the digits network after some steps, by the arguments it was trained with.
   std::string digits_weights(const std::string& name, int steps, const std::string& arguments) {
     const Outcome outcome = gradus(
@@ -58,11 +20,9 @@ class Program : public testing::Test {
     EXPECT_FALSE(weights.empty());
     return weights;
   }
-
-  fs::path folder_;
 };
 
-TEST_F(Program, WeightsAreTheSameBitsInEveryWayOfRunning) {
+TEST_F(TrainingProgram, WeightsAreTheSameBitsInEveryWayOfRunning) {
   const std::string expected = digits_weights("reference", 20, "--threads 1");
   for (const char* threads : {"2", "3", "4"}) {
     EXPECT_EQ(digits_weights(threads, 20, std::string("--threads ") + threads), expected) << threads;
@@ -79,7 +39,7 @@ TEST_F(Program, WeightsAreTheSameBitsInEveryWayOfRunning) {
   EXPECT_EQ(digits_weights("resumed", 20, "--resume"), expected);
 }
 
-TEST_F(Program, LinearRegressionFindsSlopeAndIntercept) {
+TEST_F(TrainingProgram, LinearRegressionFindsSlopeAndIntercept) {
   const Outcome outcome =
       gradus("train models/linear_regression.json -o " + (folder_ / "line").string());
   ASSERT_EQ(outcome.status, 0) << outcome.output;
@@ -92,7 +52,7 @@ TEST_F(Program, LinearRegressionFindsSlopeAndIntercept) {
   EXPECT_NEAR(number_after("line/bias"), 1, 0.02);
 }
 
-TEST_F(Program, ANetworkReadsDigitsBetterThanALinearModel) {
+TEST_F(TrainingProgram, ANetworkReadsDigitsBetterThanALinearModel) {
   const auto accuracy = [&](const std::string& model) {
     const Outcome outcome = gradus("train models/" + model + " --set data.examples=6000 "
                                    "--set data.test_examples=1000 --set training.epochs=6 -o " +
@@ -105,11 +65,11 @@ TEST_F(Program, ANetworkReadsDigitsBetterThanALinearModel) {
   EXPECT_LE(accuracy("logistic_regression.json"), 0.93);
 }
 
-TEST_F(Program, GradientsOfTheSpiralsModelAreRight) {
+TEST_F(TrainingProgram, GradientsOfTheSpiralsModelAreRight) {
   EXPECT_EQ(gradus("gradcheck models/spirals_mlp.json").status, 0);
 }
 
-TEST_F(Program, EveryStageCanBeLookedAt) {
+TEST_F(TrainingProgram, EveryStageCanBeLookedAt) {
   for (const char* stage : {"model", "graph", "step", "split_sums", "fusion", "kernels", "llvm",
                             "asm", "memory"}) {
     const Outcome outcome =
@@ -119,7 +79,7 @@ TEST_F(Program, EveryStageCanBeLookedAt) {
   }
 }
 
-TEST_F(Program, WrongUseHasItsExitCode) {
+TEST_F(TrainingProgram, WrongUseHasItsExitCode) {
   EXPECT_EQ(gradus("train").status, 2);
   EXPECT_EQ(gradus("train no_such_file.json").status, 7);
   EXPECT_EQ(gradus("train models/mnist_mlp.json --set data.directory=/no/such/folder").status, 7);
@@ -127,7 +87,7 @@ TEST_F(Program, WrongUseHasItsExitCode) {
   EXPECT_EQ(gradus("explain E9999").status, 2);
 }
 
-TEST_F(Program, ANumberThatStopsBeingFiniteIsNamedByStepAndLayer) {
+TEST_F(TrainingProgram, ANumberThatStopsBeingFiniteIsNamedByStepAndLayer) {
   const std::string output = " -o " + (folder_ / "nan").string();
   const Outcome diverged =
       gradus("train models/linear_regression.json --set optimizer.learning_rate=1e6" + output);

@@ -1,0 +1,2 @@
+printf 'x' > weights.safetensors
+gradus evaluate models/linear_regression.json --weights weights.safetensors

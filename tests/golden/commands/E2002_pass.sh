@@ -1,0 +1,1 @@
+printf 'graph "g"\n' | gradus opt - --passes simplfy

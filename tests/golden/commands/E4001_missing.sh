@@ -1,0 +1,1 @@
+gradus train models/no_such_model.json

@@ -1,0 +1,2 @@
+touch file
+gradus train models/linear_regression.json -o file/run
