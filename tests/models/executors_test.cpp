@@ -6,7 +6,6 @@
 #include "ir/expr.h"
 #include "ir/op.h"
 #include "ir/text.h"
-#include "passes/differentiate.h"
 #include "tests/models/executors.h"
 
 namespace gradus {
@@ -79,57 +78,6 @@ TEST(Executors, LongContractionsOverSeveralAxes) {
     graph.add_result("y", ir::dot(operands[0], operands[1], axes).value);
     check_all_executors(graph, inputs);
     expect_same(ir::interpret(graph, inputs), interpret_kernels(graph, inputs), "kernels");
-  }
-}
-
-TEST(Executors, FirstGradientsOfEveryOpMatchDifferences) {
-  for (const ir::OpRecord& op : ir::op_records()) {
-    if (!op.vjp) continue;
-    for (const ir::OpExample& example : op.examples) {
-      SCOPED_TRACE(std::string(op.name) + " " + std::string(example.attributes));
-      ir::Graph graph("gradient");
-      std::vector<Expr> floats;
-      std::vector<ir::Value> operands;
-      Inputs inputs;
-      for (std::size_t i = 0; i < example.operands.size(); ++i) {
-        TensorType type = *parse_tensor_type(example.operands[i]);
-        if (type.element == ElementType::f32) type.element = ElementType::f64;
-        const std::string name = "x" + std::to_string(i);
-        operands.push_back(graph.add_input(name, ir::InputKind::batch, type));
-        if (type.element == ElementType::f64) floats.push_back({&graph, operands.back()});
-        inputs[name] =
-            random_tensor(type, static_cast<std::uint32_t>(17 + i), example.low, example.high);
-      }
-      const bool casts = op.name == "cast";
-      if (floats.empty() || casts) continue;
-      const Expr y{&graph, {graph.add(op, operands, parse_attributes(op, example.attributes)), 0}};
-      if (y.element() != ElementType::f64) continue;
-      Tensor weights = random_tensor(y.type(), 99, -1, 1);
-      const Expr loss = ir::sum_all(y * ir::constant(graph, weights));
-      const std::vector<Expr> gradients = passes::gradients(loss, floats);
-      graph.add_result("loss", loss.value);
-      for (std::size_t i = 0; i < gradients.size(); ++i) {
-        graph.add_result("d" + std::to_string(i), gradients[i].value);
-      }
-      const ir::Interpretation exact = ir::interpret(graph, inputs);
-      for (std::size_t i = 0; i < floats.size(); ++i) {
-        const std::string name =
-            graph.node(floats[i].value.node).attributes.get<std::string>("name");
-        for (std::size_t e = 0; e < inputs[name].as<double>().size(); ++e) {
-          const double h = 1e-5;
-          Inputs up = inputs;
-          Inputs down = inputs;
-          up[name].as<double>()[e] += h;
-          down[name].as<double>()[e] -= h;
-          const double difference = (ir::interpret(graph, up).outputs.at("loss").as<double>()[0] -
-                                     ir::interpret(graph, down).outputs.at("loss").as<double>()[0]) /
-                                    (2 * h);
-          const double gradient = exact.outputs.at("d" + std::to_string(i)).as<double>()[e];
-          EXPECT_NEAR(gradient, difference, 1e-4 * (1 + std::abs(difference))) << name << " " << e;
-        }
-        if (testing::Test::HasFailure()) return;
-      }
-    }
   }
 }
 
