@@ -123,18 +123,22 @@ Scalar BodyBuilder::elementwise(NodeId id, const std::vector<Affine>& index, con
       node.types[0], node.attributes);
   bool uses_index = false;
   bool faults = false;
+  double harmless = 1;  // as a divisor; as an index 0 is
   for (ir::ScalarInstruction& instruction : program.code) {
     uses_index |= instruction.op == ir::ScalarOp::index;
     if (!carries_node(instruction)) continue;
     faults |= ir::can_fault(program, instruction);
+    if (instruction.op == ir::ScalarOp::fault) harmless = 0;
     instruction.immediate |= static_cast<std::uint64_t>(id) << kFaultNodeShift;
   }
   std::vector<Scalar> operands;
   for (ir::Value operand : graph_.operands(id)) {
     const bool scalar = graph_.type(operand).rank() == 0;
     Scalar x = value(operand.node, scalar ? std::vector<Affine>{} : index, guards);
-    // Where a guard fails the operands are 0 and nobody looks at the result: it must not fault.
-    if (faults && !guards.empty()) x = select(holds(guards), x, builder_.constant(x.type(), 1));
+    // Where a guard fails nobody looks at the result: it must not fault.
+    if (faults && !guards.empty()) {
+      x = select(holds(guards), x, builder_.constant(x.type(), harmless));
+    }
     operands.push_back(x);
   }
   std::vector<Scalar> indices;

@@ -130,7 +130,8 @@ void check_instruction(const ScalarInstruction& instruction,
   GRADUS_CHECK(types_fit(instruction, argument_types),
                "types of " + name + " " + std::string(to_string(instruction.type)));
   if (instruction.op == ScalarOp::fault) {
-    GRADUS_CHECK(instruction.immediate >= 1 && instruction.immediate <= 2, "no such fault kind");
+    const std::uint64_t kind = instruction.immediate & 0xff;  // above it may stand a node
+    GRADUS_CHECK(kind >= 1 && kind <= 2, "no such fault kind");
   }
 }
 

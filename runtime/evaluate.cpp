@@ -90,9 +90,8 @@ AlignedBytes initial_state(const Programs& programs, Executor& executor, std::ui
 std::string describe_fault(const Executable& executable, const RunResult& result) {
   const Step& step = executable.steps.at(result.step);
   const std::string from = step.provenance.empty() ? "" : " (" + step.provenance + ")";
-  return fmt::format("{} of {}{}: fault of kind {} at node {}, element {}", step.name,
-                     executable.name, from, result.fault >> 56, (result.fault >> 32) & 0xFFFFFF,
-                     result.fault & 0xFFFFFFFF);
+  return fmt::format("{} at element {} in {}{}", fault_kind(result.fault) == 1 ? "division by zero" : "index out of range",
+                     result.fault & 0xFFFFFFFF, step.name, from);
 }
 
 }  // namespace gradus::runtime

@@ -7,10 +7,17 @@
 
 namespace gradus::runtime {
 
-/// Raised by a kernel when the step is invalid (division by zero, index out of range): bits 56-63
-/// the kind (never 0), bits 32-55 the node, bits 0-31 the low part of the element's row-major
-/// position. 0: none. A kernel writes it only while it is 0 and goes on harmlessly.
+/// Raised by a kernel when the step is invalid: bits 56-63 the kind (1 division by zero, 2 index out
+/// of range), bits 32-55 the node, bits 0-31 the low part of the element's row-major position. 0:
+/// none. A kernel writes it only while it is 0 and goes on harmlessly.
 using FaultWord = std::uint64_t;
+
+[[nodiscard]] constexpr std::uint32_t fault_kind(FaultWord word) {
+  return static_cast<std::uint32_t>(word >> 56);
+}
+[[nodiscard]] constexpr std::uint32_t fault_node(FaultWord word) {
+  return static_cast<std::uint32_t>(word >> 32) & 0xffffff;
+}
 
 /// Runs tasks [first_task, last_task). `buffers` are the kernel's parameters in order, each
 /// 64-byte aligned and never read or written past its end; `scratch` is this worker's own block of

@@ -262,9 +262,14 @@ void Trainer::replay(const std::string& what) {
     if (failure.empty() && entry != nullptr) failure = "'" + entry->name + "' is not finite";
     if (failure.empty()) continue;
     state_ = std::move(before);
-    const NumericFailure found{
-        step + 1, step / plan_.batches() + 1, plan_.size(step % plan_.batches()), failure,
-        &executable, state_,                  inputs_};
+    const NumericFailure found{.step = step + 1,
+                               .epoch = step / plan_.batches() + 1,
+                               .batch = plan_.size(step % plan_.batches()),
+                               .what = failure,
+                               .fault = result_.fault,
+                               .executable = &executable,
+                               .state = state_,
+                               .inputs = inputs_};
     const std::string located = callbacks_.locate ? callbacks_.locate(found) : "";
     throw UserError(result_.fault != 0 ? "E3002" : "E3001",
                     fmt::format("step {} (epoch {}): {}{}{}", found.step, found.epoch, failure,

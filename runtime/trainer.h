@@ -89,6 +89,7 @@ struct NumericFailure {
   std::int64_t epoch = 0;  // from 1
   std::int64_t batch = 0;  // examples in it
   std::string what;        // "the loss is nan"
+  FaultWord fault = 0;     // that the step raised
   const Executable* executable = nullptr;
   std::span<const std::byte> state;
   std::span<const std::span<const std::byte>> inputs;

@@ -92,6 +92,14 @@ class StepValues {
   runtime::AlignedBytes state_;
 };
 
+/// " in 'hidden' (forward, model.json:9:7)".
+std::string place_of(const ir::Node& node) {
+  if (node.provenance.empty()) return {};
+  const ir::ProvenanceEntry& entry = node.provenance.entries()[0];
+  return fmt::format(" in '{}' ({}, {})", entry.origin->layer, to_string(entry.role),
+                     to_string(entry.origin->where));
+}
+
 std::string describe(const StepValues& values, NodeId id) {
   const auto [position, number] = *values.bad_element(id);
   const ir::Node& node = values.graph().node(id);
@@ -103,19 +111,18 @@ std::string describe(const StepValues& values, NodeId id) {
     return fmt::format("the input '{}' holds {}{}", node.attributes.get<std::string>("name"),
                        number, element);
   }
-  std::string place;
-  if (!node.provenance.empty()) {
-    const ir::ProvenanceEntry& entry = node.provenance.entries()[0];
-    place = fmt::format(" in '{}' ({}, {})", entry.origin->layer, to_string(entry.role),
-                        to_string(entry.origin->where));
-  }
-  return fmt::format("it begins{}: {} gives {}{}", place, node.op->name, number, element);
+  return fmt::format("it begins{}: {} gives {}{}", place_of(node), node.op->name, number, element);
 }
 
 }  // namespace
 
 std::string locate_failure(const frontend::Model& model, const codegen::CompileOptions& options,
                            const runtime::NumericFailure& failure) {
+  if (failure.fault != 0) {
+    const codegen::Plan plan = codegen::plan_program(model.train_step(failure.batch), options);
+    const ir::Node& node = plan.graph.node(runtime::fault_node(failure.fault));
+    return fmt::format("raised by {}{}", node.op->name, place_of(node));
+  }
   const StepValues values(model, options, failure);
   for (const ir::Result& result : values.results()) {
     NodeId id = result.value.node;

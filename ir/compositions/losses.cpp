@@ -19,7 +19,8 @@ void same_shape(Expr prediction, Expr target) {
   }
 }
 
-/// One-hot of integer classes along a new last axis, as bool.
+/// One-hot of integer classes along a new last axis, as bool. A class that does not exist is a
+/// fault.
 Expr one_hot(Expr classes, const Shape& shape) {
   Graph& graph = *classes.graph;
   const auto last = static_cast<std::int64_t>(shape.size()) - 1;
@@ -28,9 +29,10 @@ Expr one_hot(Expr classes, const Shape& shape) {
     throw TypeError("class labels must be i32" + to_string(Shape(shape.begin(), shape.end() - 1)) +
                     ", found " + to_string(classes.type()));
   }
+  const Expr checked = apply("check_index", {classes}, {{"extent", shape.back()}});
   const NodeId iota = graph.add(
       op("iota"), {}, {{"element", ElementType::i32}, {"shape", shape}, {"axis", last}});
-  return map("equal", Expr{&graph, {iota, 0}}, broadcast_reduced(classes, shape, {last}));
+  return map("equal", Expr{&graph, {iota, 0}}, broadcast_reduced(checked, shape, {last}));
 }
 
 Expr squared_error(Expr p, Prediction, Expr t) {

@@ -85,6 +85,27 @@ std::vector<OpRecord> comparison_ops() {
                    return logical_not(x[0]);
                  }},
                  .examples = {{{"bool[3,5]"}}}});
+  ops.push_back(
+      {.name = "check_index",
+       .doc = "x itself; a fault of the step where it is not in [0, extent). A primitive because it "
+              "can fault.",
+       .attributes = {{"extent", AttributeKind::integer, "What x indexes."}},
+       .infer =
+           [](const InferContext& context) {
+             if (context.operands[0].element != ElementType::i32) {
+               throw TypeError("check_index needs i32, found " + to_string(context.operands[0]));
+             }
+             return std::vector<TensorType>{context.operands[0]};
+           },
+       .compute = ElementwiseComputation{[](ScalarBuilder& b, X x, const Attributes& attributes) {
+         const auto extent = static_cast<double>(attributes.get<std::int64_t>("extent"));
+         const Scalar inside = less_equal(b.constant(ElementType::i32, 0), x[0]) &
+                               less(x[0], b.constant(ElementType::i32, extent));
+         b.emit(ScalarOp::fault, ElementType::boolean, {logical_not(inside)},
+                static_cast<std::uint64_t>(FaultKind::index_out_of_range));
+         return x[0];
+       }},
+       .examples = {{{"i32[9]"}, "extent = 4", 0, 4}, {{"i32[]"}, "extent = 1", 0, 1}}});
   return ops;
 }
 

@@ -62,7 +62,9 @@ std::vector<TensorType> infer_block_sum(const InferContext& context) {
 
 std::vector<TensorType> infer_combine(const InferContext& context) {
   const TensorType& x = context.operands[0];
-  if (x.rank() == 0) throw TypeError("combine needs an axis of blocks");
+  if (x.rank() == 0 || x.element == ElementType::boolean) {
+    throw TypeError("combine needs numbers with an axis of blocks, found " + to_string(x));
+  }
   return {{x.element, Shape(x.shape.begin() + 1, x.shape.end())}};
 }
 

@@ -386,7 +386,7 @@ TEST(Evaluate, FaultsNameKernelAndLine) {
   executable.steps = {
       {.name = "gather", .provenance = "model.json:7:3", .function = nullptr, .buffers = {}}};
   EXPECT_EQ(describe_fault(executable, {(FaultWord{2} << 56) | (FaultWord{7} << 32) | 5, 0}),
-            "gather of train_step (model.json:7:3): fault of kind 2 at node 7, element 5");
+            "index out of range at element 5 in gather (model.json:7:3)");
 }
 
 }  // namespace
