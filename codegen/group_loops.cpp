@@ -1,0 +1,357 @@
+#include "codegen/group_loops.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "ir/op.h"
+#include "ir/order.h"
+#include "passes/roots.h"
+
+namespace gradus::codegen {
+
+using ir::NodeId;
+using passes::Iteration;
+
+namespace {
+// The heuristics of the schedule. Those that decide tasks know shapes only.
+struct Heuristics {
+  std::int64_t elements_per_task = 8192;      // of a loop
+  std::int64_t operations_per_task = 1 << 20;  // of a contraction
+  std::int64_t maximum_tasks = 64;
+  std::int64_t least_task_columns = 128;  // of a contraction's n
+  std::int64_t least_task_rows = 40;      // of a contraction's m: several register tiles
+  std::int64_t column_unit = 64;
+  std::int64_t row_unit = 4;  // rows that draw their random words together
+  std::int64_t loop_scratch_bytes = 40 * 1024;      // of a tile without a contraction: within L1
+  std::int64_t contract_scratch_bytes = 128 * 1024;  // of a tile with one: within L2
+  std::int64_t maximum_tile_rows = 16;
+};
+constexpr Heuristics kHeuristics;
+
+}  // namespace
+
+GroupLoops::GroupLoops(const ir::Graph& graph, const passes::FusionPlan& plan,
+                       const passes::Group& group, const Target& target, Kernel& kernel)
+    : graph_(graph), plan_(plan), group_(group), target_(target), kernel_(kernel) {
+  for (NodeId id : group_.roots) iterations_.emplace(id, passes::iteration_of(graph, id));
+  outputs_.insert(group_.outputs.begin(), group_.outputs.end());
+  for (NodeId id : group_.roots) {
+    if (std::holds_alternative<ir::ContractionComputation>(graph.node(id).op->compute)) {
+      contraction_ = id;
+    }
+  }
+  make_axes();
+  assign_levels();
+  make_tasks();
+  find_stored();
+  choose_tile();
+}
+
+// --- Axes ---------------------------------------------------------------------------------------
+
+void GroupLoops::make_axes() {
+  // Those of a contraction are named b, m, n and k.
+  const std::string_view letters = contraction_ ? "ijlpqrstuvw" : "ijklpqrstuvw";
+  for (std::size_t axis = 0; axis < group_.extents.size(); ++axis) {
+    const std::string name = axis < letters.size() ? std::string(1, letters[axis])
+                                                   : fmt::format("a{}", axis);
+    kernel_.axes.push_back({name, group_.extents[axis], -1});
+  }
+  if (!contraction_) return;
+  const std::vector<AxisId> roles = contraction_axes();
+  constexpr std::string_view names = "bmnk";
+  for (std::size_t i = 0; i < roles.size(); ++i) {
+    if (roles[i] >= 0 && kernel_.axes[static_cast<std::size_t>(roles[i])].block_of < 0) {
+      kernel_.axes[static_cast<std::size_t>(roles[i])].name.assign(1, names[i]);
+    }
+  }
+}
+
+std::vector<AxisId> GroupLoops::contraction_axes() {
+  const std::vector<int>& axes = group_.axes.at(*contraction_);
+  GRADUS_CHECK(axes.size() == 3 || axes.size() == 4, "the contraction is not canonical");
+  std::vector<AxisId> roles(axes.begin(), axes.end());
+  if (roles.size() == 3) roles.insert(roles.begin(), -1);
+  for (std::size_t i = 1; i < 4; ++i) {
+    if (roles[i] < 0) roles[i] = unit_axis(i);
+  }
+  return roles;
+}
+
+/// An axis of extent 1; `which` tells several apart.
+AxisId GroupLoops::unit_axis(std::size_t which) {
+  const auto [at, added] = unit_axes_.emplace(which, static_cast<AxisId>(kernel_.axes.size()));
+  if (added) kernel_.axes.push_back({fmt::format("one{}", which), 1, -1});
+  return at->second;
+}
+
+
+std::vector<Affine> GroupLoops::own_index(NodeId id) {
+  std::vector<Affine> index;
+  for (int slot : iterations_.at(id).result_slot) {
+    AxisId axis = -1;
+    if (slot >= 0) {
+      axis = axes_of(id)[static_cast<std::size_t>(slot)];
+    } else {
+      axis = block_axis(axes_of(id)[static_cast<std::size_t>(iterations_.at(id).block_slot)]);
+    }
+    index.push_back(axis < 0 ? Affine{} : Affine{{{axis, 1}}, 0, 1});
+  }
+  return index;
+}
+
+AxisId GroupLoops::block_axis(AxisId axis) {
+  for (std::size_t i = 0; i < kernel_.axes.size(); ++i) {
+    if (kernel_.axes[i].block_of == axis) return static_cast<AxisId>(i);
+  }
+  for (const TaskAxis& task : kernel_.tasks) {
+    if (task.axis != axis) continue;
+    const std::string name = kernel_.axes[static_cast<std::size_t>(axis)].name + "_block";
+    kernel_.axes.push_back({name, task.cut.count, axis});
+    return static_cast<AxisId>(kernel_.axes.size()) - 1;
+  }
+  GRADUS_CHECK(false, "a block sum's axis is not a task axis");
+}
+
+// --- Levels: which loop computes which root ------------------------------------------------------
+
+bool GroupLoops::is_light(NodeId id) const {
+  return passes::access_of(graph_, id) == passes::Access::light;
+}
+
+/// Root `reader` gets `read` in a register: same loop, same point.
+bool GroupLoops::same_point(NodeId reader, const passes::Read& read) const {
+  if (!is_light(reader) && !is_light(read.value)) return false;
+  const std::vector<int>& theirs = axes_of(read.value);
+  const std::vector<int>& slots = iterations_.at(read.value).result_slot;
+  for (std::size_t a = 0; a < read.slots.size(); ++a) {
+    const int axis = slots[a] < 0 ? -1 : theirs[static_cast<std::size_t>(slots[a])];
+    if (read.slots[a] == passes::kUnitAxis) continue;
+    if (read.slots[a] < 0) return false;
+    if (axes_of(reader)[static_cast<std::size_t>(read.slots[a])] != axis) return false;
+  }
+  return box(reader) == box(read.value);
+}
+
+std::set<int> GroupLoops::box(NodeId id) const {
+  std::set<int> axes(axes_of(id).begin(), axes_of(id).end());
+  axes.erase(-1);
+  if (contraction_ == id && !axes_of(id).empty()) axes.erase(axes_of(id).back());  // k
+  return axes;
+}
+
+void GroupLoops::assign_levels() {
+  std::map<NodeId, int> least;
+  for (bool stable = false; !stable;) {
+    stable = true;
+    for (NodeId id : group_.roots) levels_[id] = std::max(level_of(id), least[id]);
+    // What an update in place overwrites must have been read by every earlier loop.
+    for (const auto& [update, state] : plan_.in_place) {
+      if (!in_group(update)) continue;
+      for (NodeId id : group_.roots) {
+        if (id == update || !reads_leaf(id, state)) continue;
+        const int after = levels_[id] + (box(id) == box(update) && is_light(id) ? 0 : 1);
+        if (levels_[update] < after) {
+          least[update] = after;
+          stable = false;
+        }
+      }
+    }
+  }
+}
+
+bool GroupLoops::reads_leaf(NodeId id, NodeId leaf) const {
+  const std::vector<passes::Read>& leaves = plan_.roots.at(id).leaves;
+  return std::any_of(leaves.begin(), leaves.end(),
+                     [&](const passes::Read& read) { return read.value == leaf; });
+}
+
+int GroupLoops::level_of(NodeId id) const {
+  if (contraction_ == id) return 0;
+  int level = is_light(id) && contraction_ && reads_only_accumulator(id) ? 0 : 1;
+  for (const passes::Read& read : plan_.roots.at(id).roots) {
+    if (!in_group(read.value)) continue;
+    const int theirs = levels_.at(read.value);
+    const bool in_register = same_point(id, read) &&
+                             (is_light(read.value) || (theirs == 0 && is_light(id))) &&
+                             (theirs > 0 || level == 0);
+    level = std::max(level, in_register ? theirs : theirs + 1);
+  }
+  return level;
+}
+
+/// A light root that the epilogue can compute.
+bool GroupLoops::reads_only_accumulator(NodeId id) const {
+  bool any = false;
+  for (const passes::Read& read : plan_.roots.at(id).roots) {
+    if (!in_group(read.value)) continue;
+    if (levels_.at(read.value) != 0 || !same_point(id, read)) return false;
+    any = true;
+  }
+  return any && box(id) == box(*contraction_);
+}
+
+// --- Tasks ---------------------------------------------------------------------------------------
+
+void GroupLoops::make_tasks() {
+  std::vector<passes::ParallelAxis> axes = group_.parallel;
+  // Cuts that sums depend on first; then the outermost.
+  std::stable_sort(axes.begin(), axes.end(), [](const auto& a, const auto& b) {
+    return a.cut.has_value() > b.cut.has_value();
+  });
+  std::int64_t wanted = wanted_tasks();
+  for (const passes::ParallelAxis& axis : axes) {
+    if (axis.cut) {
+      kernel_.tasks.push_back({axis.axis, *axis.cut});
+      wanted = std::max<std::int64_t>(1, wanted / axis.cut->count);
+    } else if (wanted > 1 || (kernel_.tasks.empty() && axis.axis == axes.back().axis)) {
+      const ir::Cut cut = free_cut(axis.axis, wanted);
+      kernel_.tasks.push_back({axis.axis, cut});
+      wanted = std::max<std::int64_t>(1, wanted / cut.count);
+    }
+  }
+  if (kernel_.tasks.empty() && !axes.empty()) {
+    kernel_.tasks.push_back({axes[0].axis, {extent(axes[0].axis), 1, 1}});
+  }
+  std::sort(kernel_.tasks.begin(), kernel_.tasks.end(),
+            [](const TaskAxis& a, const TaskAxis& b) { return a.axis < b.axis; });
+}
+
+std::int64_t GroupLoops::wanted_tasks() const {
+  std::int64_t elements = 0;
+  for (NodeId id : group_.roots) {
+    elements = std::max(elements, element_count(iterations_.at(id).extents));
+  }
+  const std::int64_t wanted = contraction_ ? 2 * elements / kHeuristics.operations_per_task
+                                           : elements / kHeuristics.elements_per_task;
+  return std::clamp<std::int64_t>(wanted, 1, kHeuristics.maximum_tasks);
+}
+
+/// A cut that no sum depends on.
+ir::Cut GroupLoops::free_cut(AxisId axis, std::int64_t wanted) {
+  const std::int64_t length = extent(axis);
+  if (contraction_ && axis == contraction_axes()[2]) {
+    const std::int64_t most = std::max<std::int64_t>(1, length / kHeuristics.least_task_columns);
+    return {length, std::min(wanted, most), kHeuristics.column_unit};
+  }
+  if (contraction_ && axis == contraction_axes()[1]) {
+    const std::int64_t most = std::max<std::int64_t>(1, length / kHeuristics.least_task_rows);
+    return {length, std::min(wanted, most), kHeuristics.row_unit};
+  }
+  if (is_vector_axis(axis)) {
+    const std::int64_t most = std::max<std::int64_t>(1, length / (4 * ir::kLanes));
+    return {length, std::min(wanted, most), ir::kLanes};
+  }
+  return {length, std::clamp<std::int64_t>(length, 1, wanted), 1};
+}
+
+bool GroupLoops::is_vector_axis(AxisId axis) {
+  return std::any_of(group_.roots.begin(), group_.roots.end(), [&](NodeId id) {
+    return id != contraction_ && preferred_order(id).back() == axis;
+  });
+}
+
+// --- Storage -------------------------------------------------------------------------------------
+
+/// Roots that later loops read from memory get a buffer; those nobody else needs live in scratch.
+void GroupLoops::find_stored() {
+  for (NodeId id : group_.roots) {
+    for (const passes::Read& read : plan_.roots.at(id).roots) {
+      if (in_group(read.value) && !(levels_[id] == levels_[read.value] &&
+                                    same_point(id, read) && level_shares_loop(id, read.value))) {
+        stored_.insert(read.value);
+      }
+    }
+  }
+  std::erase_if(stored_, [&](NodeId id) { return outputs_.contains(id); });
+}
+
+bool GroupLoops::level_shares_loop(NodeId reader, NodeId value) const {
+  return levels_.at(reader) == 0 || is_light(value);
+}
+
+void GroupLoops::choose_tile() {
+  if (stored_.empty() || kernel_.tasks.empty()) return;
+  AxisId axis = kernel_.tasks[0].axis;
+  if (contraction_) {
+    const AxisId m = contraction_axes()[1];
+    for (const TaskAxis& task : kernel_.tasks) {
+      if (task.axis == m) axis = m;
+    }
+  }
+  std::int64_t row_bytes = 1;
+  for (NodeId id : stored_) row_bytes += graph_.node(id).types[0].byte_size() / extent(axis);
+  const std::int64_t budget = contraction_ ? kHeuristics.contract_scratch_bytes
+                                           : kHeuristics.loop_scratch_bytes;
+  std::int64_t size = std::max<std::int64_t>(1, budget / row_bytes);
+  if (is_vector_axis(axis)) {
+    size = std::max(ir::kLanes, size / ir::kLanes * ir::kLanes);
+  } else if (contraction_) {
+    const std::int64_t rows = register_tile().rows;
+    size = std::max<std::int64_t>(rows, std::min(size, 4 * rows) / rows * rows);
+  } else {
+    size = std::min(size, kHeuristics.maximum_tile_rows);
+    if (size > 4) size = size / 4 * 4;
+  }
+  kernel_.tile = Tile{axis, size};
+}
+
+RegisterTile GroupLoops::register_tile() {
+  const std::vector<AxisId> roles = contraction_axes();
+  return choose_register_tile(task_extent(roles[1]), task_extent(roles[2]),
+                              graph_.node(*contraction_).types[0].element, target_);
+}
+
+/// Greatest length of an axis's range inside a task.
+std::int64_t GroupLoops::task_extent(AxisId axis) const {
+  std::int64_t length = extent(axis);
+  for (const TaskAxis& task : kernel_.tasks) {
+    if (task.axis != axis) continue;
+    length = 0;
+    for (std::int64_t part = 0; part < task.cut.count; ++part) {
+      length = std::max(length, task.cut(part).size());
+    }
+  }
+  return length;
+}
+
+std::int64_t GroupLoops::local_extent(AxisId axis) const {
+  const std::int64_t length = task_extent(axis);
+  if (!kernel_.tile || kernel_.tile->axis != axis) return length;
+  return std::min(length, kernel_.tile->size);
+}
+
+bool GroupLoops::is_local(AxisId axis) const {
+  return (kernel_.tile && kernel_.tile->axis == axis) ||
+         std::any_of(kernel_.tasks.begin(), kernel_.tasks.end(),
+                     [&](const TaskAxis& task) { return task.axis == axis; });
+}
+
+AxisOrder GroupLoops::preferred_order(NodeId id) {
+  const std::vector<int>& axes = axes_of(id);
+  const Iteration& iteration = iterations_.at(id);
+  std::set<int> kept;
+  for (int slot : iteration.result_slot) {
+    if (slot >= 0) kept.insert(axes[static_cast<std::size_t>(slot)]);
+  }
+  AxisOrder order;
+  AxisId vector = axes.empty() ? -1 : axes.back();
+  if (vector < 0 || is_chain(id, vector, kept)) vector = unit_axis();
+  for (const bool want_kept : {true, false}) {
+    for (int axis : axes) {
+      if (axis >= 0 && axis != vector && kept.contains(axis) == want_kept) order.push_back(axis);
+    }
+  }
+  order.push_back(vector);
+  return order;
+}
+
+/// A sum that reduces `axis` without lanes.
+bool GroupLoops::is_chain(NodeId id, AxisId axis, const std::set<int>& kept) const {
+  return std::holds_alternative<ir::CombineComputation>(graph_.node(id).op->compute) &&
+         !kept.contains(axis);
+}
+
+}  // namespace gradus::codegen
