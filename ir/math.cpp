@@ -223,8 +223,8 @@ std::vector<MathFunction> record_all() {
     functions.push_back(unary("log", type, f32 ? 1.1 : 1.5, log));
     functions.push_back(unary("log1p", type, f32 ? 3 : 4, log1p));
     functions.push_back(unary("expm1", type, f32 ? 4 : 4, expm1));
-    functions.push_back(unary("tanh", type, f32 ? 1.6 : 4, tanh));
-    functions.push_back(unary("sigmoid", type, f32 ? 2.6 : 3, sigmoid));
+    functions.push_back(unary("tanh", type, f32 ? 1.5 : 4, tanh));
+    functions.push_back(unary("sigmoid", type, f32 ? 2.5 : 3, sigmoid));
     functions.push_back(unary("erf", type, f32 ? 1.5 : 12, erf));
     functions.push_back(unary("rsqrt", type, 1.5, rsqrt));
     functions.push_back(unary("floor", type, 0, floor));

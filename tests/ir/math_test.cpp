@@ -90,8 +90,52 @@ TEST(Math, EveryFunctionKeepsItsUlpBound) {
                              : worst_ulp<double>(function, reference->second, 50'000);
     RecordProperty(std::string(function.name) + "_" + std::string(to_string(function.type)),
                    std::to_string(worst));
-    printf("%s %s: %.3f ulp\n", std::string(function.name).c_str(),
-           std::string(to_string(function.type)).c_str(), worst);
+  }
+}
+
+/// With GRADUS_EXHAUSTIVE=1 in the environment: all f32 of every function of one operand; with N,
+/// every N-th. Prints the greatest error and where it is.
+TEST(Math, EveryFloatKeepsItsUlpBound) {
+  const char* wanted = std::getenv("GRADUS_EXHAUSTIVE");
+  if (wanted == nullptr) GTEST_SKIP() << "GRADUS_EXHAUSTIVE is not set";
+  const std::uint64_t step = std::strtoull(wanted, nullptr, 10);
+  ASSERT_GT(step, 0u);
+  constexpr std::size_t kChunk = 1 << 16;
+  for (const MathFunction& function : math_functions()) {
+    if (function.type != ElementType::f32 || function.arity != 1) continue;
+    const Reference reference = references().at(function.name);
+    double worst = 0;
+    float where = 0;
+    std::vector<std::uint64_t> operands(kChunk), results(kChunk);
+    for (std::uint64_t first = 0; first < std::uint64_t{1} << 32; first += kChunk * step) {
+      for (std::size_t i = 0; i < kChunk; ++i) operands[i] = (first + i * step) & 0xffffffff;
+      {
+        const FloatEnvironment environment;
+        evaluate_many(function.program, kChunk, operands, {}, results, {});
+      }
+      for (std::size_t i = 0; i < kChunk; ++i) {
+        const auto x = from_word<float>(operands[i]);
+        const auto value = from_word<float>(results[i]);
+        if (std::fpclassify(x) == FP_SUBNORMAL) continue;
+        const auto exact = reference(x, 0);
+        if (std::isnan(exact)) {
+          ASSERT_TRUE(std::isnan(value)) << function.name << "(" << x << ")";
+          continue;
+        }
+        const auto rounded = static_cast<float>(exact);
+        const float magnitude = std::abs(rounded);
+        if (!std::isfinite(rounded) || magnitude <= std::numeric_limits<float>::min()) continue;
+        const double ulp = std::nextafter(magnitude, INFINITY) - magnitude;
+        const auto error = static_cast<double>(std::abs(exact - value)) / ulp;
+        if (error > worst) {
+          worst = error;
+          where = x;
+        }
+      }
+    }
+    printf("%s: %.3f ulp at %.9g\n", std::string(function.name).c_str(), worst,
+           static_cast<double>(where));
+    EXPECT_LE(worst, function.ulp) << function.name << "(" << where << ")";
   }
 }
 
