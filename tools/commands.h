@@ -20,6 +20,7 @@ void add_opt(CLI::App& app, int& status);
 void add_bench(CLI::App& app, int& status);
 void add_gradcheck(CLI::App& app, int& status);
 void add_explain(CLI::App& app, int& status);
+void add_docs(CLI::App& app, int& status);
 
 /// What every command that runs a model takes.
 struct ModelOptions {

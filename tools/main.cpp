@@ -32,6 +32,7 @@ int main(int argc, char** argv) {
   gradus::tools::add_bench(app, status);
   gradus::tools::add_gradcheck(app, status);
   gradus::tools::add_explain(app, status);
+  gradus::tools::add_docs(app, status);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

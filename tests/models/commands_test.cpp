@@ -132,6 +132,16 @@ TEST_F(Program, EveryCommandExplainsItselfAndSpeaksJson) {
   }
 }
 
+/// docs/reference/ is written with GRADUS_UPDATE=1 in the environment.
+TEST_F(Program, TheReferenceIsUpToDate) {
+  for (const std::string page : {"layers", "ops", "functions", "errors"}) {
+    const fs::path path = kSource / "docs/reference" / (page + ".md");
+    const std::string text = gradus("docs " + page).output;
+    if (std::getenv("GRADUS_UPDATE") != nullptr) std::ofstream(path) << text;
+    EXPECT_EQ(text, contents(path)) << page;
+  }
+}
+
 TEST_F(Program, GraphsAndKernelsAreReadBack) {
   for (const fs::path& model : files_in(kSource / "models", ".json")) {
     for (const std::string stage : {"graph", "fold", "step", "kernels"}) {
