@@ -95,6 +95,7 @@ void GroupBuffers::finish() {
                             for (Accumulate& sink : loop.accumulates) fix(sink.target);
                           },
                           [&](Contract& contract) {
+                            fix(contract.lhs);
                             fix_body(contract.epilogue);
                             for (Store& store : contract.stores) fix(store.target);
                           }},

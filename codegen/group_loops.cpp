@@ -43,6 +43,7 @@ GroupLoops::GroupLoops(const ir::Graph& graph, const passes::FusionPlan& plan,
     }
   }
   make_axes();
+  find_prologue();
   assign_levels();
   make_tasks();
   find_stored();
@@ -142,6 +143,18 @@ std::set<int> GroupLoops::box(NodeId id) const {
   return axes;
 }
 
+void GroupLoops::find_prologue() {
+  if (!contraction_) return;
+  std::vector<NodeId> open{*contraction_};
+  while (!open.empty()) {
+    const NodeId id = open.back();
+    open.pop_back();
+    for (const passes::Read& read : plan_.roots.at(id).roots) {
+      if (in_group(read.value) && prologue_.insert(read.value).second) open.push_back(read.value);
+    }
+  }
+}
+
 void GroupLoops::assign_levels() {
   std::map<NodeId, int> least;
   for (bool stable = false; !stable;) {
@@ -160,6 +173,9 @@ void GroupLoops::assign_levels() {
       }
     }
   }
+  int deepest = 0;
+  for (NodeId id : prologue_) deepest = std::max(deepest, levels_[id]);
+  for (NodeId id : prologue_) levels_[id] -= deepest + 1;
 }
 
 bool GroupLoops::reads_leaf(NodeId id, NodeId leaf) const {
@@ -170,9 +186,10 @@ bool GroupLoops::reads_leaf(NodeId id, NodeId leaf) const {
 
 int GroupLoops::level_of(NodeId id) const {
   if (contraction_ == id) return 0;
-  int level = is_light(id) && contraction_ && reads_only_accumulator(id) ? 0 : 1;
+  const bool early = prologue_.contains(id);
+  int level = !early && is_light(id) && contraction_ && reads_only_accumulator(id) ? 0 : 1;
   for (const passes::Read& read : plan_.roots.at(id).roots) {
-    if (!in_group(read.value)) continue;
+    if (!in_group(read.value) || (!early && prologue_.contains(read.value))) continue;
     const int theirs = levels_.at(read.value);
     const bool in_register = same_point(id, read) &&
                              (is_light(read.value) || (theirs == 0 && is_light(id))) &&
@@ -186,7 +203,7 @@ int GroupLoops::level_of(NodeId id) const {
 bool GroupLoops::reads_only_accumulator(NodeId id) const {
   bool any = false;
   for (const passes::Read& read : plan_.roots.at(id).roots) {
-    if (!in_group(read.value)) continue;
+    if (!in_group(read.value) || prologue_.contains(read.value)) continue;
     if (levels_.at(read.value) != 0 || !same_point(id, read)) return false;
     any = true;
   }

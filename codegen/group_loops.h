@@ -31,8 +31,8 @@ class GroupLoops {
   /// For the longest task.
   [[nodiscard]] RegisterTile register_tile();
 
-  /// Where root `id` is computed: level 0 is the contraction with its epilogue, loops have levels
-  /// from 1, and a level runs after the ones below it.
+  /// Where root `id` is computed: level 0 is the contraction with its epilogue, the loops that make
+  /// its left operand have levels below, all others levels from 1. Levels run in ascending order.
   [[nodiscard]] int level(ir::NodeId id) const { return levels_.at(id); }
   /// How the loop of root `id` likes to run: kept axes, then reduced ones, then the innermost
   /// operand axis as vector axis - unless a sum along it is one chain.
@@ -67,6 +67,7 @@ class GroupLoops {
 
   [[nodiscard]] bool same_point(ir::NodeId reader, const passes::Read& read) const;
   [[nodiscard]] std::set<int> box(ir::NodeId id) const;
+  void find_prologue();
   void assign_levels();
   [[nodiscard]] bool reads_leaf(ir::NodeId id, ir::NodeId leaf) const;
   [[nodiscard]] int level_of(ir::NodeId id) const;
@@ -90,6 +91,7 @@ class GroupLoops {
   std::map<ir::NodeId, passes::Iteration> iterations_;
   std::set<ir::NodeId> outputs_;
   std::optional<ir::NodeId> contraction_;
+  std::set<ir::NodeId> prologue_;  // roots that the contraction's left operand is made of
   std::map<ir::NodeId, int> levels_;
   std::set<ir::NodeId> stored_;  // roots that live in scratch
   std::map<std::size_t, AxisId> unit_axes_;

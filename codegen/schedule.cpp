@@ -46,12 +46,13 @@ class GroupScheduler {
 
  private:
   void make_stages() {
-    if (loops_.contraction()) kernel_.stages.push_back(contract());
     std::map<int, std::vector<NodeId>> by_level;
-    for (NodeId id : group_.roots) {
-      if (loops_.level(id) > 0) by_level[loops_.level(id)].push_back(id);
-    }
+    for (NodeId id : group_.roots) by_level[loops_.level(id)].push_back(id);
     for (const auto& [level, roots] : by_level) {
+      if (level == 0) {
+        kernel_.stages.push_back(contract());
+        continue;
+      }
       for (const auto& [order, members] : loops_of(roots)) {
         kernel_.stages.push_back(loop(order, members, level));
       }
@@ -193,8 +194,10 @@ class GroupScheduler {
     const ir::Value operand = graph_.operands(*loops_.contraction())[side];
     const passes::Permuted memory = passes::behind_permutation(graph_, operand.node);
     const std::vector<int>& slots = loops_.iteration(*loops_.contraction()).operand_slots[side];
-    Access access{buffers_.parameter({passes::memory_of(graph_, memory.node)},
-                            graph_.node(memory.node).types[0], false),
+    const NodeId value = passes::memory_of(graph_, memory.node);
+    const bool made_here = loops_.in_group(value) && !loops_.is_output(value);
+    Access access{made_here ? buffers_.scratch(value)
+                            : buffers_.parameter({value}, graph_.node(memory.node).types[0], false),
                   {}};
     for (int axis : memory.axes) {
       AxisId domain = -1;

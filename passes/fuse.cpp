@@ -21,6 +21,8 @@ struct Heuristics {
   std::int64_t least_parallel = 32;
   /// A group may run as one task while its loops have no more positions than this.
   std::int64_t small_positions = 4096;
+  /// The left operand of a contraction is made by its kernel if the result has as many rows.
+  std::int64_t least_prologue_rows = 256;
   /// What one position of the parallel axes may keep in scratch: half of a small L2 cache.
   std::int64_t scratch_bytes = 256 * 1024;
 };
@@ -294,7 +296,11 @@ class Fuser {
           if (computes<ir::CombineComputation>(graph_, id)) {
             return "blocks are added when all tasks are complete";
           }
-          if (computes<ir::ContractionComputation>(graph_, id)) return "operand of a contraction";
+          if (computes<ir::ContractionComputation>(graph_, id)) {
+            if (const std::string why = keeps_apart(id, read.value, *from, *to); !why.empty()) {
+              return why;
+            }
+          }
         }
         for (const Read& read : roots_.at(id).leaves) {
           const auto update = updated_by_.find(read.value);
@@ -312,6 +318,49 @@ class Fuser {
     };
     if (contractions(a) + contractions(b) > 1) return "two contractions";
     return "";
+  }
+
+  /// Why an operand of a contraction must be made by another kernel; empty when its own kernel may
+  /// make it, rows of the left operand before the rows of the result.
+  std::string keeps_apart(NodeId contraction, NodeId value, const Group& own,
+                          const Group& producer) const {
+    const NodeId right = graph_.operands(contraction)[1].node;
+    if (memory_of(graph_, behind_permutation(graph_, right).node) == value) {
+      return "right operand of a contraction";
+    }
+    for (const ir::Result& result : graph_.results()) {
+      if (memory_of(graph_, result.value.node) == value) return "an operand that is a result too";
+    }
+    for (const auto& [id, root] : roots_) {
+      if (own.axes.contains(id) || producer.axes.contains(id)) continue;
+      if (std::ranges::any_of(root.roots, [&](const Read& read) { return read.value == value; })) {
+        return "an operand that others need too";
+      }
+    }
+    // Columns are no longer cut into tasks: the rows must be tasks enough.
+    const Shape& shape = graph_.node(contraction).types[0].shape;
+    const std::int64_t rows = element_count(shape) / std::max<std::int64_t>(shape.back(), 1);
+    if (rows < kHeuristics.least_prologue_rows) return "too few rows to make an operand by rows";
+    return "";
+  }
+
+  /// An update in place that the group's contraction reads, which must come after other readers.
+  bool contraction_reads_update(const Group& group) const {
+    std::vector<NodeId> open;
+    std::set<NodeId> seen;
+    for (NodeId id : group.roots) {
+      if (computes<ir::ContractionComputation>(graph_, id)) open.push_back(id);
+    }
+    while (!open.empty()) {
+      const NodeId id = open.back();
+      open.pop_back();
+      for (const Read& read : roots_.at(id).roots) {
+        if (!group.axes.contains(read.value) || !seen.insert(read.value).second) continue;
+        if (in_place_.contains(read.value)) return true;
+        open.push_back(read.value);
+      }
+    }
+    return false;
   }
 
   Group unite(const Group& a, const Group& b) const {
@@ -409,6 +458,7 @@ class Fuser {
 
   /// Why the merged group would be worse, or wrong; empty when it is fine.
   std::string judge(const Group& merged, const Group& a, const Group& b) const {
+    if (contraction_reads_update(merged)) return "an operand that is updated in place";
     if (merged.parallel.empty() && work(merged) == 0) return "";
     for (NodeId id : merged.roots) {
       const int slot = roots_.at(id).iteration.block_slot;

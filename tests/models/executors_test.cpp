@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+
+#include "ir/compositions/activations.h"
 #include "ir/expr.h"
 #include "ir/op.h"
 #include "ir/text.h"
@@ -78,6 +81,48 @@ TEST(Executors, LongContractionsOverSeveralAxes) {
     graph.add_result("y", ir::dot(operands[0], operands[1], axes).value);
     check_all_executors(graph, inputs);
     expect_same(ir::interpret(graph, inputs), interpret_kernels(graph, inputs), "kernels");
+  }
+}
+
+/// The left operand of a contraction made by its own kernel: elementwise, of normalised rows, of
+/// random numbers, and with a residual that the epilogue reads again.
+TEST(Executors, PrologueOfAContraction) {
+  using Make = Expr (*)(Expr x);
+  const Make prologues[] = {
+      [](Expr x) { return ir::gelu(x); },
+      [](Expr x) { return ir::normalize_rows(x, 1e-3); },
+      [](Expr x) {
+        ir::Graph& graph = *x.graph;
+        const Expr zero = ir::constant(graph, ElementType::i64, 0);
+        const Expr keep = ir::apply("random_bernoulli", {zero, zero},
+                                    {{"shape", x.shape()}, {"stream", std::int64_t{7}},
+                                     {"probability", 0.5}});
+        return ir::select(keep, x, ir::full_like(x, 0));
+      },
+  };
+  for (const Make prologue : prologues) {
+    for (const auto& [m, k, n] : {std::array{300, 37, 50}, {257, 16, 3}, {260, 40, 40}}) {
+      for (bool residual : {false, true}) {
+        if (residual && k != n) continue;
+        SCOPED_TRACE(testing::Message() << m << " x " << k << " x " << n);
+        ir::Graph graph("prologue");
+        Inputs inputs;
+        const auto input = [&](const std::string& name, Shape shape) {
+          const TensorType type{ElementType::f32, std::move(shape)};
+          inputs[name] = random_tensor(type, static_cast<std::uint32_t>(inputs.size()), -1, 1);
+          return Expr{&graph, graph.add_input(name, ir::InputKind::batch, type)};
+        };
+        const Expr x = prologue(input("x", {m, k}));
+        Expr y = ir::matmul(x, input("w", {k, n})) +
+                 ir::broadcast(input("b", {n}), {m, n}, {1});
+        if (residual) y = y + x;
+        graph.add_result("y", ir::softmax(y).value);
+        check_all_executors(graph, inputs);
+        expect_same(ir::interpret(graph, inputs), interpret_kernels(graph, inputs), "kernels");
+        const codegen::Plan plan = codegen::plan_program(graph, {});
+        EXPECT_EQ(plan.fusion.groups.size(), 1u) << to_string(plan.fusion, plan.graph);
+      }
+    }
   }
 }
 
