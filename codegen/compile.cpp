@@ -187,7 +187,7 @@ class Linker {
 Plan plan_program(const ir::Graph& graph, const CompileOptions& options) {
   std::vector<StageSeconds> seconds;
   Stopwatch watch(seconds);
-  Plan plan{passes::run_pipeline(graph), {}, {}, {}, {}};
+  Plan plan{passes::run_pipeline(graph), {}, {}, {}, {}, 0, 0};
   watch.lap("passes");
   plan.fusion = passes::fuse(plan.graph, {options.fuse});
   watch.lap("fusion");
@@ -214,7 +214,10 @@ runtime::Executable compile(Plan& plan, const runtime::StateLayout& layout,
   watch.lap("memory");
   std::vector<Kernel> kernels;
   for (const ScheduledKernel& kernel : plan.kernels) kernels.push_back(kernel.kernel);
-  MachineCode code = codegen::compile(std::span<const Kernel>(kernels), make_target(options.set), options.threads);
+  MachineCode code = codegen::compile(std::span<const Kernel>(kernels), make_target(options.set),
+                                      options.threads, options.store);
+  plan.cached_modules = code.report.cached_modules;
+  plan.compiled_modules = code.report.compiled_modules;
   watch.lap("machine code");
   for (std::size_t i = 0; i < plan.kernels.size(); ++i) {
     const ScheduledKernel& scheduled = plan.kernels[i];

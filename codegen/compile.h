@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "codegen/code_cache.h"
 #include "codegen/schedule.h"
 #include "codegen/target.h"
 #include "ir/graph.h"
@@ -19,6 +20,7 @@ struct CompileOptions {
   InstructionSet set = InstructionSet::native;
   bool fuse = true;
   int threads = 1;  // that compile
+  CodeStore* store = nullptr;  // of code from earlier runs; may be null
 };
 
 struct StageSeconds {
@@ -33,6 +35,8 @@ struct Plan {
   std::vector<ScheduledKernel> kernels;
   passes::MemoryPlan memory;
   std::vector<StageSeconds> seconds;
+  std::size_t cached_modules = 0;    // of machine code, after `compile`
+  std::size_t compiled_modules = 0;
 };
 
 /// Runs passes, fusion and schedules. Throws InternalError where a stage breaks its law.

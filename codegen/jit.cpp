@@ -171,7 +171,7 @@ struct Share {
   std::exception_ptr failure;
 };
 
-void link(Share& share, const Bytes& bytes) {
+void link(Share& share, std::string_view bytes) {
   const llvm::MemoryBufferRef buffer(llvm::StringRef(bytes.data(), bytes.size()), "kernels");
   auto object = llvm::object::ObjectFile::createObjectFile(buffer);
   if (!object) throw InternalError(llvm::toString(object.takeError()));
@@ -190,27 +190,46 @@ void link(Share& share, const Bytes& bytes) {
   }
 }
 
-void compile_share(Share& share, const Target& target) {
+/// The share's code from the store, or compiled and added to it.
+CachedCode code_of(Share& share, const Target& target, CodeStore* store) {
+  const std::string key = store ? code_key(share.kernels, share.symbols, target) : "";
+  if (store != nullptr) {
+    if (const std::optional<std::string> entry = store->load(key)) {
+      std::optional<CachedCode> known = decode_entry(key, *entry);
+      if (known && known->scratch_bytes.size() == share.kernels.size()) {
+        ++share.report.cached_modules;
+        return std::move(*known);
+      }
+    }
+  }
   auto start = std::chrono::steady_clock::now();
-  const auto lap = [&start](double& seconds) {
-    seconds = seconds_since(start);
-    start = std::chrono::steady_clock::now();
-  };
   llvm::LLVMContext context;
   const std::unique_ptr<llvm::TargetMachine> machine = target_machine(target);
-  const auto module =
-      emit_module(context, share.kernels, share.symbols, target, *machine, share.scratch);
-  lap(share.report.emit_seconds);
+  CachedCode code;
+  const auto module = emit_module(context, share.kernels, share.symbols, target, *machine,
+                                  code.scratch_bytes);
+  share.report.emit_seconds = seconds_since(start);
+  start = std::chrono::steady_clock::now();
   const Bytes bytes = machine_code(*module, *machine, llvm::CodeGenFileType::ObjectFile);
-  lap(share.report.machine_seconds);
-  link(share, bytes);
-  lap(share.report.link_seconds);
+  share.report.machine_seconds = seconds_since(start);
+  code.object.assign(bytes.begin(), bytes.end());
+  ++share.report.compiled_modules;
+  if (store != nullptr) store->store(key, encode_entry(key, code));
+  return code;
 }
 
-void run_shares(std::vector<Share>& shares, const Target& target) {
-  const auto run = [&target](Share& share) {
+void compile_share(Share& share, const Target& target, CodeStore* store) {
+  CachedCode code = code_of(share, target, store);
+  share.scratch = std::move(code.scratch_bytes);
+  const auto start = std::chrono::steady_clock::now();
+  link(share, code.object);
+  share.report.link_seconds = seconds_since(start);
+}
+
+void run_shares(std::vector<Share>& shares, const Target& target, CodeStore* store) {
+  const auto run = [&](Share& share) {
     try {
-      compile_share(share, target);
+      compile_share(share, target, store);
     } catch (...) {
       share.failure = std::current_exception();
     }
@@ -282,14 +301,15 @@ std::vector<std::size_t> distinct_of(std::span<const std::size_t> original) {
 
 }  // namespace
 
-MachineCode compile(std::span<const Kernel> kernels, const Target& target, int threads) {
+MachineCode compile(std::span<const Kernel> kernels, const Target& target, int threads,
+                    CodeStore* store) {
   const auto start = std::chrono::steady_clock::now();
   GRADUS_CHECK(host_supports(target.set), "this machine cannot run code for the target");
   const std::vector<std::size_t> original = originals(kernels);
   const std::vector<std::string> symbols = symbols_of(kernels, original);
   const std::vector<std::size_t> distinct = distinct_of(original);
   std::vector<Share> shares = spread(kernels, symbols, distinct, threads);
-  run_shares(shares, target);
+  run_shares(shares, target, store);
 
   MachineCode result;
   result.report.distinct_kernels = distinct.size();
@@ -300,6 +320,8 @@ MachineCode compile(std::span<const Kernel> kernels, const Target& target, int t
       compiled[*share.symbols[i]] = {share.functions[i], *share.symbols[i], share.scratch[i]};
     }
     memory->push_back(std::move(share.memory));
+    result.report.cached_modules += share.report.cached_modules;
+    result.report.compiled_modules += share.report.compiled_modules;
     result.report.emit_seconds += share.report.emit_seconds;
     result.report.machine_seconds += share.report.machine_seconds;
     result.report.link_seconds += share.report.link_seconds;

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "codegen/code_cache.h"
 #include "codegen/kernel.h"
 #include "codegen/target.h"
 #include "runtime/kernel_abi.h"
@@ -23,6 +24,8 @@ struct CompiledKernel {
 
 struct CompileReport {
   std::size_t distinct_kernels = 0;
+  std::size_t cached_modules = 0;    // taken from the store
+  std::size_t compiled_modules = 0;  // not found there
   double emit_seconds = 0;     // kernel IR to LLVM IR, all threads together
   double machine_seconds = 0;  // LLVM IR to object code, all threads together
   double link_seconds = 0;     // object code to addresses, all threads together
@@ -35,10 +38,11 @@ struct MachineCode {
   CompileReport report;
 };
 
-/// Compiles for `target`, which the host must be able to run, on up to `threads` threads. Throws
+/// Compiles for `target`, which the host must be able to run, on up to `threads` threads. Modules
+/// that are in `store`, if there is one, are not compiled; the others are added. Throws
 /// InternalError where LLVM refuses the code.
 [[nodiscard]] MachineCode compile(std::span<const Kernel> kernels, const Target& target,
-                                  int threads);
+                                  int threads, CodeStore* store = nullptr);
 
 /// Names of the kernels' functions: functions of the kernels' contents and order alone; identical
 /// kernels share theirs.

@@ -173,6 +173,7 @@ int bench(const BenchOptions& options) {
   const bool is_graph = options.model.file.ends_with(".ir");
   const Subject subject = is_graph ? graph_of_file(options) : subject_of_model(options, executor);
   codegen::CompileOptions fused = options.model.compile_options();
+  fused.store = nullptr;  // the time to compile is part of the result
   codegen::CompileOptions unfused = fused;
   unfused.fuse = false;
   std::vector<Variant> variants;

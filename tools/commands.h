@@ -21,6 +21,7 @@ void add_bench(CLI::App& app, int& status);
 void add_gradcheck(CLI::App& app, int& status);
 void add_explain(CLI::App& app, int& status);
 void add_docs(CLI::App& app, int& status);
+void add_cache(CLI::App& app, int& status);
 
 /// What every command that runs a model takes.
 struct ModelOptions {
@@ -30,11 +31,15 @@ struct ModelOptions {
   bool no_fuse = false;
   int threads = 0;  // 0: one per core
   bool json = false;
+  bool no_cache = false;
 
   void add_to(CLI::App& command);
   [[nodiscard]] frontend::Model model() const;
   [[nodiscard]] codegen::CompileOptions compile_options() const;
   [[nodiscard]] int workers() const;
+
+ private:
+  mutable std::shared_ptr<codegen::CodeStore> store_;  // opened when first asked for
 };
 
 }  // namespace gradus::tools

@@ -33,6 +33,7 @@ int main(int argc, char** argv) {
   gradus::tools::add_gradcheck(app, status);
   gradus::tools::add_explain(app, status);
   gradus::tools::add_docs(app, status);
+  gradus::tools::add_cache(app, status);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -3,6 +3,7 @@
 #include <thread>
 
 #include "base/diagnostic.h"
+#include "tools/cache.h"
 #include "tools/commands.h"
 
 namespace gradus::tools {
@@ -17,6 +18,7 @@ void ModelOptions::add_to(CLI::App& command) {
       ->envname("GRADUS_THREADS")
       ->check(CLI::Range(1, 1024));
   command.add_flag("--no-fuse", no_fuse, "One kernel per op");
+  command.add_flag("--no-cache", no_cache, "Compile anew what earlier runs have compiled");
   command.add_flag("--json", json, "Machine-readable output on stdout");
 }
 
@@ -35,6 +37,8 @@ codegen::CompileOptions ModelOptions::compile_options() const {
   }
   options.fuse = !no_fuse;
   options.threads = workers();
+  if (!no_cache && !store_) store_ = open_code_store();
+  options.store = store_.get();
   return options;
 }
 

@@ -144,7 +144,8 @@ const runtime::Executable& ProgramCache::get(runtime::Program program, std::int6
   known = std::make_unique<runtime::Executable>(codegen::compile(plan, layout_, options_));
   const std::chrono::duration<double> all = std::chrono::steady_clock::now() - start;
   plan.seconds.insert(plan.seconds.begin(), {"graph", building.count()});
-  times_.push_back({program, batch, all.count(), std::move(plan.seconds)});
+  times_.push_back({program, batch, all.count(), std::move(plan.seconds), plan.cached_modules,
+                    plan.compiled_modules});
   return *known;
 }
 

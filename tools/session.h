@@ -35,6 +35,8 @@ struct CompileTime {
   std::int64_t batch = 0;
   double seconds = 0;
   std::vector<codegen::StageSeconds> stages;
+  std::size_t cached_modules = 0;  // of machine code
+  std::size_t compiled_modules = 0;
 };
 
 /// Compiles programs when they are first asked for and keeps them.

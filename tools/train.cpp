@@ -178,7 +178,9 @@ void report_end(const TrainOptions& options, const runtime::TrainingEnded& ended
     programs.push_back({{"program", to_string(time.program)},
                         {"batch", time.batch},
                         {"seconds", time.seconds},
-                        {"stages", stages}});
+                        {"stages", stages},
+                        {"cached_modules", time.cached_modules},
+                        {"compiled_modules", time.compiled_modules}});
   }
   std::cout << Ordered{{"event", "end"},
                        {"steps", ended.step},

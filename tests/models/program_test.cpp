@@ -39,6 +39,32 @@ TEST_F(TrainingProgram, WeightsAreTheSameBitsInEveryWayOfRunning) {
   EXPECT_EQ(digits_weights("resumed", 20, "--resume"), expected);
 }
 
+/// Code of an earlier run, whole or damaged, changes the time to compile and nothing else.
+TEST_F(TrainingProgram, CachedCodeGivesTheSameBits) {
+  setenv("GRADUS_CACHE", (folder_ / "cache").c_str(), 1);
+  const std::string cold = digits_weights("cold", 3, "--json");
+  const Outcome warm = gradus(
+      "train models/digits_mlp.json --json --set data.examples=1000 --set data.test_examples=0 "
+      "--set 'training={\"steps\":3,\"batch\":48,\"seed\":5}' -o " + (folder_ / "warm").string());
+  EXPECT_EQ(warm.output.find("\"cached_modules\":0"), std::string::npos) << warm.output;
+  EXPECT_EQ(contents(folder_ / "warm/weights.safetensors"), cold);
+  int damaged = 0;
+  for (const auto& entry : fs::directory_iterator(folder_ / "cache")) {
+    if (++damaged % 2 == 0) {
+      fs::resize_file(entry.path(), fs::file_size(entry.path()) / 2);
+    } else {
+      fs::permissions(entry.path(), fs::perms::all);
+    }
+  }
+  EXPECT_GT(damaged, 1);
+  EXPECT_EQ(digits_weights("damaged", 3, ""), cold);
+  const Outcome verified = gradus("cache verify");
+  EXPECT_NE(verified.output.find("removed      0"), std::string::npos) << verified.output;
+  EXPECT_EQ(gradus("cache clear").status, 0);
+  EXPECT_TRUE(fs::is_empty(folder_ / "cache"));
+  unsetenv("GRADUS_CACHE");
+}
+
 TEST_F(TrainingProgram, LinearRegressionFindsSlopeAndIntercept) {
   const Outcome outcome =
       gradus("train models/linear_regression.json -o " + (folder_ / "line").string());

@@ -1,0 +1,95 @@
+#include "codegen/code_cache.h"
+
+#include <llvm/ADT/StringExtras.h>
+#include <llvm/Config/llvm-config.h>
+#include <llvm/Support/SHA256.h>
+
+#include <cstring>
+
+#include "codegen/emit_identity.h"
+#include "source_hash.h"
+
+namespace gradus::codegen {
+namespace {
+
+constexpr std::string_view kMagic = "gradus code 1\n";
+constexpr std::size_t kKeyDigits = 64;
+constexpr std::size_t kDigestBytes = 32;
+
+llvm::StringRef view(std::string_view text) { return {text.data(), text.size()}; }
+
+std::string digest_of(std::string_view bytes) {
+  llvm::SHA256 hash;
+  hash.update(view(bytes));
+  const auto digest = hash.final();
+  return {reinterpret_cast<const char*>(digest.data()), digest.size()};
+}
+
+/// A part of the key: its length keeps it apart from the next.
+void add(llvm::SHA256& hash, std::string_view part) {
+  const std::string length = std::to_string(part.size()) + ':';
+  hash.update(view(length));
+  hash.update(view(part));
+}
+
+void append(std::string& bytes, std::int64_t value) {
+  bytes.append(reinterpret_cast<const char*>(&value), sizeof value);
+}
+
+std::optional<std::int64_t> take(std::string_view& bytes) {
+  std::int64_t value = 0;
+  if (bytes.size() < sizeof value) return std::nullopt;
+  std::memcpy(&value, bytes.data(), sizeof value);
+  bytes.remove_prefix(sizeof value);
+  return value;
+}
+
+}  // namespace
+
+std::string code_key(std::span<const Kernel* const> kernels,
+                     std::span<const std::string* const> symbols, const Target& target) {
+  llvm::SHA256 hash;
+  add(hash, kSourceHash);
+  add(hash, LLVM_VERSION_STRING);
+  add(hash, target.cpu);
+  add(hash, target.features);
+  add(hash, std::to_string(target.vector_bits) + (target.fma ? " fma" : "") +
+                (target.avx512 ? " avx512" : ""));
+  for (std::size_t i = 0; i < kernels.size(); ++i) {
+    add(hash, *symbols[i]);
+    add(hash, kernel_identity(*kernels[i]));
+  }
+  const auto digest = hash.final();
+  return llvm::toHex(llvm::ArrayRef<std::uint8_t>(digest.data(), digest.size()),
+                     /*LowerCase=*/true);
+}
+
+std::string encode_entry(const std::string& key, const CachedCode& code) {
+  std::string rest;
+  append(rest, static_cast<std::int64_t>(code.scratch_bytes.size()));
+  for (std::int64_t bytes : code.scratch_bytes) append(rest, bytes);
+  rest += code.object;
+  return std::string(kMagic) + key + digest_of(key + rest) + rest;
+}
+
+std::optional<CachedCode> decode_entry(const std::string& key, std::string_view entry) {
+  const std::size_t header = kMagic.size() + kKeyDigits + kDigestBytes;
+  if (key.size() != kKeyDigits || entry.size() < header || !entry.starts_with(kMagic) ||
+      entry.substr(kMagic.size(), kKeyDigits) != key) {
+    return std::nullopt;
+  }
+  std::string_view rest = entry.substr(header);
+  if (entry.substr(header - kDigestBytes, kDigestBytes) != digest_of(key + std::string(rest))) {
+    return std::nullopt;
+  }
+  CachedCode code;
+  const std::optional<std::int64_t> count = take(rest);
+  if (!count || *count < 0 || static_cast<std::size_t>(*count) > rest.size() / 8) {
+    return std::nullopt;
+  }
+  for (std::int64_t i = 0; i < *count; ++i) code.scratch_bytes.push_back(*take(rest));
+  code.object = rest;
+  return code;
+}
+
+}  // namespace gradus::codegen
