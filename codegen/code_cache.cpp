@@ -7,7 +7,7 @@
 #include <cstring>
 
 #include "codegen/emit_identity.h"
-#include "source_hash.h"
+#include "codegen/source_hash.h"  // made by the build
 
 namespace gradus::codegen {
 namespace {

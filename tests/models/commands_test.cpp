@@ -31,10 +31,18 @@ std::vector<fs::path> files_in(const fs::path& folder, const std::string& extens
   return files;
 }
 
+/// Sanitizers reserve more address space than a limit leaves.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kCanLimitMemory = false;
+#else
+constexpr bool kCanLimitMemory = true;
+#endif
+
 TEST_F(Program, SaysWhatIsWrong) {
   const bool update = std::getenv("GRADUS_UPDATE") != nullptr;
   for (fs::path path : files_in(kSource / "tests/golden/commands", ".sh")) {
     SCOPED_TRACE(path.filename().string());
+    if (!kCanLimitMemory && path.filename().string().starts_with("E5001")) continue;
     const fs::path folder = folder_ / path.stem();
     fs::create_directory(folder);
     fs::copy(kSource / "models", folder / "models");
