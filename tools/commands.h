@@ -1,5 +1,6 @@
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 #include "tools/session.h"
@@ -22,6 +23,18 @@ void add_gradcheck(CLI::App& app, int& status);
 void add_explain(CLI::App& app, int& status);
 void add_docs(CLI::App& app, int& status);
 void add_cache(CLI::App& app, int& status);
+
+/// What --json means, for every command.
+inline constexpr const char* kJsonHelp = "Machine-readable output on stdout";
+/// The version of what --json prints; greater when a key is taken away or changes its meaning.
+inline constexpr int kJsonVersion = 1;
+/// Prints `object` on one line, with the version as its first key.
+void print_json(const nlohmann::ordered_json& object);
+
+/// Adds the option --isa.
+void add_isa(CLI::App& command, std::string& isa);
+/// The instruction set of that name. Throws UserError E2001 when this machine cannot run it.
+[[nodiscard]] codegen::InstructionSet runnable_set(const std::string& isa);
 
 /// What every command that runs a model takes.
 struct ModelOptions {

@@ -1,5 +1,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <iostream>
+#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "base/diagnostic.h"
@@ -8,18 +10,34 @@
 
 namespace gradus::tools {
 
+void print_json(const nlohmann::ordered_json& object) {
+  nlohmann::ordered_json all{{"version", kJsonVersion}};
+  all.update(object);
+  std::cout << all << std::endl;
+}
+
+void add_isa(CLI::App& command, std::string& isa) {
+  command.add_option("--isa", isa, "Instruction set")
+      ->check(CLI::IsMember({"native", "x86-64", "x86-64-v3", "x86-64-v4"}));
+}
+
+codegen::InstructionSet runnable_set(const std::string& isa) {
+  const codegen::InstructionSet set = *codegen::parse_instruction_set(isa);
+  if (codegen::host_supports(set)) return set;
+  throw UserError("E2001", "this machine cannot run code for " + isa);
+}
+
 void ModelOptions::add_to(CLI::App& command) {
   command.add_option("model", file, "Model file (JSON)")->required();
   command.add_option("--set", overrides, "Overrides a value of the file: key.path=value")
       ->take_all();
-  command.add_option("--isa", isa, "Instruction set")
-      ->check(CLI::IsMember({"native", "x86-64", "x86-64-v3", "x86-64-v4"}));
+  add_isa(command, isa);
   command.add_option("--threads", threads, "Worker threads (default: one per core)")
       ->envname("GRADUS_THREADS")
       ->check(CLI::Range(1, 1024));
   command.add_flag("--no-fuse", no_fuse, "One kernel per op");
   command.add_flag("--no-cache", no_cache, "Compile anew what earlier runs have compiled");
-  command.add_flag("--json", json, "Machine-readable output on stdout");
+  command.add_flag("--json", json, kJsonHelp);
 }
 
 frontend::Model ModelOptions::model() const { return {file, read_text(file), overrides}; }
@@ -31,10 +49,7 @@ int ModelOptions::workers() const {
 
 codegen::CompileOptions ModelOptions::compile_options() const {
   codegen::CompileOptions options;
-  options.set = *codegen::parse_instruction_set(isa);
-  if (!codegen::host_supports(options.set)) {
-    throw UserError("E2001", "this machine cannot run code for " + isa);
-  }
+  options.set = runnable_set(isa);
   options.fuse = !no_fuse;
   options.threads = workers();
   if (!no_cache && !store_) store_ = open_code_store();

@@ -7,23 +7,24 @@
 
 namespace gradus::tools {
 
-void fill_randomly(const TensorType& type, std::uint32_t stream, std::span<std::byte> bytes) {
-  std::memset(bytes.data(), 0, bytes.size());
-  if (!is_float(type.element)) return;
-  for (std::int64_t i = 0; i < type.element_count(); ++i) {
-    const auto word = philox4x32({static_cast<std::uint32_t>(i), stream, 0, 0}, {1, 2})[0];
-    const double value = word / 0x1p31 - 1;
-    const auto single = static_cast<float>(value);
-    std::byte* at = bytes.data() + i * byte_size(type.element);
-    if (type.element == ElementType::f32) {
-      std::memcpy(at, &single, sizeof single);
-    } else {
-      std::memcpy(at, &value, sizeof value);
+void fill_randomly(const TensorType& type, const RandomStream& random, std::span<std::byte> bytes) {
+  dispatch(type.element, [&](auto zero) {
+    using T = decltype(zero);
+    for (std::int64_t i = 0; i < type.element_count(); ++i) {
+      const auto word =
+          philox4x32({static_cast<std::uint32_t>(i), random.stream, 0, 0}, {1, random.seed})[0];
+      T value{};
+      if constexpr (std::is_floating_point_v<T>) {
+        value = static_cast<T>(word / 0x1p31 - 1);
+      } else {
+        value = static_cast<T>(word >> 31);
+      }
+      std::memcpy(bytes.data() + i * byte_size(type.element), &value, sizeof value);
     }
-  }
+  });
 }
 
-Subject random_subject(ir::Graph graph) {
+Subject random_subject(ir::Graph graph, std::uint32_t seed) {
   Subject subject{std::move(graph), {}, {}, {}, {}};
   for (ir::NodeId id : subject.graph.inputs()) {
     const ir::Node& node = subject.graph.node(id);
@@ -32,7 +33,7 @@ Subject random_subject(ir::Graph graph) {
                          runtime::StateKind::parameter);
     } else {
       Tensor& input = subject.inputs.emplace_back(node.types[0]);
-      fill_randomly(input.type, id, input.bytes);
+      fill_randomly(input.type, {id, seed}, input.bytes);
     }
   }
   constexpr std::int64_t kLeastBytes = 64;
@@ -40,7 +41,7 @@ Subject random_subject(ir::Graph graph) {
       runtime::allocate(std::max(subject.layout.bytes, kLeastBytes), "the graph's state");
   constexpr std::uint32_t kStateStreams = 1u << 31;
   for (std::uint32_t i = 0; const runtime::StateEntry& entry : subject.layout.entries) {
-    fill_randomly(entry.type, kStateStreams + i++,
+    fill_randomly(entry.type, {kStateStreams + i++, seed},
                   std::span(subject.state)
                       .subspan(static_cast<std::size_t>(entry.offset),
                                static_cast<std::size_t>(entry.type.byte_size())));

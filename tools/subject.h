@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -19,11 +21,17 @@ struct Subject {
   std::string what;            // for people
 };
 
-/// Fills `bytes` with elements of `type`: floats in [-1, 1) that follow from `stream` alone, all
-/// else 0, which is a counter, an index and false.
-void fill_randomly(const TensorType& type, std::uint32_t stream, std::span<std::byte> bytes);
+/// Which random numbers: those of one stream of a seed.
+struct RandomStream {
+  std::uint32_t stream = 0;
+  std::uint32_t seed = 0;
+};
+
+/// Fills `bytes` with elements of `type` that follow from `random` alone: floats in [-1, 1); all
+/// else 0 or 1, which is a counter, an index of any axis but the shortest, and a truth value.
+void fill_randomly(const TensorType& type, const RandomStream& random, std::span<std::byte> bytes);
 
 /// The graph with random state and inputs.
-[[nodiscard]] Subject random_subject(ir::Graph graph);
+[[nodiscard]] Subject random_subject(ir::Graph graph, std::uint32_t seed = 0);
 
 }  // namespace gradus::tools

@@ -183,6 +183,38 @@ TEST_F(Program, EditedTextRuns) {
   EXPECT_EQ(kernel.output.find("DIFFERENT"), std::string::npos) << kernel.output;
 }
 
+/// Without passes text comes out as it went in; with all of them it is the step.
+TEST_F(Program, PassesRunOneByOneOrAllTogether) {
+  const auto stage = [&](const std::string& name) {
+    return gradus("inspect models/spirals_mlp.json --stage " + name).output;
+  };
+  const std::string file = (folder_ / "g.ir").string();
+  std::ofstream(file) << stage("drop_stop_gradients");
+  EXPECT_EQ(gradus("opt " + file).output, stage("drop_stop_gradients"));
+  EXPECT_EQ(gradus("opt " + file + " --passes fold").output, stage("fold"));
+  EXPECT_EQ(gradus("opt " + file + " --pipeline").output, stage("step"));
+  EXPECT_EQ(gradus("opt " + file + " --pipeline -o " + file + "2").output, "");
+  EXPECT_EQ(contents(file + "2"), stage("step"));
+}
+
+TEST_F(Program, AFaultIsComparedToo) {
+  const std::string file = (folder_ / "g.ir").string();
+  std::ofstream(file) << "graph \"g\"\n%0 = batch \"x\" : i32[4]\n%1 = sub %0, %0\n"
+                         "%2 = div %0, %1\n\"y\" = %2\n";
+  const Outcome graph = gradus("opt " + file + " --run -o " + file + "2");
+  EXPECT_EQ(graph.status, 0);
+  EXPECT_EQ(graph.output, "kind of fault i64[]: the same bits\n");
+  const std::string kernels = (folder_ / "k.kernel").string();
+  std::ofstream(kernels) << "kernel \"k\" {\n  axes i = 4\n  in x : i32[4]\n  out y : i32[4]\n"
+                            "  loop i {\n    load 0 = x[i]\n    operands i32\n"
+                            "    %0 = operand i32 0\n    %1 = sub i32 %0, %0\n"
+                            "    %2 = div i32 %0, %1\n    return %2\n    faults 7\n"
+                            "    store y[i] = %2\n  }\n}\n";
+  const Outcome kernel = gradus("opt " + kernels + " --run -o " + kernels + "2");
+  EXPECT_EQ(kernel.status, 0);
+  EXPECT_EQ(kernel.output, "k y i32[4]: the same bits\nk fault i64[]: the same bits\n");
+}
+
 TEST_F(Program, StagesCompareAndDraw) {
   const Outcome diff = gradus("inspect models/spirals_mlp.json --diff graph drop_stop_gradients");
   EXPECT_EQ(diff.status, 0);

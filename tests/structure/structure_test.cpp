@@ -40,7 +40,7 @@ struct Room {
 const Room kRooms[] = {
     {"llvm(-c)?/.*", "codegen/[^/]*\\.cpp|codegen/emit[^/]*\\.h|bench/.*|tests/codegen/.*"},
     {"boost/.*", "ir/[^/]*\\.cpp|ir/graph_structure\\.h|passes/[^/]*\\.cpp|tests/(ir|passes)/.*"},
-    {"nlohmann/.*", "(frontend|runtime|tools|bench)/.*\\.cpp|tests/.*"},
+    {"nlohmann/.*", "(frontend|runtime|bench)/.*\\.cpp|tools/.*|tests/.*"},
     {"CLI/.*", "tools/.*"},
     {"zlib\\.h", "runtime/.*\\.cpp|tests/runtime/.*"},
     {"gtest/.*|gmock/.*", "tests/.*"},
