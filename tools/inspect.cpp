@@ -1,17 +1,22 @@
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <cstdlib>
 #include <dtl/dtl.hpp>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <sstream>
 
 #include "codegen/jit.h"
 #include "codegen/text_kernel.h"
 #include "ir/dot_file.h"
+#include "ir/rewrite.h"
 #include "ir/text.h"
 #include "passes/pipeline.h"
 #include "tools/commands.h"
+#include "tools/renumber.h"
 
 namespace gradus::tools {
 namespace {
@@ -94,21 +99,35 @@ class Stages {
   Stages(const InspectOptions& options, const frontend::Model& model)
       : options_(options), model_(model) {}
 
-  std::string text(const std::string& stage) {
+  std::string text(const std::string& stage) const {
     if (stage == "model") {
       if (options_.dot) throw UserError("E2003", "the model table has no graph; add --stage graph");
       return model_table(model_);
     }
-    if (stage == "graph") return graph_text(graph());
-    if (passes::find_pass(stage) != nullptr) return after_pass(stage);
+    if (const std::optional<ir::Graph> graph = graph_at(stage)) {
+      return options_.dot ? to_dot(*graph) : to_text(*graph);
+    }
     codegen::Plan plan = codegen::plan_program(graph(), compile_options());
-    if (stage == "step") return graph_text(plan.graph);
     if (stage == "fusion") {
       return options_.dot ? fusion_dot(plan) : to_string(plan.fusion, plan.graph);
     }
     if (options_.dot) throw UserError("E2003", fmt::format("stage {} is not a graph", stage));
     if (stage == "memory") return memory_table(plan, model_, compile_options());
     return kernel_text(stage, plan);
+  }
+
+  /// The graph of a stage that is one, without dead nodes.
+  std::optional<ir::Graph> graph_at(const std::string& stage) const {
+    if (stage == "graph") return ir::copy(graph());
+    if (stage == "step") return passes::run_pipeline(graph());
+    std::optional<ir::Graph> found;
+    if (passes::find_pass(stage) == nullptr) return found;
+    passes::PipelineOptions watch;
+    watch.after = [&](const passes::PassReport& report, const ir::Graph& after) {
+      if (report.name == stage) found = ir::copy(after);
+    };
+    (void)passes::run_pipeline(graph(), watch);
+    return found;
   }
 
  private:
@@ -118,20 +137,6 @@ class Stages {
     return graph_of(model_, *runtime::parse_program(options_.program), batch);
   }
   codegen::CompileOptions compile_options() const { return options_.model.compile_options(); }
-
-  std::string graph_text(const ir::Graph& graph) const {
-    return options_.dot ? to_dot(graph) : to_text(graph);
-  }
-
-  std::string after_pass(const std::string& pass) const {
-    std::string text;
-    passes::PipelineOptions watch;
-    watch.after = [&](const passes::PassReport& report, const ir::Graph& after) {
-      if (report.name == pass) text = graph_text(after);
-    };
-    (void)passes::run_pipeline(graph(), watch);
-    return text;
-  }
 
   std::string kernel_text(const std::string& stage, const codegen::Plan& plan) const {
     std::vector<codegen::Kernel> kernels;
@@ -156,15 +161,34 @@ std::vector<std::string> lines_of(const std::string& text) {
   return lines;
 }
 
-/// A unified diff of two stages; empty when they are equal.
-std::string difference(const std::string& a, const std::string& b, Stages& stages) {
-  dtl::Diff<std::string, std::vector<std::string>> diff(lines_of(stages.text(a)),
-                                                        lines_of(stages.text(b)));
+/// A unified diff of two stages; empty when they are equal. Nodes that graphs share have the same
+/// numbers in both.
+std::string difference(const std::string& a, const std::string& b, const Stages& stages) {
+  const std::optional<ir::Graph> before = stages.graph_at(a);
+  const std::optional<ir::Graph> after = stages.graph_at(b);
+  dtl::Diff<std::string, std::vector<std::string>> diff(
+      lines_of(stages.text(a)),
+      lines_of(before && after ? renumbered(*before, *after) : stages.text(b)));
+  diff.onHuge();  // the whole difference, however long
   diff.compose();
   diff.composeUnifiedHunks();
   std::ostringstream text;
   diff.printUnifiedFormat(text);
   return text.str().empty() ? "" : fmt::format("--- {}\n+++ {}\n{}", a, b, text.str());
+}
+
+/// A diff in the colours of a terminal.
+std::string coloured(const std::string& diff) {
+  std::string text;
+  for (const std::string& line : lines_of(diff)) {
+    const char* colour = line.starts_with("---") || line.starts_with("+++") ? "\033[1m"
+                         : line.starts_with('-')                            ? "\033[31m"
+                         : line.starts_with('+')                            ? "\033[32m"
+                         : line.starts_with("@@")                           ? "\033[36m"
+                                                                            : "";
+    text += colour + line + (*colour != '\0' ? "\033[0m\n" : "\n");
+  }
+  return text;
 }
 
 int inspect(const InspectOptions& options) {
@@ -182,7 +206,9 @@ int inspect(const InspectOptions& options) {
         compares ? options.compared[0] + " to " + options.compared[1] : options.stage;
     std::cout << Json{{"stage", stage}, {"program", options.program}, {"text", text}} << '\n';
   } else {
-    std::cout << text;
+    const bool colours =
+        compares && isatty(STDOUT_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr;
+    std::cout << (colours ? coloured(text) : text);
   }
   return 0;
 }

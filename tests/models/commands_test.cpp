@@ -7,6 +7,7 @@
 #include <fstream>
 #include <regex>
 #include <set>
+#include <sstream>
 #include <vector>
 
 #include "base/error_codes.h"
@@ -222,6 +223,16 @@ TEST_F(Program, StagesCompareAndDraw) {
       << diff.output;
   EXPECT_NE(diff.output.find(" = stop_gradient"), std::string::npos) << diff.output;
   EXPECT_EQ(gradus("inspect models/spirals_mlp.json --diff step step").output, "");
+  // Users of a folded value keep their numbers: what comes is constants.
+  std::istringstream lines(
+      gradus("inspect models/spirals_mlp.json --diff drop_stop_gradients fold").output);
+  int added = 0;
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.starts_with("+%")) continue;
+    EXPECT_NE(line.find(" = constant "), std::string::npos) << line;
+    ++added;
+  }
+  EXPECT_GE(added, 1);
   const Outcome dot = gradus("inspect models/spirals_mlp.json --stage fusion --dot");
   EXPECT_EQ(dot.output.find("digraph"), 0u) << dot.output;
   EXPECT_NE(dot.output.find("fillcolor"), std::string::npos);
