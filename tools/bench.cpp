@@ -193,7 +193,7 @@ int bench(const BenchOptions& options) {
   } while (elapsed() < 2 * options.seconds);
   const MachinePeak peak = measure_peak(codegen::make_target(fused.set), executor);
   if (options.model.json) {
-    std::cout << json_of(subject, variants, peak, executor.workers()) << '\n';
+    print_json(json_of(subject, variants, peak, executor.workers()));
   } else {
     print(subject, variants, peak, executor.workers());
   }

@@ -155,10 +155,7 @@ int compile_model(const CompileCommand& command) {
   const std::string header_path = std::filesystem::path(output).replace_extension(".h").string();
   write(header_path, header(model, all, command.model.isa));
   if (command.model.json) {
-    std::cout << nlohmann::ordered_json{{"output", output.string()},
-                                        {"header", header_path},
-                                        {"kernels", all.symbols}}
-              << '\n';
+    print_json({{"output", output.string()}, {"header", header_path}, {"kernels", all.symbols}});
   } else {
     std::cout << fmt::format("{} kernels in {}, declared in {}\n", all.kernels.size(),
                              output.string(), header_path);

@@ -159,7 +159,7 @@ int docs(const std::string& wanted, bool json) {
   for (const Page& page : kPages) {
     if (page.name != wanted) continue;
     if (json) {
-      std::cout << nlohmann::ordered_json{{"page", page.name}, {"text", page.text()}} << '\n';
+      print_json({{"page", page.name}, {"text", page.text()}});
     } else {
       std::cout << page.text();
     }

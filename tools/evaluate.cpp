@@ -57,7 +57,7 @@ int evaluate(const EvaluateOptions& options) {
     json[value.name] = value.value;
     if (!options.model.json) std::cout << fmt::format("{} {:.6f}\n", value.name, value.value);
   }
-  if (options.model.json) std::cout << json << '\n';
+  if (options.model.json) print_json(json);
   return 0;
 }
 
@@ -72,7 +72,7 @@ int predict(const EvaluateOptions& options) {
   }
   runtime::write_safetensors(options.output, items, {});
   if (options.model.json) {
-    std::cout << nlohmann::ordered_json{{"event", "end"}, {"output", options.output}} << '\n';
+    print_json({{"event", "end"}, {"output", options.output}});
   } else {
     std::cout << options.output << '\n';
   }
@@ -95,7 +95,7 @@ int explain(const std::string& code, bool json) {
     if (!code.empty()) std::cout << entry.explanation << '\n';
   }
   if (!found) throw UserError("E2002", "there is no error code " + code);
-  if (json) std::cout << list << '\n';
+  if (json) print_json({{"errors", list}});
   return 0;
 }
 

@@ -138,7 +138,9 @@ int gradcheck(const GradcheckOptions& options) {
                                worst <= options.tolerance ? "ok" : "WRONG");
     }
   }
-  if (options.model.json) std::cout << json << '\n';
+  if (options.model.json) {
+    print_json({{"tolerance", options.tolerance}, {"parameters", json}});
+  }
   return good ? 0 : static_cast<int>(ErrorClass::numeric);
 }
 

@@ -196,7 +196,7 @@ int inspect(const InspectOptions& options) {
   Stages stages(options, model);
   const bool compares = !options.compared.empty();
   if (options.model.json && options.stage == "model" && !compares) {
-    std::cout << model_json(model) << '\n';
+    print_json(model_json(model));
     return 0;
   }
   const std::string text = compares ? difference(options.compared[0], options.compared[1], stages)
@@ -204,7 +204,7 @@ int inspect(const InspectOptions& options) {
   if (options.model.json) {
     const std::string stage =
         compares ? options.compared[0] + " to " + options.compared[1] : options.stage;
-    std::cout << Json{{"stage", stage}, {"program", options.program}, {"text", text}} << '\n';
+    print_json({{"stage", stage}, {"program", options.program}, {"text", text}});
   } else {
     const bool colours =
         compares && isatty(STDOUT_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr;

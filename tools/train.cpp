@@ -70,16 +70,16 @@ class Reporter {
     if (!json_) std::cerr << (terminal_ ? "\r\033[K" : "") << text << '\n';
   }
   void object(const Ordered& json) const {
-    if (json_) std::cout << json << std::endl;
+    if (json_) print_json(json);
   }
   void started(const runtime::TrainingStarted& e) const {
     object({{"event", "start"},
             {"examples", e.examples},
             {"steps", e.total_steps},
             {"first_step", e.first_step}});
-    line(fmt::format("{} examples, {} steps{}", e.examples, e.total_steps,
-                     e.first_step > 0 ? fmt::format(", resuming after step {}", e.first_step)
-                                      : ""));
+    line(
+        fmt::format("{} examples, {} steps{}", e.examples, e.total_steps,
+                    e.first_step > 0 ? fmt::format(", resuming after step {}", e.first_step) : ""));
   }
   void progress(const runtime::TrainingProgress& e) const {
     if (json_ || !terminal_) return;
@@ -182,17 +182,16 @@ void report_end(const TrainOptions& options, const runtime::TrainingEnded& ended
                         {"cached_modules", time.cached_modules},
                         {"compiled_modules", time.compiled_modules}});
   }
-  std::cout << Ordered{{"event", "end"},
-                       {"steps", ended.step},
-                       {"loss", ended.train.empty() ? 0 : ended.train[0].value},
-                       {"metrics", values_json(ended.train, false)},
-                       {"test", values_json(test, true)},
-                       {"compile_seconds", cache.compile_seconds()},
-                       {"compiled", programs},
-                       {"seconds", ended.seconds},
-                       {"interrupted", ended.interrupted},
-                       {"weights", weights}}
-            << std::endl;
+  print_json(Ordered{{"event", "end"},
+                     {"steps", ended.step},
+                     {"loss", ended.train.empty() ? 0 : ended.train[0].value},
+                     {"metrics", values_json(ended.train, false)},
+                     {"test", values_json(test, true)},
+                     {"compile_seconds", cache.compile_seconds()},
+                     {"compiled", programs},
+                     {"seconds", ended.seconds},
+                     {"interrupted", ended.interrupted},
+                     {"weights", weights}});
 }
 
 int train(const TrainOptions& options) {
@@ -223,8 +222,8 @@ int train(const TrainOptions& options) {
   runtime::save_weights(weights, programs.layout, trainer.state(), training.model_hash);
   std::vector<runtime::MetricValue> test;
   if (!ended.interrupted && data.test.examples() > 0) {
-    test = runtime::evaluate(programs, executor, trainer.state(), data.test,
-                             model.training().batch, with_loss(training.metrics), &interrupted)
+    test = runtime::evaluate(programs, executor, trainer.state(), data.test, model.training().batch,
+                             with_loss(training.metrics), &interrupted)
                .value_or(test);
   }
   report_end(options, ended, test, cache, weights);

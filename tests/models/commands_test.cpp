@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <regex>
 #include <set>
 #include <sstream>
@@ -139,6 +140,44 @@ TEST_F(Program, EveryCommandExplainsItselfAndSpeaksJson) {
     EXPECT_NE(contents(kSource / "README.md").find("gradus " + name), std::string::npos)
         << name << " is not in the README";
   }
+}
+
+TEST_F(Program, JsonIsVersionedObjects) {
+  const std::string model = "models/linear_regression.json";
+  const std::string run = (folder_ / "run").string();
+  const std::string weights = " --weights " + run + "/weights.safetensors";
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"train", model + " --set training.steps=3 -o " + run},  // first: others need its weights
+      {"evaluate", model + weights},
+      {"predict", model + weights + " -o " + run + "/predictions.safetensors"},
+      {"compile", model + " -o " + run + "/line.o"},
+      {"inspect", model},
+      {"inspect", model + " --stage step"},
+      {"opt", "--list"},
+      {"bench", model + " --seconds 0.01"},
+      {"gradcheck", model},
+      {"explain", ""},
+      {"explain", "E3001"},
+      {"docs", "errors"},
+  };
+  std::set<std::string> tested;
+  for (const auto& [command, arguments] : cases) {
+    SCOPED_TRACE(command + " " + arguments);
+    tested.insert(command);
+    const std::string line = "gradus " + command + " " + arguments + " --json 2> /dev/null";
+    const Outcome outcome = run_shell(GRADUS_SOURCE_DIR, line);
+    EXPECT_EQ(outcome.status, 0);
+    EXPECT_FALSE(outcome.output.empty());
+    std::istringstream lines(outcome.output);
+    for (std::string text; std::getline(lines, text);) {
+      const auto json = nlohmann::ordered_json::parse(text, nullptr, false);
+      ASSERT_TRUE(json.is_object()) << text;
+      EXPECT_EQ(json.begin().key(), "version") << text;
+      EXPECT_EQ(json["version"], 1) << text;
+    }
+  }
+  const std::vector<std::string> names = subcommands(gradus("--help").output);
+  EXPECT_EQ(tested, std::set<std::string>(names.begin(), names.end()));
 }
 
 /// docs/reference/ is written with GRADUS_UPDATE=1 in the environment.
