@@ -111,7 +111,7 @@ Kernel kernel_of(const Problem& p, const Target& target) {
 }
 
 int vector_spills(const Kernel& kernel, const Target& target) {
-  const std::string text = generate_code(std::span(&kernel, 1), target, CodeForm::assembly);
+  const std::string text = generate_code(std::span(&kernel, 1), target, CodeForm::assembly).code;
   int count = 0;
   for (std::string_view size : {"16-byte Spill", "32-byte Spill", "64-byte Spill"}) {
     for (std::size_t place = text.find(size); place != std::string::npos;

@@ -16,6 +16,7 @@
 #include <chrono>
 #include <cstring>
 #include <exception>
+#include <map>
 #include <thread>
 #include <unordered_map>
 
@@ -336,29 +337,34 @@ std::vector<std::string> kernel_symbols(std::span<const Kernel> kernels) {
   return symbols_of(kernels, originals(kernels));
 }
 
-std::string generate_code(std::span<const Kernel> kernels, const Target& target, CodeForm form) {
+GeneratedCode generate_code(std::span<const Kernel> kernels, const Target& target, CodeForm form) {
   const std::vector<std::size_t> original = originals(kernels);
-  const std::vector<std::string> symbols = symbols_of(kernels, original);
+  GeneratedCode result{{}, symbols_of(kernels, original), {}};
   std::vector<const Kernel*> distinct;
   std::vector<const std::string*> names;
   for (std::size_t i : distinct_of(original)) {
     distinct.push_back(&kernels[i]);
-    names.push_back(&symbols[i]);
+    names.push_back(&result.symbols[i]);
   }
   llvm::LLVMContext context;
   const std::unique_ptr<llvm::TargetMachine> machine = target_machine(target);
   std::vector<std::int64_t> scratch;
   const auto module = emit_module(context, distinct, names, target, *machine, scratch);
+  std::map<std::string_view, std::int64_t> scratch_of;
+  for (std::size_t i = 0; i < names.size(); ++i) scratch_of[*names[i]] = scratch[i];
+  for (const std::string& symbol : result.symbols) {
+    result.scratch_bytes.push_back(scratch_of.at(symbol));
+  }
   if (form == CodeForm::llvm_ir) {
-    std::string text;
-    llvm::raw_string_ostream stream(text);
+    llvm::raw_string_ostream stream(result.code);
     module->print(stream, nullptr);
-    return text;
+    return result;
   }
   const Bytes bytes = machine_code(*module, *machine,
                                    form == CodeForm::assembly ? llvm::CodeGenFileType::AssemblyFile
                                                               : llvm::CodeGenFileType::ObjectFile);
-  return std::string(bytes.data(), bytes.size());
+  result.code.assign(bytes.data(), bytes.size());
+  return result;
 }
 
 }  // namespace gradus::codegen

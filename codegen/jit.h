@@ -50,8 +50,14 @@ struct MachineCode {
 
 enum class CodeForm : std::uint8_t { llvm_ir, assembly, object };
 
-/// All distinct kernels in one module, as text or as the bytes of an object file.
-[[nodiscard]] std::string generate_code(std::span<const Kernel> kernels, const Target& target,
-                                        CodeForm form);
+struct GeneratedCode {
+  std::string code;                         // text, or the bytes of an object file
+  std::vector<std::string> symbols;         // per kernel given, as kernel_symbols says
+  std::vector<std::int64_t> scratch_bytes;  // per kernel given and worker
+};
+
+/// All distinct kernels in one module, for any target.
+[[nodiscard]] GeneratedCode generate_code(std::span<const Kernel> kernels, const Target& target,
+                                          CodeForm form);
 
 }  // namespace gradus::codegen

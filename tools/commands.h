@@ -48,6 +48,9 @@ struct ModelOptions {
 
   void add_to(CLI::App& command);
   [[nodiscard]] frontend::Model model() const;
+  /// For a program that this machine need not be able to run.
+  [[nodiscard]] codegen::CompileOptions cross_compile_options() const;
+  /// Throws UserError E2001 when this machine cannot run what is compiled.
   [[nodiscard]] codegen::CompileOptions compile_options() const;
   [[nodiscard]] int workers() const;
 

@@ -3,11 +3,11 @@
 #include <CLI/CLI.hpp>
 #include <cctype>
 #include <filesystem>
-#include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "codegen/jit.h"
+#include "runtime/file.h"
 #include "tools/commands.h"
 
 namespace gradus::tools {
@@ -40,12 +40,6 @@ Kernels kernels_of(const CompileCommand& command, const frontend::Model& model,
       result.kernels.push_back(std::move(kernel.kernel));
       result.programs.push_back(name);
     }
-  }
-  result.symbols = codegen::kernel_symbols(result.kernels);
-  const codegen::MachineCode code =
-      codegen::compile(result.kernels, codegen::make_target(options.set), options.threads);
-  for (const codegen::CompiledKernel& kernel : code.kernels) {
-    result.scratch_bytes.push_back(kernel.scratch_bytes);
   }
   return result;
 }
@@ -117,13 +111,9 @@ std::string header(const frontend::Model& model, const Kernels& all, const std::
 }
 
 void write(const std::string& path, const std::string& bytes) {
-  const std::string temporary = path + ".part";
-  std::ofstream file(temporary, std::ios::binary);
-  file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-  file.close();
-  std::error_code error;
-  if (file) std::filesystem::rename(temporary, path, error);
-  if (!file || error) throw UserError("E4003", fmt::format("cannot write {}", path));
+  runtime::OutputFile file(path);
+  file.write(bytes);
+  file.commit();
 }
 
 struct Form {
@@ -136,7 +126,7 @@ constexpr Form kForms[] = {{".o", codegen::CodeForm::object},
 
 int compile_model(const CompileCommand& command) {
   const frontend::Model model = command.model.model();
-  const codegen::CompileOptions options = command.model.compile_options();
+  const codegen::CompileOptions options = command.model.cross_compile_options();
   const std::filesystem::path output =
       command.output.empty() ? std::filesystem::path(command.model.file).stem() += ".o"
                              : std::filesystem::path(command.output);
@@ -149,9 +139,12 @@ int compile_model(const CompileCommand& command) {
                                          "in .o, .s or .ll",
                                          output.string()));
   }
-  const Kernels all = kernels_of(command, model, options);
-  const codegen::Target target = codegen::make_target(options.set);
-  write(output.string(), codegen::generate_code(all.kernels, target, form->form));
+  Kernels all = kernels_of(command, model, options);
+  codegen::GeneratedCode code =
+      generate_code(all.kernels, codegen::make_target(options.set), form->form);
+  all.symbols = std::move(code.symbols);
+  all.scratch_bytes = std::move(code.scratch_bytes);
+  write(output.string(), code.code);
   const std::string header_path = std::filesystem::path(output).replace_extension(".h").string();
   write(header_path, header(model, all, command.model.isa));
   if (command.model.json) {

@@ -142,8 +142,8 @@ class Stages {
     std::vector<codegen::Kernel> kernels;
     for (const codegen::ScheduledKernel& kernel : plan.kernels) kernels.push_back(kernel.kernel);
     const codegen::Target target = codegen::make_target(compile_options().set);
-    if (stage == "llvm") return generate_code(kernels, target, codegen::CodeForm::llvm_ir);
-    if (stage == "asm") return generate_code(kernels, target, codegen::CodeForm::assembly);
+    if (stage == "llvm") return generate_code(kernels, target, codegen::CodeForm::llvm_ir).code;
+    if (stage == "asm") return generate_code(kernels, target, codegen::CodeForm::assembly).code;
     if (stage != "kernels") throw UserError("E2002", unknown_stage(stage));
     std::string text;
     for (const codegen::Kernel& kernel : kernels) text += to_string(kernel) + '\n';

@@ -47,11 +47,13 @@ int ModelOptions::workers() const {
   return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
 }
 
+codegen::CompileOptions ModelOptions::cross_compile_options() const {
+  return {*codegen::parse_instruction_set(isa), !no_fuse, workers(), nullptr};
+}
+
 codegen::CompileOptions ModelOptions::compile_options() const {
-  codegen::CompileOptions options;
-  options.set = runnable_set(isa);
-  options.fuse = !no_fuse;
-  options.threads = workers();
+  (void)runnable_set(isa);
+  codegen::CompileOptions options = cross_compile_options();
   if (!no_cache && !store_) store_ = open_code_store();
   options.store = store_.get();
   return options;

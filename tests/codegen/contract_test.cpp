@@ -274,7 +274,7 @@ TEST(Contract, RegisterTilesFit) {
 /// Whether the code moves a vector register to the stack.
 bool spills(const Problem& problem, const Target& target) {
   const std::vector<Kernel> kernels{contraction(problem)};
-  const std::string text = generate_code(kernels, target, CodeForm::assembly);
+  const std::string text = generate_code(kernels, target, CodeForm::assembly).code;
   for (const char* size : {"16-byte Spill", "32-byte Spill", "64-byte Spill"}) {
     if (text.find(size) != std::string::npos) return true;
   }

@@ -372,13 +372,13 @@ TEST(Jit, TextForms) {
   for (InstructionSet set : kInstructionSets) {
     const Target target = make_target(set);
     const std::string symbol = kernel_symbols(kernels)[0];
-    EXPECT_NE(generate_code(kernels, target, CodeForm::llvm_ir).find("define void @" + symbol),
+    EXPECT_NE(generate_code(kernels, target, CodeForm::llvm_ir).code.find("define void @" + symbol),
               std::string::npos);
-    EXPECT_NE(generate_code(kernels, target, CodeForm::assembly).find(symbol + ":"),
+    EXPECT_NE(generate_code(kernels, target, CodeForm::assembly).code.find(symbol + ":"),
               std::string::npos);
-    EXPECT_EQ(generate_code(kernels, target, CodeForm::object).substr(1, 3), "ELF");
-    EXPECT_EQ(generate_code(kernels, target, CodeForm::object),
-              generate_code(kernels, target, CodeForm::object));
+    EXPECT_EQ(generate_code(kernels, target, CodeForm::object).code.substr(1, 3), "ELF");
+    EXPECT_EQ(generate_code(kernels, target, CodeForm::object).code,
+              generate_code(kernels, target, CodeForm::object).code);
   }
 }
 
