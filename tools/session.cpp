@@ -77,7 +77,8 @@ runtime::DataSource source_of(const frontend::DataSpec& data) {
 std::string read_text(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   std::ostringstream text;
-  if (!file || !(text << file.rdbuf())) {
+  if (file.peek() != std::ifstream::traits_type::eof()) text << file.rdbuf();
+  if (!file.is_open() || file.bad()) {
     throw UserError("E4001", "cannot read the file", {path, 0, 0, 1});
   }
   return text.str();

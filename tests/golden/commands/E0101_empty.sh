@@ -1,0 +1,2 @@
+: > model.json
+gradus train model.json
