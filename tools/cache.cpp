@@ -73,7 +73,7 @@ int cache(const CacheOptions& options) {
   if (options.json) {
     nlohmann::ordered_json json{{"folder", folder}};
     for (const auto& [name, value] : report) json[name] = value;
-    std::cout << json << '\n';
+    print_json(json);
     return 0;
   }
   std::cout << (folder.empty() ? "no cache: GRADUS_CACHE is empty or there is no home" : folder)

@@ -159,6 +159,7 @@ TEST_F(Program, JsonIsVersionedObjects) {
       {"explain", ""},
       {"explain", "E3001"},
       {"docs", "errors"},
+      {"cache", "stat"},
   };
   std::set<std::string> tested;
   for (const auto& [command, arguments] : cases) {
