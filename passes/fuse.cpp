@@ -7,6 +7,7 @@
 #include <set>
 
 #include "ir/op.h"
+#include "passes/in_place.h"
 #include "passes/shared_values.h"
 
 namespace gradus::passes {
@@ -63,7 +64,8 @@ class Fuser {
  public:
   Fuser(const Graph& graph, const FusionOptions& options, const std::set<NodeId>& shared)
       : graph_(graph), options_(options), roots_(find_roots(graph, !options.enabled, shared)) {
-    find_in_place();
+    in_place_ = updates_in_place(graph, roots_);
+    for (const auto& [update, state] : in_place_) updated_by_[state] = update;
     collect_dependencies();
   }
 
@@ -171,56 +173,6 @@ class Fuser {
       }
     }
     return true;
-  }
-
-  // --- Updates in place -------------------------------------------------------------------------
-
-  /// An update takes its state's memory unless a reader of the old value needs the new one.
-  void find_in_place() {
-    for (const ir::Result& result : graph_.results()) {
-      if (!result.update) continue;
-      const NodeId value = result.value.node;
-      const NodeId state = graph_.find_input(result.name)->node;
-      if (!roots_.contains(value) || in_place_.contains(value)) continue;
-      if (can_update_in_place(value, state)) {
-        in_place_[value] = state;
-        updated_by_[state] = value;
-      }
-    }
-  }
-
-  bool can_update_in_place(NodeId value, NodeId state) const {
-    for (const Read& read : roots_.at(value).leaves) {
-      if (read.value != state) continue;
-      if (access_of(graph_, value) == Access::heavy || read.through_view) return false;
-      for (std::size_t a = 0; a < read.slots.size(); ++a) {
-        if (read.slots[a] != static_cast<int>(a) && read.slots[a] != kUnitAxis) return false;
-      }
-    }
-    for (const ir::Result& result : graph_.results()) {
-      // The old value itself must outlive the step.
-      if (memory_of(graph_, result.value.node) == state) return false;
-    }
-    for (const auto& [id, root] : roots_) {
-      const bool reads = std::any_of(root.leaves.begin(), root.leaves.end(),
-                                     [&](const Read& read) { return read.value == state; });
-      if (id != value && reads && depends(id, value)) return false;
-    }
-    return true;
-  }
-
-  bool depends(NodeId reader, NodeId on) const {
-    std::vector<NodeId> open{reader};
-    std::set<NodeId> seen;
-    while (!open.empty()) {
-      const NodeId id = open.back();
-      open.pop_back();
-      for (const Read& read : roots_.at(id).roots) {
-        if (read.value == on) return true;
-        if (read.value > on && seen.insert(read.value).second) open.push_back(read.value);
-      }
-    }
-    return false;
   }
 
   // --- Order ------------------------------------------------------------------------------------

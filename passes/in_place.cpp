@@ -1,0 +1,59 @@
+#include "passes/in_place.h"
+
+#include <algorithm>
+#include <set>
+
+namespace gradus::passes {
+namespace {
+
+using ir::NodeId;
+using Roots = std::map<NodeId, Root>;
+
+bool depends(const Roots& roots, NodeId reader, NodeId on) {
+  std::vector<NodeId> open{reader};
+  std::set<NodeId> seen;
+  while (!open.empty()) {
+    const NodeId id = open.back();
+    open.pop_back();
+    for (const Read& read : roots.at(id).roots) {
+      if (read.value == on) return true;
+      if (read.value > on && seen.insert(read.value).second) open.push_back(read.value);
+    }
+  }
+  return false;
+}
+
+bool can_update(const ir::Graph& graph, const Roots& roots, NodeId value, NodeId state) {
+  for (const Read& read : roots.at(value).leaves) {
+    if (read.value != state) continue;
+    if (access_of(graph, value) == Access::heavy || read.through_view) return false;
+    for (std::size_t a = 0; a < read.slots.size(); ++a) {
+      if (read.slots[a] != static_cast<int>(a) && read.slots[a] != kUnitAxis) return false;
+    }
+  }
+  for (const ir::Result& result : graph.results()) {
+    if (memory_of(graph, result.value.node) == state) return false;
+  }
+  return std::ranges::none_of(roots, [&](const auto& entry) {
+    const auto& [id, root] = entry;
+    const bool reads = std::ranges::any_of(
+        root.leaves, [&](const Read& read) { return read.value == state; });
+    return id != value && reads && depends(roots, id, value);
+  });
+}
+
+}  // namespace
+
+std::map<NodeId, NodeId> updates_in_place(const ir::Graph& graph, const Roots& roots) {
+  std::map<NodeId, NodeId> updates;
+  for (const ir::Result& result : graph.results()) {
+    if (!result.update) continue;
+    const NodeId value = result.value.node;
+    const NodeId state = graph.find_input(result.name)->node;
+    if (!roots.contains(value) || updates.contains(value)) continue;
+    if (can_update(graph, roots, value, state)) updates[value] = state;
+  }
+  return updates;
+}
+
+}  // namespace gradus::passes
