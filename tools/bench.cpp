@@ -209,7 +209,7 @@ void add_bench(CLI::App& app, int& status) {
   auto options = std::make_shared<BenchOptions>();
   options->model.add_to(*command);
   command->add_option("--seconds", options->seconds, "Measuring time per variant")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(0.001, 3600.0));
   command->callback([options, &status] { status = bench(*options); });
 }
 

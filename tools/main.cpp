@@ -16,6 +16,17 @@ std::string source_of(const gradus::Diagnostic& diagnostic) {
   }
 }
 
+/// What to say when the first word is no command; empty when it is one.
+std::string unknown_command(const CLI::App& app, int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-') return {};
+  std::string known;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    if (command->get_name() == argv[1]) return {};
+    known += (known.empty() ? "" : ", ") + command->get_name();
+  }
+  return "there is no command '" + std::string(argv[1]) + "'; expected " + known;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -35,6 +46,9 @@ int main(int argc, char** argv) {
   gradus::tools::add_docs(app, status);
   gradus::tools::add_cache(app, status);
   try {
+    if (const std::string unknown = unknown_command(app, argc, argv); !unknown.empty()) {
+      throw gradus::UserError("E2002", unknown);
+    }
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;

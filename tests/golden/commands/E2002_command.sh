@@ -1,0 +1,1 @@
+gradus trian models/linear_regression.json
