@@ -12,6 +12,7 @@
 #include "runtime/checkpoint.h"
 #include "runtime/evaluate.h"
 #include "runtime/executor.h"
+#include "runtime/file.h"
 #include "runtime/trainer.h"
 #include "tools/commands.h"
 #include "tools/locate_failure.h"
@@ -184,7 +185,7 @@ void report_end(const TrainOptions& options, const runtime::TrainingEnded& ended
   }
   print_json(Ordered{{"event", "end"},
                      {"steps", ended.step},
-                     {"loss", ended.train.empty() ? 0 : ended.train[0].value},
+                     {"loss", ended.train.empty() ? Ordered() : Ordered(ended.train[0].value)},
                      {"metrics", values_json(ended.train, false)},
                      {"test", values_json(test, true)},
                      {"compile_seconds", cache.compile_seconds()},
@@ -210,6 +211,9 @@ int train(const TrainOptions& options) {
         runtime::split_validation(std::move(data.train), model.data().validation);
   }
   make_directory(options.output);
+  runtime::OutputFile resolved(options.output + "/model.json");
+  resolved.write(model.resolved());
+  resolved.commit();
   std::signal(SIGINT, [](int) { interrupted = 1; });
   const runtime::TrainingOptions training = training_options(options, model);
   const auto locate = [&](const runtime::NumericFailure& failure) {
