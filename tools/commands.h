@@ -22,6 +22,7 @@ void add_bench(CLI::App& app, int& status);
 void add_gradcheck(CLI::App& app, int& status);
 void add_explain(CLI::App& app, int& status);
 void add_docs(CLI::App& app, int& status);
+void add_doctor(CLI::App& app, int& status);
 void add_cache(CLI::App& app, int& status);
 
 /// What --json means, for every command.

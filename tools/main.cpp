@@ -44,6 +44,7 @@ int main(int argc, char** argv) {
   gradus::tools::add_gradcheck(app, status);
   gradus::tools::add_explain(app, status);
   gradus::tools::add_docs(app, status);
+  gradus::tools::add_doctor(app, status);
   gradus::tools::add_cache(app, status);
   try {
     if (const std::string unknown = unknown_command(app, argc, argv); !unknown.empty()) {

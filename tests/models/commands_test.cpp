@@ -160,6 +160,7 @@ TEST_F(Program, JsonIsVersionedObjects) {
       {"explain", "E3001"},
       {"docs", "errors"},
       {"cache", "stat"},
+      {"doctor", "--threads 1"},
   };
   std::set<std::string> tested;
   for (const auto& [command, arguments] : cases) {
