@@ -68,11 +68,11 @@ TEST_F(TrainingProgram, CachedCodeGivesTheSameBits) {
 /// Ctrl-C finishes the step and saves; going on gives the bits of a run that was let alone.
 TEST_F(TrainingProgram, AnInterruptedRunGoesOn) {
   const std::string arguments =
-      "train models/spirals_mlp.json --json --threads 1 --set 'training={\"steps\":15000,\"batch\":100,\"seed\":3}'"
+      "train models/spirals_mlp.json --json --threads 1 --set 'training={\"steps\":50000,\"batch\":100,\"seed\":3}'"
       " -o ";
   const std::string interrupted = (folder_ / "interrupted").string();
   const Outcome stopped = run_shell(
-      GRADUS_SOURCE_DIR, "timeout --preserve-status -s INT 0.7 gradus " + arguments + interrupted);
+      GRADUS_SOURCE_DIR, "timeout --preserve-status -s INT 0.6 gradus " + arguments + interrupted);
   ASSERT_EQ(stopped.status, 130) << stopped.output;
   EXPECT_NE(stopped.output.find("\"interrupted\":true"), std::string::npos) << stopped.output;
   EXPECT_EQ(gradus(arguments + interrupted + " --resume").status, 0);
