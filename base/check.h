@@ -17,7 +17,7 @@ class InternalError : public std::logic_error {
 }  // namespace gradus
 
 /// Throws InternalError naming the condition and the place unless `condition` holds.
-#define GRADUS_CHECK(condition, message)                                          \
-  do {                                                                            \
+#define GRADUS_CHECK(condition, message)                                               \
+  do {                                                                                 \
     if (!(condition)) ::gradus::check_failed(#condition, __FILE__, __LINE__, message); \
   } while (false)

@@ -55,6 +55,8 @@ UserError::UserError(std::string code, std::string message, SourceLocation where
     : UserError(std::vector<Diagnostic>{
           {std::move(code), std::move(message), std::move(where), std::move(hint)}}) {}
 
-ErrorClass UserError::error_class() const { return error_code(diagnostics_.front().code).error_class; }
+ErrorClass UserError::error_class() const {
+  return error_code(diagnostics_.front().code).error_class;
+}
 
 }  // namespace gradus

@@ -24,9 +24,9 @@ bool carries_node(const ir::ScalarInstruction& instruction) {
 constexpr int kFaultNodeShift = 8;
 
 void add_term(Affine& affine, AxisId axis, std::int64_t coefficient) {
-  const auto at = std::lower_bound(
-      affine.terms.begin(), affine.terms.end(), axis,
-      [](const Term& term, AxisId wanted) { return term.axis < wanted; });
+  const auto at =
+      std::lower_bound(affine.terms.begin(), affine.terms.end(), axis,
+                       [](const Term& term, AxisId wanted) { return term.axis < wanted; });
   if (at != affine.terms.end() && at->axis == axis) {
     at->coefficient += coefficient;
     if (at->coefficient == 0) affine.terms.erase(at);
@@ -118,9 +118,9 @@ Scalar BodyBuilder::compute(NodeId id, const std::vector<Affine>& index, const G
 
 Scalar BodyBuilder::elementwise(NodeId id, const std::vector<Affine>& index, const Guards& guards) {
   const ir::Node& node = graph_.node(id);
-  ir::ScalarProgram program = ir::record_elementwise(
-      std::get<ir::ElementwiseComputation>(node.op->compute), passes::operand_types(graph_, id),
-      node.types[0], node.attributes);
+  ir::ScalarProgram program =
+      ir::record_elementwise(std::get<ir::ElementwiseComputation>(node.op->compute),
+                             passes::operand_types(graph_, id), node.types[0], node.attributes);
   bool uses_index = false;
   bool faults = false;
   double harmless = 1;  // as a divisor; as an index 0 is
@@ -190,8 +190,10 @@ Scalar BodyBuilder::position(const Affine& affine) {
     if (term.coefficient != 1) x = x * static_cast<double>(term.coefficient);
     sum = sum.builder ? sum + x : x;
   }
-  if (!sum.builder) sum = builder_.constant(ElementType::i64, static_cast<double>(affine.offset));
-  else if (affine.offset != 0) sum = sum + static_cast<double>(affine.offset);
+  if (!sum.builder)
+    sum = builder_.constant(ElementType::i64, static_cast<double>(affine.offset));
+  else if (affine.offset != 0)
+    sum = sum + static_cast<double>(affine.offset);
   return affine.divisor == 1 ? sum : sum / static_cast<double>(affine.divisor);
 }
 

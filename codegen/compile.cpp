@@ -75,11 +75,13 @@ void add_copies(const ir::Graph& graph, const passes::FusionPlan& fusion,
     if (passes::access_of(graph, value) == passes::Access::leaf) {
       const Parameter station{value, kStation, 0};
       kernels.push_back({copy_kernel(graph.name() + "_save_" + std::to_string(state), type),
-                         {source, station}, 0});
+                         {source, station},
+                         0});
       source = station;
     }
     last.push_back({copy_kernel(graph.name() + "_update_" + std::to_string(state), type),
-                    {source, {state, kUpdatedState, 0}}, 0});
+                    {source, {state, kUpdatedState, 0}},
+                    0});
   }
   for (ScheduledKernel& kernel : last) kernels.push_back(std::move(kernel));
 }
@@ -93,7 +95,8 @@ class Linker {
       const ir::Attributes& attributes = plan.graph.node(id).attributes;
       if (attributes.get<std::string>("kind") == to_string(ir::InputKind::state)) continue;
       input_number_[id] = static_cast<std::int64_t>(executable.inputs.size());
-      executable.inputs.push_back({attributes.get<std::string>("name"), plan.graph.node(id).types[0]});
+      executable.inputs.push_back(
+          {attributes.get<std::string>("name"), plan.graph.node(id).types[0]});
     }
     place_arena();
   }
@@ -112,8 +115,8 @@ class Linker {
       reference.space = Space::constants;
       reference.offset = constant(parameter.value);
     } else {
-      const std::string& name = plan_.graph.node(state_of(parameter.value))
-                                    .attributes.get<std::string>("name");
+      const std::string& name =
+          plan_.graph.node(state_of(parameter.value)).attributes.get<std::string>("name");
       const runtime::StateEntry* entry = layout_.find(name);
       GRADUS_CHECK(entry != nullptr, "the state layout has no entry " + name);
       reference.space = Space::state;
@@ -221,13 +224,12 @@ runtime::Executable compile(Plan& plan, const runtime::StateLayout& layout,
   watch.lap("machine code");
   for (std::size_t i = 0; i < plan.kernels.size(); ++i) {
     const ScheduledKernel& scheduled = plan.kernels[i];
-    runtime::Step step{scheduled.kernel.name,          scheduled.kernel.provenance,
-                       code.kernels[i].function,       {},
-                       scheduled.kernel.task_count(),  code.kernels[i].scratch_bytes,
-                       scheduled.operations};
+    runtime::Step step{
+        scheduled.kernel.name,         scheduled.kernel.provenance,   code.kernels[i].function, {},
+        scheduled.kernel.task_count(), code.kernels[i].scratch_bytes, scheduled.operations};
     for (std::size_t b = 0; b < scheduled.parameters.size(); ++b) {
-      step.buffers.push_back(linker.locate(
-          scheduled.parameters[b], scheduled.kernel.buffers[b].role != BufferRole::input));
+      step.buffers.push_back(linker.locate(scheduled.parameters[b],
+                                           scheduled.kernel.buffers[b].role != BufferRole::input));
     }
     executable.scratch_bytes = std::max(executable.scratch_bytes, step.scratch_bytes);
     executable.steps.push_back(std::move(step));

@@ -19,7 +19,7 @@ namespace gradus::codegen {
 struct CompileOptions {
   InstructionSet set = InstructionSet::native;
   bool fuse = true;
-  int threads = 1;  // that compile
+  int threads = 1;             // that compile
   CodeStore* store = nullptr;  // of code from earlier runs; may be null
 };
 
@@ -35,7 +35,7 @@ struct Plan {
   std::vector<ScheduledKernel> kernels;
   passes::MemoryPlan memory;
   std::vector<StageSeconds> seconds;
-  std::size_t cached_modules = 0;    // of machine code, after `compile`
+  std::size_t cached_modules = 0;  // of machine code, after `compile`
   std::size_t compiled_modules = 0;
 };
 

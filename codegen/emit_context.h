@@ -41,7 +41,7 @@ class EmitContext {
   const Target& target;
   llvm::IRBuilder<> b;
   llvm::Function* function = nullptr;
-  std::vector<AxisRange> ranges;        // by axis
+  std::vector<AxisRange> ranges;  // by axis
   /// The ranges of the task and its tile, which the kernel's local buffers hold: a stage may narrow
   /// `ranges` to its own blocks, and the emitter's own scratch holds those.
   std::vector<AxisRange> tile_ranges;

@@ -22,8 +22,10 @@ BufferId GroupBuffers::parameter(Parameter memory, const TensorType& type, bool 
     }
   }
   const auto id = static_cast<BufferId>(kernel_.buffers.size());
-  kernel_.buffers.push_back({unique_name(buffer_name(memory)), type,
-                             written ? BufferRole::output : BufferRole::input, {}});
+  kernel_.buffers.push_back({unique_name(buffer_name(memory)),
+                             type,
+                             written ? BufferRole::output : BufferRole::input,
+                             {}});
   parameters_.push_back(memory);
   return id;
 }
@@ -69,7 +71,8 @@ BufferId GroupBuffers::scratch(NodeId id) {
     Buffer buffer{fmt::format("s{}", id), graph_.node(id).types[0], BufferRole::scratch, {}};
     const std::vector<int>& slots = loops_.iteration(id).result_slot;
     for (std::size_t a = 0; a < slots.size(); ++a) {
-      const AxisId axis = slots[a] < 0 ? -1 : loops_.axes_of(id)[static_cast<std::size_t>(slots[a])];
+      const AxisId axis =
+          slots[a] < 0 ? -1 : loops_.axes_of(id)[static_cast<std::size_t>(slots[a])];
       const bool local = axis >= 0 && loops_.is_local(axis);
       buffer.local.push_back(local ? axis : -1);
       if (local) buffer.type.shape[a] = loops_.local_extent(axis);

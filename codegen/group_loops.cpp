@@ -17,14 +17,14 @@ using passes::Iteration;
 namespace {
 // The heuristics of the schedule. Those that decide tasks know shapes only.
 struct Heuristics {
-  std::int64_t elements_per_task = 8192;      // of a loop
+  std::int64_t elements_per_task = 8192;       // of a loop
   std::int64_t operations_per_task = 1 << 20;  // of a contraction
   std::int64_t maximum_tasks = 64;
   std::int64_t least_task_columns = 128;  // of a contraction's n
   std::int64_t least_task_rows = 40;      // of a contraction's m: several register tiles
   std::int64_t column_unit = 64;
-  std::int64_t row_unit = 4;  // rows that draw their random words together
-  std::int64_t loop_scratch_bytes = 40 * 1024;      // of a tile without a contraction: within L1
+  std::int64_t row_unit = 4;                         // rows that draw their random words together
+  std::int64_t loop_scratch_bytes = 40 * 1024;       // of a tile without a contraction: within L1
   std::int64_t contract_scratch_bytes = 128 * 1024;  // of a tile with one: within L2
   std::int64_t maximum_tile_rows = 16;
 };
@@ -56,8 +56,8 @@ void GroupLoops::make_axes() {
   // Those of a contraction are named b, m, n and k.
   const std::string_view letters = contraction_ ? "ijlpqrstuvw" : "ijklpqrstuvw";
   for (std::size_t axis = 0; axis < group_.extents.size(); ++axis) {
-    const std::string name = axis < letters.size() ? std::string(1, letters[axis])
-                                                   : fmt::format("a{}", axis);
+    const std::string name =
+        axis < letters.size() ? std::string(1, letters[axis]) : fmt::format("a{}", axis);
     kernel_.axes.push_back({name, group_.extents[axis], -1});
   }
   if (!contraction_) return;
@@ -87,7 +87,6 @@ AxisId GroupLoops::unit_axis(std::size_t which) {
   if (added) kernel_.axes.push_back({fmt::format("one{}", which), 1, -1});
   return at->second;
 }
-
 
 std::vector<Affine> GroupLoops::own_index(NodeId id) {
   std::vector<Affine> index;
@@ -276,8 +275,8 @@ bool GroupLoops::is_vector_axis(AxisId axis) {
 void GroupLoops::find_stored() {
   for (NodeId id : group_.roots) {
     for (const passes::Read& read : plan_.roots.at(id).roots) {
-      if (in_group(read.value) && !(levels_[id] == levels_[read.value] &&
-                                    same_point(id, read) && level_shares_loop(id, read.value))) {
+      if (in_group(read.value) && !(levels_[id] == levels_[read.value] && same_point(id, read) &&
+                                    level_shares_loop(id, read.value))) {
         stored_.insert(read.value);
       }
     }
@@ -300,8 +299,8 @@ void GroupLoops::choose_tile() {
   }
   std::int64_t row_bytes = 1;
   for (NodeId id : stored_) row_bytes += graph_.node(id).types[0].byte_size() / extent(axis);
-  const std::int64_t budget = contraction_ ? kHeuristics.contract_scratch_bytes
-                                           : kHeuristics.loop_scratch_bytes;
+  const std::int64_t budget =
+      contraction_ ? kHeuristics.contract_scratch_bytes : kHeuristics.loop_scratch_bytes;
   std::int64_t size = std::max<std::int64_t>(1, budget / row_bytes);
   if (is_vector_axis(axis)) {
     size = std::max(ir::kLanes, size / ir::kLanes * ir::kLanes);

@@ -207,8 +207,8 @@ CachedCode code_of(Share& share, const Target& target, CodeStore* store) {
   llvm::LLVMContext context;
   const std::unique_ptr<llvm::TargetMachine> machine = target_machine(target);
   CachedCode code;
-  const auto module = emit_module(context, share.kernels, share.symbols, target, *machine,
-                                  code.scratch_bytes);
+  const auto module =
+      emit_module(context, share.kernels, share.symbols, target, *machine, code.scratch_bytes);
   share.report.emit_seconds = seconds_since(start);
   start = std::chrono::steady_clock::now();
   const Bytes bytes = machine_code(*module, *machine, llvm::CodeGenFileType::ObjectFile);

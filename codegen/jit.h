@@ -26,10 +26,10 @@ struct CompileReport {
   std::size_t distinct_kernels = 0;
   std::size_t cached_modules = 0;    // taken from the store
   std::size_t compiled_modules = 0;  // not found there
-  double emit_seconds = 0;     // kernel IR to LLVM IR, all threads together
-  double machine_seconds = 0;  // LLVM IR to object code, all threads together
-  double link_seconds = 0;     // object code to addresses, all threads together
-  double seconds = 0;          // by the clock
+  double emit_seconds = 0;           // kernel IR to LLVM IR, all threads together
+  double machine_seconds = 0;        // LLVM IR to object code, all threads together
+  double link_seconds = 0;           // object code to addresses, all threads together
+  double seconds = 0;                // by the clock
 };
 
 struct MachineCode {

@@ -121,10 +121,10 @@ struct Store {
 
 /// target = reduction of result number `value` over axes `over`, which run in row-major order in
 /// the order given. If `over` contains a tile or task axis, the value is complete at the end of the
-/// task; else when its loop over `over` ends. A sum starts at +0. With `lanes` (sums whose operand's
-/// innermost axis is reduced) the last of `over` is the loop's innermost axis and position j is
-/// added in lane j mod 16; the lanes are folded +8, +4, +2, +1 on completion. The innermost axis's
-/// position is counted from the axis's start, not the range's.
+/// task; else when its loop over `over` ends. A sum starts at +0. With `lanes` (sums whose
+/// operand's innermost axis is reduced) the last of `over` is the loop's innermost axis and
+/// position j is added in lane j mod 16; the lanes are folded +8, +4, +2, +1 on completion. The
+/// innermost axis's position is counted from the axis's start, not the range's.
 struct Accumulate {
   ir::ReductionKind kind = ir::ReductionKind::sum;
   Access target;

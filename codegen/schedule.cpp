@@ -61,13 +61,14 @@ class GroupScheduler {
 
   /// Roots of one level by the loop that computes them. Reductions fix the order of axes, light
   /// roots join a loop over the same box.
-  std::vector<std::pair<AxisOrder, std::vector<NodeId>>> loops_of(const std::vector<NodeId>& roots) {
+  std::vector<std::pair<AxisOrder, std::vector<NodeId>>> loops_of(
+      const std::vector<NodeId>& roots) {
     std::vector<std::pair<AxisOrder, std::vector<NodeId>>> loops;
     const auto place = [&](NodeId id) {
       const AxisOrder order = loops_.preferred_order(id);
       for (auto& [known, members] : loops) {
-        const bool same_box = std::set(known.begin(), known.end()) ==
-                              std::set(order.begin(), order.end());
+        const bool same_box =
+            std::set(known.begin(), known.end()) == std::set(order.begin(), order.end());
         if (known == order || (loops_.is_light(id) && same_box && known.back() == order.back())) {
           members.push_back(id);
           return;
@@ -92,7 +93,8 @@ class GroupScheduler {
       return Access{buffers_.parameter({id}, node.types[0], false), index};
     }
     if (passes::access_of(graph_, id) == passes::Access::alias) {
-      return Access{buffers_.parameter({passes::memory_of(graph_, id)}, node.types[0], false), index};
+      return Access{buffers_.parameter({passes::memory_of(graph_, id)}, node.types[0], false),
+                    index};
     }
     if (!plan_.roots.contains(id)) return std::nullopt;
     if (loops_.in_group(id)) {
@@ -170,7 +172,8 @@ class GroupScheduler {
     const std::vector<std::int64_t> extents{loops_.extent(result.k)};
     const std::int64_t unit = graph_.node(c).attributes.get<std::int64_t>("part_unit");
     result.parts = ir::contraction_order(extents, unit).parts;
-    if (result.parts.extent != loops_.extent(result.k)) result.parts = {loops_.extent(result.k), 1, 1};
+    if (result.parts.extent != loops_.extent(result.k))
+      result.parts = {loops_.extent(result.k), 1, 1};
     result.tile = loops_.register_tile();
     result.lhs = operand_access(0);
     set_rhs(result);
@@ -202,8 +205,8 @@ class GroupScheduler {
     for (int axis : memory.axes) {
       AxisId domain = -1;
       if (axis >= 0) {
-        domain = loops_.axes_of(*loops_.contraction())[static_cast<std::size_t>(
-            slots[static_cast<std::size_t>(axis)])];
+        domain = loops_.axes_of(
+            *loops_.contraction())[static_cast<std::size_t>(slots[static_cast<std::size_t>(axis)])];
       }
       access.index.push_back(domain < 0 ? Affine{} : Affine{{{domain, 1}}, 0, 1});
     }
@@ -237,7 +240,8 @@ class GroupScheduler {
     }
     const std::int64_t panels = (n + result.panel - 1) / result.panel;
     TensorType packed{type.element, {panels, k, result.panel}};
-    if (!result.batch.empty()) packed.shape.insert(packed.shape.begin(), loops_.extent(result.batch[0]));
+    if (!result.batch.empty())
+      packed.shape.insert(packed.shape.begin(), loops_.extent(result.batch[0]));
     const Parameter target{source.value, result.panel, *loops_.contraction()};
     packs_.push_back(pack(in_place, type, packed, source, target, result));
     result.rhs.buffer = buffers_.parameter(target, packed, false);

@@ -21,8 +21,8 @@ std::string name_batch(const std::string& text) {
 }
 
 /// The input or layer of that name; empty when it failed before.
-std::optional<LayerInput> value_of(const ModelSpec& spec, Forward& forward,
-                                   const std::string& name, Findings& findings) {
+std::optional<LayerInput> value_of(const ModelSpec& spec, Forward& forward, const std::string& name,
+                                   Findings& findings) {
   if (forward.failed.contains(name)) return std::nullopt;
   if (name == "seed" || name == "step")
     return LayerInput{name, 0, counter_input(forward.graph, name)};
@@ -91,8 +91,8 @@ Expr build_layer(const LayerSpec& spec, Forward& forward, const std::vector<Laye
 }
 
 /// The two sides of a comparison; empty when one of them failed before.
-std::vector<LayerInput> sides(const ModelSpec& spec, Forward& forward,
-                              const Comparison& comparison, Findings& findings) {
+std::vector<LayerInput> sides(const ModelSpec& spec, Forward& forward, const Comparison& comparison,
+                              Findings& findings) {
   std::vector<LayerInput> result;
   for (const Reference* side : {&comparison.prediction, &comparison.target}) {
     if (std::optional<LayerInput> value = value_of(spec, forward, side->name, findings)) {

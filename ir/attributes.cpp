@@ -19,18 +19,18 @@ bool same_bits(const Attribute& a, const Attribute& b) {
 }
 
 std::size_t hash_bits(const Attribute& attribute) {
-  const std::size_t value = std::visit(
-      overloaded{
-          [](const Integers& list) { return hash_range(list); },
-          [](const TensorPointer& tensor) {
-            return hash_combine(hash_bytes(tensor->bytes.data(), tensor->bytes.size()),
-                                hash_range(tensor->type.shape));
-          },
-          [](double number) { return hash_value(std::bit_cast<std::uint64_t>(number)); },
-          [](const std::string& text) { return hash_bytes(text.data(), text.size()); },
-          [](auto scalar) { return hash_value(static_cast<std::uint64_t>(scalar)); },
-      },
-      attribute);
+  const std::size_t value =
+      std::visit(overloaded{
+                     [](const Integers& list) { return hash_range(list); },
+                     [](const TensorPointer& tensor) {
+                       return hash_combine(hash_bytes(tensor->bytes.data(), tensor->bytes.size()),
+                                           hash_range(tensor->type.shape));
+                     },
+                     [](double number) { return hash_value(std::bit_cast<std::uint64_t>(number)); },
+                     [](const std::string& text) { return hash_bytes(text.data(), text.size()); },
+                     [](auto scalar) { return hash_value(static_cast<std::uint64_t>(scalar)); },
+                 },
+                 attribute);
   return hash_combine(attribute.index(), value);
 }
 

@@ -41,7 +41,8 @@ enum class AttributeKind : std::uint8_t {
 class Attributes {
  public:
   Attributes() = default;
-  Attributes(std::initializer_list<std::pair<std::string, Attribute>> entries) : entries_(entries) {}
+  Attributes(std::initializer_list<std::pair<std::string, Attribute>> entries)
+      : entries_(entries) {}
 
   [[nodiscard]] const Attribute* find(std::string_view name) const {
     for (const auto& [key, value] : entries_) {

@@ -91,12 +91,14 @@ Expr transpose(Expr x, Integers permutation) {
   return apply("transpose", {x}, {{"permutation", std::move(permutation)}});
 }
 Expr slice(Expr x, Integers start, Integers limit, Integers stride) {
-  return apply("slice", {x},
-               {{"start", std::move(start)}, {"limit", std::move(limit)}, {"stride", std::move(stride)}});
+  return apply(
+      "slice", {x},
+      {{"start", std::move(start)}, {"limit", std::move(limit)}, {"stride", std::move(stride)}});
 }
 Expr pad(Expr x, Expr value, Integers low, Integers high, Integers interior) {
-  return apply("pad", {x, value},
-               {{"low", std::move(low)}, {"high", std::move(high)}, {"interior", std::move(interior)}});
+  return apply(
+      "pad", {x, value},
+      {{"low", std::move(low)}, {"high", std::move(high)}, {"interior", std::move(interior)}});
 }
 Expr concat(std::span<const Expr> operands, std::int64_t axis) {
   return apply("concat", operands, {{"axis", axis}});
@@ -115,7 +117,8 @@ Expr sum_all(Expr x) {
 }
 Expr mean(Expr x, Integers axes) {
   double count = 1;
-  for (std::int64_t axis : axes) count *= static_cast<double>(x.shape()[static_cast<std::size_t>(axis)]);
+  for (std::int64_t axis : axes)
+    count *= static_cast<double>(x.shape()[static_cast<std::size_t>(axis)]);
   return sum(x, std::move(axes)) / count;
 }
 Expr broadcast_reduced(Expr reduced, const Shape& shape, const Integers& axes) {

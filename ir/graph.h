@@ -116,8 +116,7 @@ class Graph {
 /// Sets a graph's provenance for the lifetime of the scope.
 class ProvenanceScope {
  public:
-  ProvenanceScope(Graph& graph, Provenance provenance)
-      : graph_(graph), saved_(graph.provenance()) {
+  ProvenanceScope(Graph& graph, Provenance provenance) : graph_(graph), saved_(graph.provenance()) {
     graph_.set_provenance(std::move(provenance));
   }
   ~ProvenanceScope() { graph_.set_provenance(std::move(saved_)); }

@@ -229,8 +229,8 @@ bool beats(T a, T b, bool greatest) {
   if constexpr (std::is_floating_point_v<T>) {
     if (std::isnan(b)) return false;
     if (std::isnan(a)) return true;
-    if (a == b) return greatest ? std::signbit(b) && !std::signbit(a)
-                                : std::signbit(a) && !std::signbit(b);
+    if (a == b)
+      return greatest ? std::signbit(b) && !std::signbit(a) : std::signbit(a) && !std::signbit(b);
   }
   return greatest ? a > b : a < b;
 }
@@ -337,7 +337,8 @@ Tensor reduction(const Node& node, ReductionKind kind, const Tensor& x) {
   });
 }
 
-// --- Contraction ----------------------------------------------------------------------------------
+// --- Contraction
+// ----------------------------------------------------------------------------------
 
 template <typename T>
 T multiply_add(T a, T b, T c) {
@@ -356,7 +357,7 @@ T multiply(T a, T b) {
 
 /// The axes of a contraction and the strides to walk them in both operands.
 struct DotShape {
-  Shape result;                    // batch, lhs free, rhs free
+  Shape result;  // batch, lhs free, rhs free
   Shape contracted;
   std::int64_t outputs_per_batch = 1;
   Integers lhs_result, rhs_result;  // strides of the result axes
@@ -476,9 +477,7 @@ Tensor interpret_node(const Node& node, const Operands& operands, Fault& fault) 
           [](const InputComputation&) -> Tensor {
             throw InternalError("an input has no computation");
           },
-          [&](const ConstantComputation&) {
-            return *node.attributes.get<TensorPointer>("value");
-          },
+          [&](const ConstantComputation&) { return *node.attributes.get<TensorPointer>("value"); },
           [&](const ElementwiseComputation& compute) {
             return elementwise(node, compute, operands, fault);
           },

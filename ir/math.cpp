@@ -97,16 +97,15 @@ Scalar log(Scalar x) {
   };
   const int mantissa = f32 ? 23 : 52;
   const Scalar bits = bitcast(x, bits_type);
-  const Scalar exponent =
-      (bits - bits_of(f32 ? 0x3f3504f3u : 0x3fe6a09e667f3bcdu)) >> mantissa;
+  const Scalar exponent = (bits - bits_of(f32 ? 0x3f3504f3u : 0x3fe6a09e667f3bcdu)) >> mantissa;
   const Scalar f = bitcast(bits - (exponent << mantissa), x.type()) - 1.0;
   const Scalar e = convert(exponent, x.type());
   const Scalar square = f * f;
   Scalar result;
   if (f32) {
-    const Scalar p = polynomial(f, {7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1,
-                                    -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1,
-                                    2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1});
+    const Scalar p = polynomial(
+        f, {7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1,
+            -1.6668057665e-1, 2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1});
     Scalar y = p * f * square;
     y = fma(e, number(x, -2.12194440e-4), y);
     y = fma(square, number(x, -0.5), y);
@@ -169,8 +168,8 @@ Scalar erf_single(Scalar x) {
   const Scalar far = polynomial(t, {-1.72853470e-5, 3.83197126e-4, -3.88396438e-3, 2.42546219e-2,
                                     -1.06777877e-1, -6.34846687e-1, -1.28717512e-1});
   const Scalar beyond = 1.0 - exp(fma(far, t, -t));
-  const Scalar p = polynomial(x * x, {-5.96761703e-4, 4.99119423e-3, -2.67681349e-2,
-                                      1.12819925e-1, -3.76125336e-1, 1.28379166e-1});
+  const Scalar p = polynomial(x * x, {-5.96761703e-4, 4.99119423e-3, -2.67681349e-2, 1.12819925e-1,
+                                      -3.76125336e-1, 1.28379166e-1});
   return select(less(t, number(x, 0.921875)), fma(p, x, x),
                 select(less(t, number(x, 4)), with_sign_of(beyond, x),
                        with_sign_of(number(x, 1) + (t - t), x)));
@@ -199,19 +198,18 @@ Scalar erf(Scalar x) { return single(x) ? erf_single(x) : erf_double(x); }
 
 /// e^(y log|x|) in f64, then C's special cases.
 Scalar pow(Scalar x, Scalar y) {
-  const Scalar wide =
-      exp(convert(y, ElementType::f64) * log(convert(abs(x), ElementType::f64)));
+  const Scalar wide = exp(convert(y, ElementType::f64) * log(convert(abs(x), ElementType::f64)));
   const Scalar magnitude = convert(wide, x.type());
   const Scalar whole = equal(floor(y), y);
   const Scalar half = y * 0.5;
   const Scalar odd = whole & not_equal(floor(half), half);
-  const Scalar negative = less(x, number(x, 0)) |
-                          less(1.0 / x, number(x, 0));  // -0 counts as negative
+  const Scalar negative =
+      less(x, number(x, 0)) | less(1.0 / x, number(x, 0));  // -0 counts as negative
   Scalar result = select(odd & negative, -magnitude, magnitude);
   result = select(less(x, number(x, 0)) & logical_not(whole), not_a_number(x), result);
   const Scalar one = number(x, 1);
-  const Scalar certain = equal(y, number(y, 0)) | equal(x, one) |
-                         (equal(x, -one) & equal(abs(y), infinity(y)));
+  const Scalar certain =
+      equal(y, number(y, 0)) | equal(x, one) | (equal(x, -one) & equal(abs(y), infinity(y)));
   return select(certain, one, result);
 }
 
@@ -231,7 +229,8 @@ std::vector<MathFunction> record_all() {
     functions.push_back(unary("ceil", type, 0, ceil));
     functions.push_back(unary("round", type, 0, round_even));
     ScalarBuilder b({type, type});
-    functions.push_back({"pow", type, 2, f32 ? 1.0 : 1100, b.finish({pow(b.operand(0), b.operand(1))})});
+    functions.push_back(
+        {"pow", type, 2, f32 ? 1.0 : 1100, b.finish({pow(b.operand(0), b.operand(1))})});
   }
   return functions;
 }

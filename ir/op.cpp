@@ -47,7 +47,8 @@ ScalarProgram record_elementwise(const ElementwiseComputation& compute,
   for (const TensorType& operand : operands) types.push_back(operand.element);
   ScalarBuilder builder(std::move(types));
   std::vector<Scalar> x;
-  for (std::size_t i = 0; i < operands.size(); ++i) x.push_back(builder.operand(static_cast<int>(i)));
+  for (std::size_t i = 0; i < operands.size(); ++i)
+    x.push_back(builder.operand(static_cast<int>(i)));
   const Scalar y = compute.record(builder, x, attributes);
   GRADUS_CHECK(y.type() == result.element, "a program of another type than its op infers");
   return builder.finish({y});

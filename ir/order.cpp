@@ -6,9 +6,10 @@ namespace gradus::ir {
 namespace {
 
 constexpr std::int64_t kMaximumBlocks = 64;
-constexpr std::int64_t kBlockPositions = 32;      // fewest positions of the leading reduced axes
-constexpr std::int64_t kInnermostBlock = 16'384;  // fewest elements of a block of the innermost axis
-constexpr std::int64_t kChain = 1024;             // longest chain of a contraction that is not cut
+constexpr std::int64_t kBlockPositions = 32;  // fewest positions of the leading reduced axes
+constexpr std::int64_t kInnermostBlock =
+    16'384;                            // fewest elements of a block of the innermost axis
+constexpr std::int64_t kChain = 1024;  // longest chain of a contraction that is not cut
 constexpr std::int64_t kMaximumParts = 16;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
@@ -53,7 +54,8 @@ ContractionOrder contraction_order(std::span<const std::int64_t> extents, std::i
   std::int64_t length = 1;
   for (std::size_t axis = 0; axis < extents.size(); ++axis) {
     length *= extents[axis];
-    if (order.part_axis < 0 && extents[axis] != 1) order.part_axis = static_cast<std::int64_t>(axis);
+    if (order.part_axis < 0 && extents[axis] != 1)
+      order.part_axis = static_cast<std::int64_t>(axis);
   }
   if (order.part_axis < 0) return order;
   const std::int64_t extent = extents[static_cast<std::size_t>(order.part_axis)];

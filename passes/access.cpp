@@ -100,24 +100,24 @@ std::optional<std::vector<int>> unit_reshape(const Shape& operand, const Shape& 
 
 Access access_of(const Graph& graph, NodeId id) {
   const ir::Node& node = graph.node(id);
-  return std::visit(
-      overloaded{
-          [](const ir::InputComputation&) { return Access::leaf; },
-          [&](const ir::ConstantComputation&) {
-            return node.types[0].rank() == 0 ? Access::light : Access::leaf;
-          },
-          [](const ir::ElementwiseComputation&) { return Access::light; },
-          [](const ir::MovementComputation&) { return Access::light; },
-          [&](const ir::ViewComputation&) {
-            const Shape& from = graph.type(graph.operands(id)[0]).shape;
-            return unit_reshape(from, node.types[0].shape) ? Access::light : Access::alias;
-          },
-          [](const ir::ReductionComputation&) { return Access::heavy; },
-          [](const ir::BlockSumComputation&) { return Access::heavy; },
-          [](const ir::CombineComputation&) { return Access::heavy; },
-          [](const ir::ContractionComputation&) { return Access::heavy; },
-      },
-      node.op->compute);
+  return std::visit(overloaded{
+                        [](const ir::InputComputation&) { return Access::leaf; },
+                        [&](const ir::ConstantComputation&) {
+                          return node.types[0].rank() == 0 ? Access::light : Access::leaf;
+                        },
+                        [](const ir::ElementwiseComputation&) { return Access::light; },
+                        [](const ir::MovementComputation&) { return Access::light; },
+                        [&](const ir::ViewComputation&) {
+                          const Shape& from = graph.type(graph.operands(id)[0]).shape;
+                          return unit_reshape(from, node.types[0].shape) ? Access::light
+                                                                         : Access::alias;
+                        },
+                        [](const ir::ReductionComputation&) { return Access::heavy; },
+                        [](const ir::BlockSumComputation&) { return Access::heavy; },
+                        [](const ir::CombineComputation&) { return Access::heavy; },
+                        [](const ir::ContractionComputation&) { return Access::heavy; },
+                    },
+                    node.op->compute);
 }
 
 std::vector<ir::IndexMap> operand_maps(const Graph& graph, NodeId id) {
@@ -172,16 +172,15 @@ std::int64_t program_cost(const Graph& graph, NodeId id) {
   const ir::Node& node = graph.node(id);
   const auto* elementwise = std::get_if<ir::ElementwiseComputation>(&node.op->compute);
   if (!elementwise) return 0;
-  const ir::ScalarProgram program = ir::record_elementwise(
-      *elementwise, operand_types(graph, id), node.types[0], node.attributes);
+  const ir::ScalarProgram program = ir::record_elementwise(*elementwise, operand_types(graph, id),
+                                                           node.types[0], node.attributes);
   std::int64_t cost = 0;
   for (const ir::ScalarInstruction& instruction : program.code) {
     if (instruction.op == ir::ScalarOp::call) {
       cost += static_cast<std::int64_t>(
           ir::math_functions()[instruction.immediate].program.code.size());
     } else if (instruction.op != ir::ScalarOp::operand &&
-               instruction.op != ir::ScalarOp::constant &&
-               instruction.op != ir::ScalarOp::index) {
+               instruction.op != ir::ScalarOp::constant && instruction.op != ir::ScalarOp::index) {
       ++cost;
     }
   }

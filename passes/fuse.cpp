@@ -165,8 +165,8 @@ class Fuser {
       if (update == updated_by_.end() || !group.axes.contains(update->second)) continue;
       const std::vector<int>& writer = group.axes.at(update->second);
       for (std::size_t a = 0; a < read.slots.size(); ++a) {
-        const auto slot = static_cast<std::size_t>(
-            roots_.at(update->second).iteration.result_slot[a]);
+        const auto slot =
+            static_cast<std::size_t>(roots_.at(update->second).iteration.result_slot[a]);
         if (writer[slot] != axis) continue;
         if (read.slots[a] < 0) return false;
         if (group.axes.at(id)[static_cast<std::size_t>(read.slots[a])] != axis) return false;
@@ -385,8 +385,7 @@ class Fuser {
       for (int& axis : own) {
         if (axis < 0) continue;
         const int representative = axes.find(axis);
-        const auto [at, added] =
-            number.emplace(representative, static_cast<int>(extents.size()));
+        const auto [at, added] = number.emplace(representative, static_cast<int>(extents.size()));
         if (added) extents.push_back(group.extents[static_cast<std::size_t>(representative)]);
         axis = at->second;
       }
@@ -422,8 +421,7 @@ class Fuser {
       }
     }
     const std::int64_t kept = positions(merged, merged.parallel);
-    const std::int64_t before =
-        std::max(positions(a, a.parallel), positions(b, b.parallel));
+    const std::int64_t before = std::max(positions(a, a.parallel), positions(b, b.parallel));
     const bool small = work(merged) <= kHeuristics.small_positions;
     if (!small && kept < before && kept < kHeuristics.least_parallel) {
       return "too little would be left to run in parallel";

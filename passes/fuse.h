@@ -37,8 +37,8 @@ struct ParallelAxis {
 };
 
 struct Group {
-  std::vector<ir::NodeId> roots;    // ascending
-  std::vector<ir::NodeId> outputs;  // the roots that are in memory afterwards, ascending
+  std::vector<ir::NodeId> roots;      // ascending
+  std::vector<ir::NodeId> outputs;    // the roots that are in memory afterwards, ascending
   std::vector<std::int64_t> extents;  // of the domain axes
   /// For each root the domain axis of every iteration axis (passes/access.h); -1: extent 1.
   std::map<ir::NodeId, std::vector<int>> axes;

@@ -36,8 +36,8 @@ bool can_update(const ir::Graph& graph, const Roots& roots, NodeId value, NodeId
   }
   return std::ranges::none_of(roots, [&](const auto& entry) {
     const auto& [id, root] = entry;
-    const bool reads = std::ranges::any_of(
-        root.leaves, [&](const Read& read) { return read.value == state; });
+    const bool reads =
+        std::ranges::any_of(root.leaves, [&](const Read& read) { return read.value == state; });
     return id != value && reads && depends(roots, id, value);
   });
 }

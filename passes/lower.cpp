@@ -57,8 +57,7 @@ Integers concatenated(std::initializer_list<Integers> lists) {
 }
 
 Expr transposed(Expr x, const Integers& permutation) {
-  return std::is_sorted(permutation.begin(), permutation.end()) ? x
-                                                                : ir::transpose(x, permutation);
+  return std::is_sorted(permutation.begin(), permutation.end()) ? x : ir::transpose(x, permutation);
 }
 
 std::optional<Expr> expand(const ir::RewriteContext& c) {
@@ -112,7 +111,8 @@ struct Side {
 };
 
 Side merge_axes(Expr x, const Integers& batch, const Integers& free, const Integers& contract) {
-  // Keep the order of the roles in memory where each role lies together, else batch, free, contract.
+  // Keep the order of the roles in memory where each role lies together, else batch, free,
+  // contract.
   std::vector<std::pair<std::int64_t, const Integers*>> roles;
   bool together = true;
   for (const Integers* role : {&batch, &free, &contract}) {

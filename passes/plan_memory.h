@@ -13,8 +13,8 @@ struct Lifetime {
 };
 
 struct MemoryPlan {
-  std::vector<std::int64_t> offsets;  // per buffer, multiples of 64 bytes
-  std::int64_t peak_bytes = 0;        // of the arena
+  std::vector<std::int64_t> offsets;   // per buffer, multiples of 64 bytes
+  std::int64_t peak_bytes = 0;         // of the arena
   std::int64_t lower_bound_bytes = 0;  // greatest sum of buffers alive at one step
 };
 

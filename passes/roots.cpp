@@ -86,9 +86,8 @@ class RootFinder {
       for (Value operand : graph_.operands(id)) cost[id] += cost[operand.node];
       if (graph_.node(id).types[0].rank() != 0 || cost[id] < kScalarRootCost) continue;
       const std::vector<NodeId> users = graph_.users(id);
-      if (std::any_of(users.begin(), users.end(), [&](NodeId user) {
-            return graph_.node(user).types[0].rank() > 0;
-          })) {
+      if (std::any_of(users.begin(), users.end(),
+                      [&](NodeId user) { return graph_.node(user).types[0].rank() > 0; })) {
         is_root_[id] = true;
       }
     }
@@ -177,8 +176,7 @@ Permuted behind_permutation(const Graph& graph, NodeId id) {
   return result;
 }
 
-std::map<NodeId, Root> find_roots(const Graph& graph, bool every_op,
-                                  const std::set<NodeId>& also) {
+std::map<NodeId, Root> find_roots(const Graph& graph, bool every_op, const std::set<NodeId>& also) {
   return RootFinder(graph, every_op, also).find();
 }
 

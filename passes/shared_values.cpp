@@ -74,8 +74,7 @@ class GroupValues {
   }
 
   [[nodiscard]] bool is_loaded(NodeId id) const {
-    return plan_.roots.contains(id) || kept_.contains(id) ||
-           access_of(graph_, id) != Access::light;
+    return plan_.roots.contains(id) || kept_.contains(id) || access_of(graph_, id) != Access::light;
   }
 
   /// Instructions and loads per element of `id`; what is smaller counts in proportion.

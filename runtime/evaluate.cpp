@@ -90,7 +90,8 @@ AlignedBytes initial_state(const Programs& programs, Executor& executor, std::ui
 std::string describe_fault(const Executable& executable, const RunResult& result) {
   const Step& step = executable.steps.at(result.step);
   const std::string from = step.provenance.empty() ? "" : " (" + step.provenance + ")";
-  return fmt::format("{} at element {} in {}{}", fault_kind(result.fault) == 1 ? "division by zero" : "index out of range",
+  return fmt::format("{} at element {} in {}{}",
+                     fault_kind(result.fault) == 1 ? "division by zero" : "index out of range",
                      result.fault & 0xFFFFFFFF, step.name, from);
 }
 

@@ -33,14 +33,14 @@ constexpr mode_t kOthers = S_IRWXG | S_IRWXO;
 constexpr mode_t kOthersWrite = S_IWGRP | S_IWOTH;
 
 bool is_own_folder(const std::string& path) {
-  struct stat status {};
+  struct stat status{};
   return lstat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode) &&
          status.st_uid == geteuid() && (status.st_mode & kOthers) == 0;
 }
 
 bool is_own_file(int descriptor, struct stat& status) {
-  return fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode) &&
-         status.st_uid == geteuid() && (status.st_mode & kOthersWrite) == 0;
+  return fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode) && status.st_uid == geteuid() &&
+         (status.st_mode & kOthersWrite) == 0;
 }
 
 bool write_all(int descriptor, const std::string& bytes) {
@@ -67,7 +67,7 @@ bool FileStore::make_folder() const {
 std::optional<std::string> FileStore::load(const std::string& key) const {
   if (!is_own_folder(folder_)) return std::nullopt;
   const Descriptor file(open(path_of(key).c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
-  struct stat status {};
+  struct stat status{};
   if (!file.open() || !is_own_file(file.number(), status) || status.st_size > most_bytes_) {
     return std::nullopt;
   }
@@ -109,7 +109,7 @@ std::vector<FileStore::Entry> FileStore::entries() const {
   if (!is_own_folder(folder_)) return result;
   std::error_code error;
   for (fs::directory_iterator at(folder_, error), end; !error && at != end; at.increment(error)) {
-    struct stat status {};
+    struct stat status{};
     if (lstat(at->path().c_str(), &status) != 0 || !S_ISREG(status.st_mode)) continue;
     constexpr std::int64_t kNanoseconds = 1'000'000'000;
     result.push_back({at->path().filename().string(), status.st_size,

@@ -7,9 +7,9 @@
 
 namespace gradus::runtime {
 
-/// Raised by a kernel when the step is invalid: bits 56-63 the kind (1 division by zero, 2 index out
-/// of range), bits 32-55 the node, bits 0-31 the low part of the element's row-major position. 0:
-/// none. A kernel writes it only while it is 0 and goes on harmlessly.
+/// Raised by a kernel when the step is invalid: bits 56-63 the kind (1 division by zero, 2 index
+/// out of range), bits 32-55 the node, bits 0-31 the low part of the element's row-major position.
+/// 0: none. A kernel writes it only while it is 0 and goes on harmlessly.
 using FaultWord = std::uint64_t;
 
 [[nodiscard]] constexpr std::uint32_t fault_kind(FaultWord word) {

@@ -60,7 +60,7 @@ struct Variant {
   runtime::Executable step;
   runtime::AlignedBytes state;
   double compile_seconds = 0;
-  std::vector<double> seconds;  // of each run
+  std::vector<double> seconds;                      // of each run
   std::vector<std::vector<double>> kernel_seconds;  // by kernel, of each run
 
   Variant(std::string label, const Subject& subject, const codegen::CompileOptions& options)
@@ -120,12 +120,11 @@ void print(const Subject& subject, const std::vector<Variant>& variants, const M
   std::cout << fmt::format("{:<8} {:>8} {:>12} {:>20} {:>14} {:>12}\n", "", "kernels", "median us",
                            "10 % - 90 % us", "arena bytes", "compiled ms");
   for (const Variant& v : variants) {
-    std::cout << fmt::format(
-        "{:<8} {:>8} {:>12.1f} {:>20} {:>14} {:>12.0f}\n", v.name, v.step.steps.size(),
-        1e6 * quantile(v.seconds, 0.5),
-        fmt::format("{:.1f} - {:.1f}", 1e6 * quantile(v.seconds, 0.1),
-                    1e6 * quantile(v.seconds, 0.9)),
-        v.step.arena_bytes, 1e3 * v.compile_seconds);
+    std::cout << fmt::format("{:<8} {:>8} {:>12.1f} {:>20} {:>14} {:>12.0f}\n", v.name,
+                             v.step.steps.size(), 1e6 * quantile(v.seconds, 0.5),
+                             fmt::format("{:.1f} - {:.1f}", 1e6 * quantile(v.seconds, 0.1),
+                                         1e6 * quantile(v.seconds, 0.9)),
+                             v.step.arena_bytes, 1e3 * v.compile_seconds);
   }
   std::cout << fmt::format(
       "\nfused is {:.2f} times as fast; this machine: {:.0f} GFLOP/s of fma, {:.1f} GB/s copied\n",

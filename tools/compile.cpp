@@ -80,12 +80,14 @@ std::string header(const frontend::Model& model, const Kernels& all, const std::
       "#ifndef {0}\n#define {0}\n\n"
       "/* The kernels of the model \"{1}\" for {2}.\n"
       "\n"
-      "   A kernel runs tasks [first_task, last_task) of its tasks, which may run in any order and\n"
+      "   A kernel runs tasks [first_task, last_task) of its tasks, which may run in any order "
+      "and\n"
       "   on any thread. `buffers` are its parameters in the order given below, each 64-byte\n"
       "   aligned. `scratch` is memory of the thread's own, 64-byte aligned, of the size given\n"
       "   below. `fault` is 0 and stays 0 unless the step is invalid (an index out of range, a\n"
       "   division by zero). Before the call the thread sets flush-to-zero and\n"
-      "   denormals-are-zero (MXCSR bits 15 and 6), which the results depend on. Kernels with equal\n"
+      "   denormals-are-zero (MXCSR bits 15 and 6), which the results depend on. Kernels with "
+      "equal\n"
       "   contents share one symbol. */\n\n"
       "#include <stdint.h>\n\n"
       "#ifdef __cplusplus\nextern \"C\" {{\n#endif\n\n"
@@ -95,9 +97,10 @@ std::string header(const frontend::Model& model, const Kernels& all, const std::
   for (std::size_t i = 0; i < all.kernels.size(); ++i) {
     const codegen::Kernel& kernel = all.kernels[i];
     text += fmt::format("\n/* Kernel {} of {}: {}\n", i, all.programs[i], kernel.name);
-    if (!kernel.provenance.empty()) text += fmt::format("   from {}\n", in_comment(kernel.provenance));
-    text += fmt::format("   tasks {}, scratch {} bytes\n", kernel.task_count(),
-                        all.scratch_bytes[i]);
+    if (!kernel.provenance.empty())
+      text += fmt::format("   from {}\n", in_comment(kernel.provenance));
+    text +=
+        fmt::format("   tasks {}, scratch {} bytes\n", kernel.task_count(), all.scratch_bytes[i]);
     std::size_t number = 0;
     for (const codegen::Buffer& buffer : kernel.buffers) {
       if (buffer.role == codegen::BufferRole::scratch) continue;
@@ -106,8 +109,7 @@ std::string header(const frontend::Model& model, const Kernels& all, const std::
     }
     text += fmt::format("*/\nextern gradus_kernel {};\n", all.symbols[i]);
   }
-  return text + fmt::format(
-      "\n#ifdef __cplusplus\n}}\n#endif\n\n#endif /* {} */\n", guard);
+  return text + fmt::format("\n#ifdef __cplusplus\n}}\n#endif\n\n#endif /* {} */\n", guard);
 }
 
 void write(const std::string& path, const std::string& bytes) {
@@ -164,8 +166,9 @@ void add_compile(CLI::App& app, int& status) {
   command->footer("Example: gradus compile models/digits_mlp.json -o digits.o --isa x86-64-v3");
   auto options = std::make_shared<CompileCommand>();
   options->model.add_to(*command);
-  command->add_option("-o,--output", options->output,
-                      "File: .o object, .s assembly or .ll LLVM IR; the header is written beside it");
+  command->add_option(
+      "-o,--output", options->output,
+      "File: .o object, .s assembly or .ll LLVM IR; the header is written beside it");
   command->add_option("--what", options->programs, "Programs: init, train_step, evaluate, predict")
       ->delimiter(',')
       ->check(CLI::IsMember({"init", "train_step", "evaluate", "predict"}));

@@ -60,11 +60,13 @@ std::string option_table(const std::vector<frontend::Option>& options) {
 
 std::string layer_reference() {
   std::string text =
-      "# Layers\n\nEvery layer may have a `\"name\"` and a `\"from\"`: the input or layer (or the list of "
+      "# Layers\n\nEvery layer may have a `\"name\"` and a `\"from\"`: the input or layer (or the "
+      "list of "
       "them) that it reads; without it, the layer above. `{\"op\": \"exp\"}` applies any op of "
       "[ops.md](ops.md).\n";
   for (const frontend::Layer& layer : frontend::layers()) {
-    text += fmt::format("\n## {}\n\n{}\n\n```json\n{}\n```\n", layer.name, layer.doc, layer.example);
+    text +=
+        fmt::format("\n## {}\n\n{}\n\n```json\n{}\n```\n", layer.name, layer.doc, layer.example);
     text += option_table(layer.options);
   }
   return text;
@@ -75,20 +77,19 @@ std::string op_reference() {
       "# Ops\n\nThe primitives of the graph. `{\"op\": NAME, ...}` is a layer of a model file, "
       "`%2 = NAME %0, %1 {...}` a line of a graph's text.\n";
   for (const ir::OpRecord& op : ir::op_records()) {
-    const std::string operands =
-        op.most_operands < 0                     ? fmt::format("{} or more", op.least_operands)
-        : op.least_operands == op.most_operands ? fmt::format("{}", op.least_operands)
-                                                : fmt::format("{} to {}", op.least_operands,
-                                                              op.most_operands);
+    const std::string operands = op.most_operands < 0 ? fmt::format("{} or more", op.least_operands)
+                                 : op.least_operands == op.most_operands
+                                     ? fmt::format("{}", op.least_operands)
+                                     : fmt::format("{} to {}", op.least_operands, op.most_operands);
     text += fmt::format("\n## {}\n\n{}\n\nOperands: {}. Gradient: {}.\n", op.name, op.doc, operands,
                         op.vjp == nullptr ? "none" : "yes");
     if (op.attributes.empty()) continue;
     text += "\n| attribute | default | |\n| --- | --- | --- |\n";
     for (const ir::AttributeSpec& spec : op.attributes) {
-      text += fmt::format("| `{}` | {} | {} |\n", spec.name,
-                          spec.default_value ? "`" + ir::to_text(*spec.default_value) + "`"
-                                             : "required",
-                          cell(std::string(spec.doc)));
+      text += fmt::format(
+          "| `{}` | {} | {} |\n", spec.name,
+          spec.default_value ? "`" + ir::to_text(*spec.default_value) + "`" : "required",
+          cell(std::string(spec.doc)));
     }
   }
   return text;
@@ -107,7 +108,8 @@ std::string table(std::string_view title, const Records& records) {
 template <typename Records, typename Parameters>
 std::string parameter_table(std::string_view title, const Records& records,
                             const Parameters& parameters) {
-  std::string text = fmt::format("\n## {}\n\n| name | | parameters |\n| --- | --- | --- |\n", title);
+  std::string text =
+      fmt::format("\n## {}\n\n| name | | parameters |\n| --- | --- | --- |\n", title);
   for (const auto& record : records) {
     std::string list;
     for (const ir::Hyperparameter& parameter : parameters(record)) {

@@ -63,9 +63,8 @@ int evaluate(const EvaluateOptions& options) {
 
 int predict(const EvaluateOptions& options) {
   Loaded loaded(options);
-  const std::vector<runtime::DataArray> outputs =
-      runtime::predict(loaded.programs, loaded.executor, loaded.state, loaded.data,
-                       loaded.model.training().batch);
+  const std::vector<runtime::DataArray> outputs = runtime::predict(
+      loaded.programs, loaded.executor, loaded.state, loaded.data, loaded.model.training().batch);
   std::vector<runtime::SafetensorsItem> items;
   for (const runtime::DataArray& output : outputs) {
     items.push_back({output.name, output.tensor.type, output.tensor.bytes});
@@ -103,7 +102,8 @@ int explain(const std::string& code, bool json) {
 
 void add_evaluate(CLI::App& app, int& status) {
   CLI::App* command = app.add_subcommand("evaluate", "Loss and metrics on the test data");
-  command->footer("Example: gradus evaluate models/digits_mlp.json --weights run/weights.safetensors");
+  command->footer(
+      "Example: gradus evaluate models/digits_mlp.json --weights run/weights.safetensors");
   auto options = std::make_shared<EvaluateOptions>();
   options->add_to(*command);
   command->callback([options, &status] { status = evaluate(*options); });

@@ -75,9 +75,8 @@ Inputs inputs_of(const ir::Graph& graph, const runtime::Dataset& data,
       const auto at = static_cast<std::size_t>(i);
       dispatch(array.type.element, [&](auto from) {
         const double x = static_cast<double>(array.as<decltype(from)>()[at]) / (image ? 255 : 1);
-        dispatch(value.type.element, [&](auto to) {
-          value.as<decltype(to)>()[at] = static_cast<decltype(to)>(x);
-        });
+        dispatch(value.type.element,
+                 [&](auto to) { value.as<decltype(to)>()[at] = static_cast<decltype(to)>(x); });
       });
     }
     inputs[name] = value;
@@ -116,7 +115,8 @@ int gradcheck(const GradcheckOptions& options) {
     double worst = 0;
     for (int sample = 0; sample < options.samples; ++sample) {
       const auto count = static_cast<std::uint32_t>(gradient.type.element_count());
-      const std::size_t at = philox4x32({static_cast<std::uint32_t>(sample), 0, 0, 0}, {1, 1})[0] % count;
+      const std::size_t at =
+          philox4x32({static_cast<std::uint32_t>(sample), 0, 0, 0}, {1, 1})[0] % count;
       double& weight = inputs[spec.name].as<double>()[at];
       const double saved = weight;
       const double h = 1e-5 * std::max(1.0, std::abs(saved));
@@ -147,8 +147,8 @@ int gradcheck(const GradcheckOptions& options) {
 }  // namespace
 
 void add_gradcheck(CLI::App& app, int& status) {
-  CLI::App* command = app.add_subcommand(
-      "gradcheck", "Gradients of a model against central differences in f64");
+  CLI::App* command =
+      app.add_subcommand("gradcheck", "Gradients of a model against central differences in f64");
   command->footer("Example: gradus gradcheck models/spirals_mlp.json");
   auto options = std::make_shared<GradcheckOptions>();
   options->model.add_to(*command);

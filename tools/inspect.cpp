@@ -89,8 +89,10 @@ std::string fusion_dot(const codegen::Plan& plan) {
 std::string unknown_stage(const std::string& stage) {
   std::string known = "model, graph";
   for (const passes::Pass& pass : passes::pipeline()) known += fmt::format(", {}", pass.name);
-  return fmt::format("there is no stage '{}'; expected {}, step, fusion, kernels, llvm, asm or "
-                     "memory", stage, known);
+  return fmt::format(
+      "there is no stage '{}'; expected {}, step, fusion, kernels, llvm, asm or "
+      "memory",
+      stage, known);
 }
 
 /// The stages of one program of a model.
@@ -220,7 +222,8 @@ void add_inspect(CLI::App& app, int& status) {
   command->footer(
       "Example: gradus inspect models/digits_mlp.json --stage kernels\n"
       "         gradus inspect models/digits_mlp.json --diff graph step\n"
-      "         gradus inspect models/digits_mlp.json --stage fusion --dot | dot -Tsvg -o step.svg");
+      "         gradus inspect models/digits_mlp.json --stage fusion --dot | dot -Tsvg -o "
+      "step.svg");
   auto options = std::make_shared<InspectOptions>();
   options->model.add_to(*command);
   command->add_option("--stage", options->stage,

@@ -42,8 +42,7 @@ class StepValues {
  public:
   StepValues(const frontend::Model& model, codegen::CompileOptions options,
              const runtime::NumericFailure& failure)
-      : graph_(model.train_step(failure.batch)),
-        executor_(options.threads) {
+      : graph_(model.train_step(failure.batch)), executor_(options.threads) {
     results_.assign(graph_.results().begin(), graph_.results().end());
     const std::vector<bool> live = graph_.live();
     for (NodeId id = 0; id < graph_.size(); ++id) {

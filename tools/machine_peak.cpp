@@ -88,8 +88,8 @@ MachinePeak measure_peak(const codegen::Target& target, runtime::Executor& execu
   constexpr std::int64_t kRegisterElements = 1 << 14;  // milliseconds of fma, 64 KiB of memory
   const double operations =
       2.0 * static_cast<double>(kChains * kRounds * workers * kRegisterElements);
-  peak.flops =
-      operations / seconds_of(stream("fma", workers, kRegisterElements, chains()), target, executor);
+  peak.flops = operations /
+               seconds_of(stream("fma", workers, kRegisterElements, chains()), target, executor);
   constexpr std::int64_t kCopiedElements = 1 << 23;  // two arrays of 32 MiB per worker
   const double bytes = 2.0 * 4.0 * static_cast<double>(workers * kCopiedElements);
   peak.bytes =

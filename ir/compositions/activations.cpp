@@ -43,9 +43,7 @@ Expr relu(Expr x) { return select(map("less_equal", x, full_like(x, 0)), full_li
 Expr leaky_relu(Expr x, double negative_slope) {
   return select(map("less_equal", x, full_like(x, 0)), x * negative_slope, x);
 }
-Expr gelu(Expr x) {
-  return x * (0.5 * (1.0 + map("erf", x * (std::numbers::sqrt2 / 2))));
-}
+Expr gelu(Expr x) { return x * (0.5 * (1.0 + map("erf", x * (std::numbers::sqrt2 / 2)))); }
 Expr gelu_tanh(Expr x) {
   const double scale = std::numbers::sqrt2 * std::numbers::inv_sqrtpi;
   return x * (0.5 * (1.0 + map("tanh", scale * (x + 0.044715 * (x * x * x)))));
@@ -67,9 +65,7 @@ Expr logsumexp(Expr x) {
   const Expr e = map("exp", x - broadcast_reduced(maximum, x.shape(), axes));
   return map("log", sum(e, axes)) + maximum;
 }
-Expr log_softmax(Expr x) {
-  return x - broadcast_reduced(logsumexp(x), x.shape(), last_axis(x));
-}
+Expr log_softmax(Expr x) { return x - broadcast_reduced(logsumexp(x), x.shape(), last_axis(x)); }
 
 Expr normalize_rows(Expr x, double epsilon) {
   const Integers axes = last_axis(x);

@@ -8,9 +8,7 @@ namespace {
 
 constexpr double kEpsilon = 1e-7;  // probabilities are kept this far from 0 and 1, as in Keras
 
-Expr mean_all(Expr x) {
-  return sum_all(x) / static_cast<double>(x.type().element_count());
-}
+Expr mean_all(Expr x) { return sum_all(x) / static_cast<double>(x.type().element_count()); }
 
 void same_shape(Expr prediction, Expr target) {
   if (prediction.type() != target.type()) {
@@ -30,8 +28,8 @@ Expr one_hot(Expr classes, const Shape& shape) {
                     ", found " + to_string(classes.type()));
   }
   const Expr checked = apply("check_index", {classes}, {{"extent", shape.back()}});
-  const NodeId iota = graph.add(
-      op("iota"), {}, {{"element", ElementType::i32}, {"shape", shape}, {"axis", last}});
+  const NodeId iota =
+      graph.add(op("iota"), {}, {{"element", ElementType::i32}, {"shape", shape}, {"axis", last}});
   return map("equal", Expr{&graph, {iota, 0}}, broadcast_reduced(checked, shape, {last}));
 }
 
@@ -82,7 +80,8 @@ Expr accuracy(Expr p, Prediction kind, Expr t) {
     right = map("equal", reduce("arg_max", p, {p.rank() - 1}), t);
   } else if (p.rank() >= 2 && p.shape().back() > 1) {
     same_shape(p, t);
-    right = map("equal", reduce("arg_max", p, {p.rank() - 1}), reduce("arg_max", t, {t.rank() - 1}));
+    right =
+        map("equal", reduce("arg_max", p, {p.rank() - 1}), reduce("arg_max", t, {t.rank() - 1}));
   } else {
     same_shape(p, t);
     const Expr positive = map("greater", p, full_like(p, kind == Prediction::logit ? 0 : 0.5));

@@ -54,8 +54,7 @@ Update rmsprop(const UpdateContext& c) {
 Update adam(const UpdateContext& c) {
   const double beta1 = c.hyper[0];
   const double beta2 = c.hyper[1];
-  const Expr alpha =
-      c.rate * sqrt(1.0 - power(beta2, c.step)) / (1.0 - power(beta1, c.step));
+  const Expr alpha = c.rate * sqrt(1.0 - power(beta2, c.step)) / (1.0 - power(beta1, c.step));
   const Expr m = average(c.slots[0], c.gradient, beta1);
   const Expr v = average(c.slots[1], c.gradient * c.gradient, beta2);
   return {c.parameter - m * as(alpha, c.parameter) / (sqrt(v) + c.hyper[2]), {m, v}};
@@ -86,45 +85,76 @@ std::vector<Optimizer> make_optimizers() {
   const Hyperparameter rho{"rho", 0.9, 0, 1, "Decay of the mean square."};
   return {
       {"sgd", "w - rate g.", 0.01, {}, {}, -1, sgd},
-      {"momentum", "Velocity v = momentum v - rate g; w + v.", 0.01, {friction}, {{"velocity"}}, -1,
+      {"momentum",
+       "Velocity v = momentum v - rate g; w + v.",
+       0.01,
+       {friction},
+       {{"velocity"}},
+       -1,
        momentum},
       {"nag", "Momentum as Nesterov looks ahead.", 0.01, {friction}, {{"velocity"}}, -1, nesterov},
-      {"adagrad", "Divides by the root of the sum of squares (Duchi et al. 2011).", 0.001,
+      {"adagrad",
+       "Divides by the root of the sum of squares (Duchi et al. 2011).",
+       0.001,
        {{"initial_accumulator", 0.1, 0, 1e9, "Start of the sum of squares."}, epsilon},
-       {{"accumulator"}}, 0, adagrad},
-      {"adadelta", "Scales by the ratio of mean squares (Zeiler 2012).", 0.001,
+       {{"accumulator"}},
+       0,
+       adagrad},
+      {"adadelta",
+       "Scales by the ratio of mean squares (Zeiler 2012).",
+       0.001,
        {{"rho", 0.95, 0, 1, "Decay of the mean squares."}, epsilon},
-       {{"mean_square"}, {"mean_square_delta"}}, -1, adadelta},
-      {"rmsprop", "Divides by the root of the mean square (Hinton 2012).", 0.001,
+       {{"mean_square"}, {"mean_square_delta"}},
+       -1,
+       adadelta},
+      {"rmsprop",
+       "Divides by the root of the mean square (Hinton 2012).",
+       0.001,
        {rho, {"momentum", 0, 0, 1, "Share of the velocity that stays."}, epsilon},
-       {{"mean_square"}, {"velocity"}}, -1, rmsprop},
-      {"adam", "Moments with bias correction (Kingma and Ba 2015).", 0.001, {beta1, beta2, epsilon},
-       {{"m"}, {"v"}}, -1, adam},
-      {"adamw", "Adam with decoupled decay (Loshchilov and Hutter 2019).", 0.001,
+       {{"mean_square"}, {"velocity"}},
+       -1,
+       rmsprop},
+      {"adam",
+       "Moments with bias correction (Kingma and Ba 2015).",
+       0.001,
+       {beta1, beta2, epsilon},
+       {{"m"}, {"v"}},
+       -1,
+       adam},
+      {"adamw",
+       "Adam with decoupled decay (Loshchilov and Hutter 2019).",
+       0.001,
        {beta1, beta2, epsilon, {"weight_decay", 0.004, 0, 1, "Decay of the parameters."}},
-       {{"m"}, {"v"}}, -1, adamw},
+       {{"m"}, {"v"}},
+       -1,
+       adamw},
   };
 }
 
 std::vector<Schedule> make_schedules() {
   return {
-      {"constant", "The same rate always.", {},
+      {"constant",
+       "The same rate always.",
+       {},
        [](Expr rate, Expr, std::span<const double>) { return rate; }},
-      {"step", "rate * factor^floor(step / every).",
+      {"step",
+       "rate * factor^floor(step / every).",
        {{"factor", 0.1, 0, 1, "What each stage keeps."},
         {"every", 1000, 1, 1e15, "Steps of a stage."}},
        [](Expr rate, Expr step, std::span<const double> p) {
          const Expr stage = map("floor", cast(step, ElementType::f64) / p[1]);
          return rate * map("pow", full_like(stage, p[0]), stage);
        }},
-      {"exponential", "rate * factor^(step / every).",
+      {"exponential",
+       "rate * factor^(step / every).",
        {{"factor", 0.96, 0, 1, "What `every` steps keep."},
         {"every", 1000, 1, 1e15, "Steps per factor."}},
        [](Expr rate, Expr step, std::span<const double> p) {
          const Expr stage = cast(step, ElementType::f64) / p[1];
          return rate * map("pow", full_like(stage, p[0]), stage);
        }},
-      {"cosine", "Half a cosine from rate to final * rate over `steps`, then constant.",
+      {"cosine",
+       "Half a cosine from rate to final * rate over `steps`, then constant.",
        {{"steps", 1000, 1, 1e15, "Length of the decay."},
         {"final", 0, 0, 1, "Share of the rate that remains."}},
        [](Expr rate, Expr step, std::span<const double> p) {

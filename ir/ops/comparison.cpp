@@ -39,24 +39,25 @@ std::vector<OpRecord> comparison_ops() {
                                 {{"u32[9]", "u32[9]"}, "", 0, 3},
                                 {{"u8[9]", "u8[9]"}, "", 0, 3}}});
   };
-  comparison("equal", "a = b; false with NaN.",
-             [](ScalarBuilder&, X x, const Attributes&) { return equal(x[0], x[1]); },
-             infer_comparison);
-  comparison("not_equal", "a differs from b; true with NaN.",
-             [](ScalarBuilder&, X x, const Attributes&) { return not_equal(x[0], x[1]); },
-             infer_comparison);
-  comparison("less", "a < b; false with NaN.",
-             [](ScalarBuilder&, X x, const Attributes&) { return less(x[0], x[1]); },
-             infer_order);
-  comparison("less_equal", "a <= b; false with NaN.",
-             [](ScalarBuilder&, X x, const Attributes&) { return less_equal(x[0], x[1]); },
-             infer_order);
-  comparison("greater", "a > b; false with NaN.",
-             [](ScalarBuilder&, X x, const Attributes&) { return less(x[1], x[0]); },
-             infer_order);
-  comparison("greater_equal", "a >= b; false with NaN.",
-             [](ScalarBuilder&, X x, const Attributes&) { return less_equal(x[1], x[0]); },
-             infer_order);
+  comparison(
+      "equal", "a = b; false with NaN.",
+      [](ScalarBuilder&, X x, const Attributes&) { return equal(x[0], x[1]); }, infer_comparison);
+  comparison(
+      "not_equal", "a differs from b; true with NaN.",
+      [](ScalarBuilder&, X x, const Attributes&) { return not_equal(x[0], x[1]); },
+      infer_comparison);
+  comparison(
+      "less", "a < b; false with NaN.",
+      [](ScalarBuilder&, X x, const Attributes&) { return less(x[0], x[1]); }, infer_order);
+  comparison(
+      "less_equal", "a <= b; false with NaN.",
+      [](ScalarBuilder&, X x, const Attributes&) { return less_equal(x[0], x[1]); }, infer_order);
+  comparison(
+      "greater", "a > b; false with NaN.",
+      [](ScalarBuilder&, X x, const Attributes&) { return less(x[1], x[0]); }, infer_order);
+  comparison(
+      "greater_equal", "a >= b; false with NaN.",
+      [](ScalarBuilder&, X x, const Attributes&) { return less_equal(x[1], x[0]); }, infer_order);
   const auto logic = [&](std::string_view name, std::string_view doc, auto record) {
     ops.push_back({.name = name,
                    .doc = doc,
@@ -87,8 +88,9 @@ std::vector<OpRecord> comparison_ops() {
                  .examples = {{{"bool[3,5]"}}}});
   ops.push_back(
       {.name = "check_index",
-       .doc = "x itself; a fault of the step where it is not in [0, extent). A primitive because it "
-              "can fault.",
+       .doc =
+           "x itself; a fault of the step where it is not in [0, extent). A primitive because it "
+           "can fault.",
        .attributes = {{"extent", AttributeKind::integer, "What x indexes."}},
        .infer =
            [](const InferContext& context) {

@@ -136,7 +136,8 @@ std::vector<OpRecord> contraction_ops() {
               "(ir/order.h); with fewer than 64 results per batch element the sum of the products.",
        .least_operands = 2,
        .most_operands = 2,
-       .attributes = {list("lhs_batch", "Batch axes of lhs."), list("rhs_batch", "Of rhs."),
+       .attributes = {list("lhs_batch", "Batch axes of lhs."),
+                      list("rhs_batch", "Of rhs."),
                       list("lhs_contract", "Contracted axes of lhs, outermost first."),
                       list("rhs_contract", "Of rhs, in the same order."),
                       {"part_unit", AttributeKind::integer,
@@ -146,14 +147,13 @@ std::vector<OpRecord> contraction_ops() {
        .vjp = dot_vjp,
        .compute = ContractionComputation{},
        .smooth = true,
-       .examples = {
-           {{"f32[9,5]", "f32[5,20]"}, "lhs_contract = [1], rhs_contract = [0]"},
-           {{"f32[5,9]", "f32[20,5]"}, "lhs_contract = [0], rhs_contract = [1]"},
-           {{"f64[2,3]", "f64[3,4]"}, "lhs_contract = [1], rhs_contract = [0]"},
-           {{"f64[3,2,5]", "f64[5,3,7]"},
-            "lhs_batch = [0], rhs_batch = [1], lhs_contract = [2], rhs_contract = [0]"},
-           {{"f32[4,3,5]", "f32[5,40,3]"}, "lhs_contract = [2,1], rhs_contract = [0,2]"},
-           {{"i32[9,5]", "i32[5,20]"}, "lhs_contract = [1], rhs_contract = [0]"}}});
+       .examples = {{{"f32[9,5]", "f32[5,20]"}, "lhs_contract = [1], rhs_contract = [0]"},
+                    {{"f32[5,9]", "f32[20,5]"}, "lhs_contract = [0], rhs_contract = [1]"},
+                    {{"f64[2,3]", "f64[3,4]"}, "lhs_contract = [1], rhs_contract = [0]"},
+                    {{"f64[3,2,5]", "f64[5,3,7]"},
+                     "lhs_batch = [0], rhs_batch = [1], lhs_contract = [2], rhs_contract = [0]"},
+                    {{"f32[4,3,5]", "f32[5,40,3]"}, "lhs_contract = [2,1], rhs_contract = [0,2]"},
+                    {{"i32[9,5]", "i32[5,20]"}, "lhs_contract = [1], rhs_contract = [0]"}}});
   return ops;
 }
 

@@ -50,7 +50,8 @@ Cotangents broadcast_vjp(const VjpContext& c) {
   return {added.empty() ? c.dy : sum(c.dy, added)};
 }
 
-// --- reshape and transpose ------------------------------------------------------------------------
+// --- reshape and transpose
+// ------------------------------------------------------------------------
 
 std::vector<TensorType> infer_reshape(const InferContext& context) {
   const TensorType& x = context.operands[0];
@@ -89,7 +90,8 @@ std::vector<IndexMap> transpose_maps(Types, const TensorType&, const Attributes&
   return {map};
 }
 
-// --- slice, pad, concat, reverse ------------------------------------------------------------------
+// --- slice, pad, concat, reverse
+// ------------------------------------------------------------------
 
 std::vector<TensorType> infer_slice(const InferContext& context) {
   const TensorType& x = context.operands[0];
@@ -154,8 +156,7 @@ std::vector<TensorType> infer_pad(const InferContext& context) {
     const std::int64_t gaps = std::max<std::int64_t>(x.shape[i] - 1, 0);
     const bool counts = bounded(low[i]) && bounded(high[i]) && interior[i] >= 0 &&
                         interior[i] <= kMaximumElements / std::max<std::int64_t>(gaps, 1);
-    const std::int64_t extent =
-        counts ? low[i] + x.shape[i] + gaps * interior[i] + high[i] : -1;
+    const std::int64_t extent = counts ? low[i] + x.shape[i] + gaps * interior[i] + high[i] : -1;
     if (extent < 0) {
       throw TypeError("padding leaves no valid extent on axis " + std::to_string(i) + " of " +
                       to_string(x));
@@ -195,7 +196,8 @@ Cotangents pad_vjp(const VjpContext& c) {
 std::vector<TensorType> infer_concat(const InferContext& context) {
   const std::int64_t axis = context.attributes.get<std::int64_t>("axis");
   TensorType result = context.operands[0];
-  if (axis < 0 || axis >= result.rank()) throw TypeError("concat has no axis " + std::to_string(axis));
+  if (axis < 0 || axis >= result.rank())
+    throw TypeError("concat has no axis " + std::to_string(axis));
   result.shape[at(axis)] = 0;
   for (const TensorType& operand : context.operands) {
     TensorType rest = operand;
@@ -215,7 +217,8 @@ std::vector<IndexMap> concat_maps(Types operands, const TensorType& result,
   std::int64_t offset = 0;
   for (const TensorType& operand : operands) {
     IndexMap& map = maps.emplace_back();
-    for (std::int64_t i = 0; i < result.rank(); ++i) map.push_back(along(i, 1, i == axis ? -offset : 0));
+    for (std::int64_t i = 0; i < result.rank(); ++i)
+      map.push_back(along(i, 1, i == axis ? -offset : 0));
     offset += operand.shape[at(axis)];
   }
   return maps;
@@ -266,24 +269,25 @@ std::vector<OpRecord> movement_ops() {
                  .examples = {{{"f32[5]"}, "shape = [3,5], axes = [1]"},
                               {{"f64[3]"}, "shape = [3,20], axes = [0]"},
                               {{"i32[]"}, "shape = [4], axes = []"}}});
-  ops.push_back({.name = "reshape",
-                 .doc = "The same elements in row-major order under another shape.",
-                 .attributes = {list("shape", "Shape of the result.")},
-                 .infer = infer_reshape,
-                 .vjp = [](const VjpContext& c) { return Cotangents{reshape(c.dy, c.x[0].shape())}; },
-                 .compute = ViewComputation{},
-                 .smooth = true,
-                 .examples = {{{"f32[6,5]"}, "shape = [3,10]"},
-                              {{"f64[3,1]"}, "shape = [1,3]"},
-                              {{"f32[12]"}, "shape = [2,3,2]"}}});
+  ops.push_back(
+      {.name = "reshape",
+       .doc = "The same elements in row-major order under another shape.",
+       .attributes = {list("shape", "Shape of the result.")},
+       .infer = infer_reshape,
+       .vjp = [](const VjpContext& c) { return Cotangents{reshape(c.dy, c.x[0].shape())}; },
+       .compute = ViewComputation{},
+       .smooth = true,
+       .examples = {{{"f32[6,5]"}, "shape = [3,10]"},
+                    {{"f64[3,1]"}, "shape = [1,3]"},
+                    {{"f32[12]"}, "shape = [2,3,2]"}}});
   ops.push_back({.name = "transpose",
                  .doc = "Permutes axes: result axis i is x's axis permutation[i].",
                  .attributes = {list("permutation", "A permutation of x's axes.")},
                  .infer = infer_transpose,
                  .vjp =
                      [](const VjpContext& c) {
-                       return Cotangents{transpose(
-                           c.dy, inverse(c.attributes.get<Integers>("permutation")))};
+                       return Cotangents{
+                           transpose(c.dy, inverse(c.attributes.get<Integers>("permutation")))};
                      },
                  .compute = MovementComputation{transpose_maps},
                  .smooth = true,
@@ -299,21 +303,21 @@ std::vector<OpRecord> movement_ops() {
                  .smooth = true,
                  .examples = {{{"f32[6,20]"}, "start = [1,2], limit = [5,19], stride = [2,1]"},
                               {{"f64[9]"}, "start = [0], limit = [9], stride = [4]"}}});
-  ops.push_back({.name = "pad",
-                 .doc = "Puts low and high elements at the borders and interior ones between "
-                        "neighbours; negative borders crop.",
-                 .least_operands = 2,
-                 .most_operands = 2,
-                 .attributes = {list("low", "Before the first."), list("high", "After the last."),
-                                list("interior", "Between neighbours.")},
-                 .infer = infer_pad,
-                 .vjp = pad_vjp,
-                 .compute = MovementComputation{pad_maps},
-                 .smooth = true,
-                 .examples = {{{"f32[2,3]", "f32[]"}, "low = [1,0], high = [0,2], interior = [0,0]"},
-                              {{"f64[5]", "f64[]"}, "low = [-1], high = [2], interior = [2]"},
-                              {{"f32[3,20]", "f32[]"},
-                               "low = [0,-2], high = [1,-3], interior = [1,0]"}}});
+  ops.push_back(
+      {.name = "pad",
+       .doc = "Puts low and high elements at the borders and interior ones between "
+              "neighbours; negative borders crop.",
+       .least_operands = 2,
+       .most_operands = 2,
+       .attributes = {list("low", "Before the first."), list("high", "After the last."),
+                      list("interior", "Between neighbours.")},
+       .infer = infer_pad,
+       .vjp = pad_vjp,
+       .compute = MovementComputation{pad_maps},
+       .smooth = true,
+       .examples = {{{"f32[2,3]", "f32[]"}, "low = [1,0], high = [0,2], interior = [0,0]"},
+                    {{"f64[5]", "f64[]"}, "low = [-1], high = [2], interior = [2]"},
+                    {{"f32[3,20]", "f32[]"}, "low = [0,-2], high = [1,-3], interior = [1,0]"}}});
   ops.push_back({.name = "concat",
                  .doc = "Puts the operands one after another along an axis.",
                  .least_operands = 1,

@@ -18,8 +18,7 @@ std::vector<TensorType> infer_random(const InferContext& context, bool bernoulli
       throw TypeError("seed and step are i64[], found " + to_string(operand));
     }
   }
-  const ElementType element =
-      bernoulli ? boolean : context.attributes.get<ElementType>("element");
+  const ElementType element = bernoulli ? boolean : context.attributes.get<ElementType>("element");
   if (!bernoulli && !is_float(element)) throw TypeError("random numbers are f32 or f64");
   return {{element, context.attributes.get<Integers>("shape")}};
 }
@@ -98,8 +97,8 @@ Scalar erf_inverse(Scalar x) {
       polynomial(w - 2.5, {2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06,
                            0.00021858087, -0.00125372503, -0.00417768164, 0.246640727, 1.50140941});
   const Scalar tail = polynomial(
-      sqrt(w) - 3.0, {-0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844,
-                      0.00573950773, -0.0076224613, 0.00943887047, 1.00167406, 2.83297682});
+      sqrt(w) - 3.0, {-0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844, 0.00573950773,
+                      -0.0076224613, 0.00943887047, 1.00167406, 2.83297682});
   return select(less(w, x.builder->constant(x.type(), 5)), central, tail) * x;
 }
 
@@ -146,7 +145,9 @@ std::vector<OpRecord> random_ops() {
   random("random_normal",
          "Standard normal: the inverse distribution function of a uniform number (Giles 2011), "
          "from (seed, step).",
-         {shape, stream, element,
+         {shape,
+          stream,
+          element,
           {"share", AttributeKind::number,
            "Share of the distribution, about 0, that is drawn: erf(c / sqrt 2) cuts at c.",
            Attribute(1.0)}},
@@ -156,7 +157,8 @@ std::vector<OpRecord> random_ops() {
           {{"i64[]", "i64[]"}, "shape = [3], stream = 1, element = f64"}});
   random("random_bernoulli", "True with the given probability, from (seed, step).",
          {shape, stream, {"probability", AttributeKind::number, "In [0, 1]."}}, infer_bernoulli,
-         record_bernoulli, {{{"i64[]", "i64[]"}, "shape = [5,20], stream = 7, probability = 0.25"}});
+         record_bernoulli,
+         {{{"i64[]", "i64[]"}, "shape = [5,20], stream = 7, probability = 0.25"}});
   return ops;
 }
 

@@ -106,8 +106,7 @@ Cotangents vjp_extremum(const VjpContext& c, std::string_view position) {
   Expr index = full(graph, {ElementType::i32, x.shape()}, 0);
   for (std::int64_t axis : axes) {
     const NodeId iota = graph.add(
-        op("iota"), {},
-        {{"element", ElementType::i32}, {"shape", x.shape()}, {"axis", axis}});
+        op("iota"), {}, {{"element", ElementType::i32}, {"shape", x.shape()}, {"axis", axis}});
     index = index * static_cast<double>(x.shape()[at(axis)]) + Expr{&graph, {iota, 0}};
   }
   return {select(map("equal", index, wanted), broadcast_reduced(c.dy, x.shape(), axes),
@@ -119,9 +118,9 @@ Cotangents vjp_extremum(const VjpContext& c, std::string_view position) {
 std::vector<OpRecord> reduction_ops() {
   const AttributeSpec axes{"axes", AttributeKind::integers, "Reduced axes, ascending."};
   const std::vector<OpExample> numbers{
-      {{"f32[3,21]"}, "axes = [1]"},      {{"f32[70,5]"}, "axes = [0]"},
-      {{"f64[2,3,4]"}, "axes = [0,2]"},   {{"f32[40,3,17]"}, "axes = [0,1,2]"},
-      {{"i32[3,4]"}, "axes = [1]"},       {{"f32[9]"}, "axes = [0]"}};
+      {{"f32[3,21]"}, "axes = [1]"},    {{"f32[70,5]"}, "axes = [0]"},
+      {{"f64[2,3,4]"}, "axes = [0,2]"}, {{"f32[40,3,17]"}, "axes = [0,1,2]"},
+      {{"i32[3,4]"}, "axes = [1]"},     {{"f32[9]"}, "axes = [0]"}};
   std::vector<OpExample> sums = numbers;
   sums.push_back({{"f32[0,3]"}, "axes = [0]"});
   std::vector<OpRecord> ops;
@@ -156,12 +155,13 @@ std::vector<OpRecord> reduction_ops() {
                  .infer = infer_position,
                  .compute = ReductionComputation{ReductionKind::arg_max},
                  .examples = numbers});
-  ops.push_back({.name = "arg_min",
-                 .doc = "Position of the first least element, row-major over the axes; NaN is least.",
-                 .attributes = {axes},
-                 .infer = infer_position,
-                 .compute = ReductionComputation{ReductionKind::arg_min},
-                 .examples = numbers});
+  ops.push_back(
+      {.name = "arg_min",
+       .doc = "Position of the first least element, row-major over the axes; NaN is least.",
+       .attributes = {axes},
+       .infer = infer_position,
+       .compute = ReductionComputation{ReductionKind::arg_min},
+       .examples = numbers});
   const std::vector<OpExample> logical{{{"bool[3,21]"}, "axes = [1]"},
                                        {{"bool[7,3]"}, "axes = [0]"}};
   ops.push_back({.name = "any",

@@ -46,17 +46,18 @@ std::vector<OpRecord> source_ops() {
   const AttributeSpec element{"element", AttributeKind::element_type, "Element type."};
   const AttributeSpec shape{"shape", AttributeKind::integers, "Shape of the result."};
   std::vector<OpRecord> ops;
-  ops.push_back({.name = "input",
-                 .doc = "A tensor from outside: state that lasts, a batch of data, or a scalar.",
-                 .least_operands = 0,
-                 .most_operands = 0,
-                 .attributes = {{"name", AttributeKind::text, "Unique among the inputs."},
-                                {"kind", AttributeKind::text, "state, batch or scalar."},
-                                element,
-                                shape},
-                 .infer = infer_input,
-                 .compute = InputComputation{},
-                 .examples = {{{}, "name = \"x\", kind = \"batch\", element = f32, shape = [2,3]"}}});
+  ops.push_back(
+      {.name = "input",
+       .doc = "A tensor from outside: state that lasts, a batch of data, or a scalar.",
+       .least_operands = 0,
+       .most_operands = 0,
+       .attributes = {{"name", AttributeKind::text, "Unique among the inputs."},
+                      {"kind", AttributeKind::text, "state, batch or scalar."},
+                      element,
+                      shape},
+       .infer = infer_input,
+       .compute = InputComputation{},
+       .examples = {{{}, "name = \"x\", kind = \"batch\", element = f32, shape = [2,3]"}}});
   ops.push_back({.name = "constant",
                  .doc = "The bits of attribute value.",
                  .least_operands = 0,

@@ -38,12 +38,11 @@ Kernel scaling(std::int64_t length, double factor) {
                     buffer("y", ElementType::f32, {length}, BufferRole::output)};
   Loop loop;
   loop.axes = {0};
-  loop.body = {{{element(0, {0}), {}}},
-               program({ElementType::f32},
-                       [&](ir::ScalarBuilder&, auto x) {
-                         return std::vector<ir::Scalar>{x[0] * factor};
-                       }),
-               {}};
+  loop.body = {
+      {{element(0, {0}), {}}},
+      program({ElementType::f32},
+              [&](ir::ScalarBuilder&, auto x) { return std::vector<ir::Scalar>{x[0] * factor}; }),
+      {}};
   loop.stores = {{element(1, {0}), 0}};
   kernel.stages = {loop};
   return kernel;

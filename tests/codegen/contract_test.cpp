@@ -176,12 +176,7 @@ TEST(Contract, Parts) {
   for (std::int64_t parts : {2, 3, 5}) {
     for (auto epilogue : {Problem::none, Problem::bias}) {
       for (std::int64_t unit : {1, 4}) {
-        check({.m = 5,
-               .n = 19,
-               .k = 41,
-               .parts = parts,
-               .part_unit = unit,
-               .epilogue = epilogue});
+        check({.m = 5, .n = 19, .k = 41, .parts = parts, .part_unit = unit, .epilogue = epilogue});
       }
     }
   }

@@ -1,7 +1,7 @@
-// Every mistake in a model file and in the text of a graph, to the letter: tests/golden/<code>*.json
-// or .ir is a wrong file (with the overrides of a .set file beside it), the .txt beside it what the
-// user reads. With GRADUS_UPDATE=1
-// in the environment the texts are written instead of compared.
+// Every mistake in a model file and in the text of a graph, to the letter:
+// tests/golden/<code>*.json or .ir is a wrong file (with the overrides of a .set file beside it),
+// the .txt beside it what the user reads. With GRADUS_UPDATE=1 in the environment the texts are
+// written instead of compared.
 
 #include <gtest/gtest.h>
 

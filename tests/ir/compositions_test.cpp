@@ -109,7 +109,7 @@ TEST(Activations, RowNormalisationHasMeanZeroAndVarianceOne) {
 struct Example {
   Shape shape;
   Numbers prediction;
-  Numbers target;             // empty where there are labels
+  Numbers target;  // empty where there are labels
   std::vector<std::int32_t> labels;
 };
 
@@ -157,7 +157,8 @@ TEST(Losses, AreTheirFormulas) {
   add("mean_absolute_error", Prediction::value, numbers, (1 + 0 + 2 + 1) / 4.0);
   add("binary_cross_entropy", Prediction::probability, shares,
       -(std::log(0.75) + std::log(0.5) + std::log(0.9) + 0.5 * std::log(0.2) +
-        0.5 * std::log(0.8)) / 4);
+        0.5 * std::log(0.8)) /
+          4);
   add("binary_cross_entropy", Prediction::logit, scores,
       (std::log1p(std::exp(-1.5)) + std::log1p(std::exp(-0.25)) + 0 + 50) / 4);
   add("categorical_cross_entropy", Prediction::logit, classes,
@@ -258,8 +259,8 @@ Weight step_of_graph(const Optimizer& optimizer, const Weight& before, double gr
   };
   inputs["step"] = Tensor::scalar(ElementType::i64, step);
   const Expr steps{&graph, graph.add_input("step", InputKind::scalar, {ElementType::i64, {}})};
-  UpdateContext context{scalar("w", before.w), scalar("g", gradient), {}, scalar("rate", rate),
-                        steps, hyper};
+  UpdateContext context{
+      scalar("w", before.w), scalar("g", gradient), {}, scalar("rate", rate), steps, hyper};
   const double slots[] = {before.a, before.b};
   for (std::size_t i = 0; i < optimizer.slots.size(); ++i) {
     context.slots.push_back(scalar("slot" + std::to_string(i), slots[i]));
@@ -357,8 +358,8 @@ Moments moments_of(const Initialiser& initialiser, const Shape& shape, const Num
   Graph graph("init");
   const Expr seed{&graph, graph.add_input("seed", InputKind::scalar, {ElementType::i64, {}})};
   graph.add_result("y", initialiser.build(seed, 3, shape, parameters).value);
-  const Tensor y =
-      interpret(graph, {{"seed", Tensor::scalar(ElementType::i64, std::int64_t{5})}}).outputs.at("y");
+  const Tensor y = interpret(graph, {{"seed", Tensor::scalar(ElementType::i64, std::int64_t{5})}})
+                       .outputs.at("y");
   Moments result{.least = y.as<float>()[0], .greatest = y.as<float>()[0]};
   const auto count = static_cast<double>(y.as<float>().size());
   for (float x : y.as<float>()) {

@@ -38,7 +38,8 @@ template <typename T>
 T sample(std::uint32_t i, std::uint32_t stream) {
   const auto words = philox4x32({i, stream, 0, 0}, {7, 0});
   if (i % 2 == 0) {
-    return static_cast<T>((static_cast<double>(words[0]) / 0x1p31 - 1) * std::pow(10.0, words[1] % 4 - 1.0));
+    return static_cast<T>((static_cast<double>(words[0]) / 0x1p31 - 1) *
+                          std::pow(10.0, words[1] % 4 - 1.0));
   }
   using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
   const auto bits = static_cast<Bits>((std::uint64_t{words[2]} << 32) | words[3]);
@@ -64,15 +65,18 @@ double worst_ulp(const MathFunction& function, Reference reference, std::uint32_
     const bool subnormal_input = std::fpclassify(x) == FP_SUBNORMAL ||
                                  (function.arity == 2 && std::fpclassify(y) == FP_SUBNORMAL);
     if (std::isnan(exact)) {
-      EXPECT_TRUE(std::isnan(value) || subnormal_input) << function.name << "(" << x << ", " << y << ")";
+      EXPECT_TRUE(std::isnan(value) || subnormal_input)
+          << function.name << "(" << x << ", " << y << ")";
       continue;
     }
     const T rounded = static_cast<T>(exact);
     if (!std::isfinite(rounded) || subnormal_input) continue;
     const T magnitude = std::max(std::abs(rounded), std::numeric_limits<T>::min());
     if (std::abs(rounded) <= std::numeric_limits<T>::min()) continue;  // flushed
-    const long double ulp = std::nextafter(magnitude, std::numeric_limits<T>::infinity()) - magnitude;
-    const double error = static_cast<double>(std::abs(exact - static_cast<long double>(value)) / ulp);
+    const long double ulp =
+        std::nextafter(magnitude, std::numeric_limits<T>::infinity()) - magnitude;
+    const double error =
+        static_cast<double>(std::abs(exact - static_cast<long double>(value)) / ulp);
     if (!(error <= worst)) worst = error;
     EXPECT_LE(error, function.ulp) << function.name << "(" << x << ", " << y << ") = " << value
                                    << ", exact " << static_cast<double>(exact);

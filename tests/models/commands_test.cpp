@@ -1,6 +1,7 @@
 // What the commands say and write. tests/golden/commands/<code>_<what>.sh is a line of mistakes as
 // a user makes them, run in a folder that has models/; the .txt beside it is the exit code and what
-// the user reads. With GRADUS_UPDATE=1 in the environment the texts are written instead of compared.
+// the user reads. With GRADUS_UPDATE=1 in the environment the texts are written instead of
+// compared.
 
 #include <algorithm>
 #include <array>
@@ -49,8 +50,7 @@ TEST_F(Program, SaysWhatIsWrong) {
     fs::create_directory(folder);
     fs::copy(kSource / "models", folder / "models");
     const Outcome outcome = run_shell(folder, "sh '" + path.string() + "'");
-    const std::string found =
-        "exit " + std::to_string(outcome.status) + "\n" + outcome.output;
+    const std::string found = "exit " + std::to_string(outcome.status) + "\n" + outcome.output;
     const std::string code = path.filename().string().substr(0, 5);
     EXPECT_NE(found.find("error[" + code + "]"), std::string::npos) << found;
     const auto error_class = static_cast<int>(error_code(code).error_class);
@@ -280,8 +280,9 @@ TEST_F(Program, StagesCompareAndDraw) {
 }
 
 TEST_F(Program, CompiledKernelsRunFromC) {
-  const Outcome compiled = gradus("compile models/linear_regression.json --what predict --batch 4 -o " +
-                                  (folder_ / "line.o").string());
+  const Outcome compiled =
+      gradus("compile models/linear_regression.json --what predict --batch 4 -o " +
+             (folder_ / "line.o").string());
   ASSERT_EQ(compiled.status, 0) << compiled.output;
   std::ofstream(folder_ / "main.c") << R"(#include <stdio.h>
 #include "line.h"

@@ -91,8 +91,7 @@ ir::Interpretation run(const ir::Graph& graph, const Inputs& inputs,
                        const codegen::CompileOptions& options, int threads) {
   Compiled program(graph, inputs, options);
   runtime::Executor executor(threads);
-  const runtime::RunResult ended =
-      executor.run(program.executable, program.state, program.inputs);
+  const runtime::RunResult ended = executor.run(program.executable, program.state, program.inputs);
   ir::Interpretation result;
   result.fault.kind = static_cast<ir::FaultKind>(ended.fault >> 56);
   for (std::size_t i = 0; i < program.executable.outputs.size(); ++i) {

@@ -1,6 +1,8 @@
 // Every executor gives the interpreter's bits: fused and unfused kernels, every instruction set of
 // this machine, one to four threads, and the kernel interpreter.
 
+#include "tests/models/executors.h"
+
 #include <gtest/gtest.h>
 
 #include <array>
@@ -9,7 +11,6 @@
 #include "ir/expr.h"
 #include "ir/op.h"
 #include "ir/text.h"
-#include "tests/models/executors.h"
 
 namespace gradus {
 namespace {
@@ -47,10 +48,10 @@ TEST(Executors, EveryOpOnEveryInstructionSet) {
         const TensorType type = *parse_tensor_type(example.operands[i]);
         const std::string name = "x" + std::to_string(i);
         operands.push_back(graph.add_input(name, ir::InputKind::batch, type));
-        inputs[name] = random_tensor(type, static_cast<std::uint32_t>(i), example.low, example.high);
+        inputs[name] =
+            random_tensor(type, static_cast<std::uint32_t>(i), example.low, example.high);
       }
-      const ir::NodeId id =
-          graph.add(op, operands, parse_attributes(op, example.attributes));
+      const ir::NodeId id = graph.add(op, operands, parse_attributes(op, example.attributes));
       graph.add_result("y", {id, 0});
       check_all_executors(graph, inputs);
       if (testing::Test::HasFailure()) return;
@@ -94,9 +95,9 @@ TEST(Executors, PrologueOfAContraction) {
       [](Expr x) {
         ir::Graph& graph = *x.graph;
         const Expr zero = ir::constant(graph, ElementType::i64, 0);
-        const Expr keep = ir::apply("random_bernoulli", {zero, zero},
-                                    {{"shape", x.shape()}, {"stream", std::int64_t{7}},
-                                     {"probability", 0.5}});
+        const Expr keep =
+            ir::apply("random_bernoulli", {zero, zero},
+                      {{"shape", x.shape()}, {"stream", std::int64_t{7}}, {"probability", 0.5}});
         return ir::select(keep, x, ir::full_like(x, 0));
       },
   };
@@ -113,8 +114,7 @@ TEST(Executors, PrologueOfAContraction) {
           return Expr{&graph, graph.add_input(name, ir::InputKind::batch, type)};
         };
         const Expr x = prologue(input("x", {m, k}));
-        Expr y = ir::matmul(x, input("w", {k, n})) +
-                 ir::broadcast(input("b", {n}), {m, n}, {1});
+        Expr y = ir::matmul(x, input("w", {k, n})) + ir::broadcast(input("b", {n}), {m, n}, {1});
         if (residual) y = y + x;
         graph.add_result("y", ir::softmax(y).value);
         check_all_executors(graph, inputs);

@@ -90,8 +90,7 @@ class Problem {
 Expr apply_example(Problem& problem, const ir::OpRecord& op, const ir::OpExample& example) {
   std::vector<ir::Value> operands;
   for (std::string_view operand : example.operands) {
-    operands.push_back(
-        problem.input(*parse_tensor_type(operand), example.low, example.high).value);
+    operands.push_back(problem.input(*parse_tensor_type(operand), example.low, example.high).value);
   }
   if (problem.variables.empty() || op.name == "cast") return {};
   const ir::NodeId id =

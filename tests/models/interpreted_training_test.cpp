@@ -49,8 +49,7 @@ std::map<std::string, Tensor> train_by_interpreter(const frontend::Model& model)
     for (const frontend::ModelInput& input : model.inputs()) {
       inputs[input.name] = rows_of(data.find(input.name)->tensor, rows);
     }
-    for (auto& [name, value] :
-         ir::interpret(model.train_step(plan.size(batch)), inputs).updates) {
+    for (auto& [name, value] : ir::interpret(model.train_step(plan.size(batch)), inputs).updates) {
       state[name] = std::move(value);
     }
   }
@@ -59,8 +58,8 @@ std::map<std::string, Tensor> train_by_interpreter(const frontend::Model& model)
 
 TEST_F(Program, TrainsToTheInterpretersBits) {
   const std::string path = std::string(GRADUS_SOURCE_DIR) + "/models/spirals_mlp.json";
-  const std::vector<std::string> overrides = {
-      "data.examples=150", "training={\"steps\":20,\"batch\":40,\"seed\":7}"};
+  const std::vector<std::string> overrides = {"data.examples=150",
+                                              "training={\"steps\":20,\"batch\":40,\"seed\":7}"};
   const frontend::Model model(path, contents(path), overrides);
   const std::map<std::string, Tensor> expected = train_by_interpreter(model);
   std::string arguments = "train models/spirals_mlp.json -o " + folder_.string();

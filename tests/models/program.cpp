@@ -19,9 +19,8 @@ std::string contents(const fs::path& path) {
 
 Outcome run_shell(const fs::path& folder, const std::string& line) {
   const std::string program = fs::path(GRADUS_PROGRAM).parent_path().string();
-  const std::string command =
-      "exec 2>&1; cd '" + folder.string() + "' && export PATH='" + program +
-      "':$PATH GRADUS_CACHE=\"${GRADUS_CACHE-}\" && " + line;
+  const std::string command = "exec 2>&1; cd '" + folder.string() + "' && export PATH='" + program +
+                              "':$PATH GRADUS_CACHE=\"${GRADUS_CACHE-}\" && " + line;
   Outcome outcome;
   FILE* pipe = popen(command.c_str(), "r");
   std::array<char, 4096> buffer;

@@ -13,8 +13,9 @@ class TrainingProgram : public Program {
   std::string digits_weights(const std::string& name, int steps, const std::string& arguments) {
     const Outcome outcome = gradus(
         "train models/digits_mlp.json --set data.examples=1000 --set data.test_examples=0 "
-        "--set 'training={\"steps\":" + std::to_string(steps) + ",\"batch\":48,\"seed\":5}' -o " +
-        (folder_ / name).string() + " " + arguments);
+        "--set 'training={\"steps\":" +
+        std::to_string(steps) + ",\"batch\":48,\"seed\":5}' -o " + (folder_ / name).string() + " " +
+        arguments);
     EXPECT_EQ(outcome.status, 0) << outcome.output;
     const std::string weights = contents(folder_ / name / "weights.safetensors");
     EXPECT_FALSE(weights.empty());
@@ -25,7 +26,8 @@ class TrainingProgram : public Program {
 TEST_F(TrainingProgram, WeightsAreTheSameBitsInEveryWayOfRunning) {
   const std::string expected = digits_weights("reference", 20, "--threads 1");
   for (const char* threads : {"2", "3", "4"}) {
-    EXPECT_EQ(digits_weights(threads, 20, std::string("--threads ") + threads), expected) << threads;
+    EXPECT_EQ(digits_weights(threads, 20, std::string("--threads ") + threads), expected)
+        << threads;
   }
   EXPECT_EQ(digits_weights("unfused", 20, "--no-fuse"), expected);
   for (const char* set : {"x86-64", "x86-64-v3", "x86-64-v4"}) {
@@ -45,7 +47,8 @@ TEST_F(TrainingProgram, CachedCodeGivesTheSameBits) {
   const std::string cold = digits_weights("cold", 3, "--json");
   const Outcome warm = gradus(
       "train models/digits_mlp.json --json --set data.examples=1000 --set data.test_examples=0 "
-      "--set 'training={\"steps\":3,\"batch\":48,\"seed\":5}' -o " + (folder_ / "warm").string());
+      "--set 'training={\"steps\":3,\"batch\":48,\"seed\":5}' -o " +
+      (folder_ / "warm").string());
   EXPECT_EQ(warm.output.find("\"cached_modules\":0"), std::string::npos) << warm.output;
   EXPECT_EQ(contents(folder_ / "warm/weights.safetensors"), cold);
   int damaged = 0;
@@ -68,7 +71,8 @@ TEST_F(TrainingProgram, CachedCodeGivesTheSameBits) {
 /// Ctrl-C finishes the step and saves; going on gives the bits of a run that was let alone.
 TEST_F(TrainingProgram, AnInterruptedRunGoesOn) {
   const std::string arguments =
-      "train models/spirals_mlp.json --json --threads 1 --set 'training={\"steps\":50000,\"batch\":100,\"seed\":3}'"
+      "train models/spirals_mlp.json --json --threads 1 --set "
+      "'training={\"steps\":50000,\"batch\":100,\"seed\":3}'"
       " -o ";
   const std::string interrupted = (folder_ / "interrupted").string();
   const Outcome stopped = run_shell(
@@ -97,7 +101,8 @@ TEST_F(TrainingProgram, LinearRegressionFindsSlopeAndIntercept) {
 
 TEST_F(TrainingProgram, ANetworkReadsDigitsBetterThanALinearModel) {
   const auto accuracy = [&](const std::string& model) {
-    const Outcome outcome = gradus("train models/" + model + " --set data.examples=6000 "
+    const Outcome outcome = gradus("train models/" + model +
+                                   " --set data.examples=6000 "
                                    "--set data.test_examples=1000 --set training.epochs=6 -o " +
                                    (folder_ / model).string());
     EXPECT_EQ(outcome.status, 0) << outcome.output;
@@ -113,10 +118,9 @@ TEST_F(TrainingProgram, GradientsOfTheSpiralsModelAreRight) {
 }
 
 TEST_F(TrainingProgram, EveryStageCanBeLookedAt) {
-  for (const char* stage : {"model", "graph", "step", "split_sums", "fusion", "kernels", "llvm",
-                            "asm", "memory"}) {
-    const Outcome outcome =
-        gradus("inspect models/spirals_mlp.json --stage " + std::string(stage));
+  for (const char* stage :
+       {"model", "graph", "step", "split_sums", "fusion", "kernels", "llvm", "asm", "memory"}) {
+    const Outcome outcome = gradus("inspect models/spirals_mlp.json --stage " + std::string(stage));
     EXPECT_EQ(outcome.status, 0) << stage << ": " << outcome.output;
     EXPECT_GT(outcome.output.size(), 100u) << stage;
   }

@@ -7,8 +7,8 @@
 #include <cstdlib>
 
 #include "base/philox.h"
-#include "ir/compositions/activations.h"
 #include "codegen/text_kernel.h"
+#include "ir/compositions/activations.h"
 #include "passes/differentiate.h"
 #include "tests/models/executors.h"
 
@@ -45,7 +45,8 @@ class RandomStep {
   }
 
   Expr input(ir::InputKind kind, Shape shape) {
-    const std::string name = (kind == ir::InputKind::state ? "w" : "x") + std::to_string(inputs_.size());
+    const std::string name =
+        (kind == ir::InputKind::state ? "w" : "x") + std::to_string(inputs_.size());
     const TensorType type{ElementType::f32, std::move(shape)};
     inputs_[name] = random_tensor(type, counter_++, -1, 1);
     const Expr x{&graph_, graph_.add_input(name, kind, type)};
@@ -152,7 +153,8 @@ TEST(RandomTraining, EveryExecutorGivesTheInterpretersBits) {
     options.fuse = false;
     expect_same(expected, run(step.graph(), step.inputs(), options, 1), "unfused");
     options.fuse = true;
-    options.set = seed % 2 == 0 ? codegen::InstructionSet::x86_64_v3 : codegen::InstructionSet::x86_64;
+    options.set =
+        seed % 2 == 0 ? codegen::InstructionSet::x86_64_v3 : codegen::InstructionSet::x86_64;
     if (codegen::host_supports(options.set)) {
       expect_same(expected, run(step.graph(), step.inputs(), options, 1), "other set");
     }

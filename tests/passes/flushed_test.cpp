@@ -40,8 +40,8 @@ TEST(Flushed, NeverSeesASubnormal) {
       const auto id = static_cast<ir::NodeId>(std::stoul(name.substr(5)));
       const bool found = has_subnormal(value);
       const bool claimed = is_flushed({&graph, {id, 0}});
-      EXPECT_FALSE(claimed && found) << "random_graph(" << seed << "), " << name << " (" << graph.node(id).op->name
-                                     << ")";
+      EXPECT_FALSE(claimed && found)
+          << "random_graph(" << seed << "), " << name << " (" << graph.node(id).op->name << ")";
       flushed += claimed ? 1 : 0;
       subnormal += found ? 1 : 0;
     }
