@@ -104,6 +104,26 @@ Expr concat(std::span<const Expr> operands, std::int64_t axis) {
   return apply("concat", operands, {{"axis", axis}});
 }
 Expr reverse(Expr x, Integers axes) { return apply("reverse", {x}, {{"axes", std::move(axes)}}); }
+Expr windows(Expr x, Integers axes, Integers size, Integers stride, Integers dilation) {
+  const std::int64_t first = axes.empty() ? 0 : axes.back() + 1;
+  const auto count = static_cast<std::int64_t>(axes.size());
+  Shape shape = x.shape();
+  shape.insert(shape.begin() + first, size.begin(), size.end());
+  Integers kept;
+  Integers taps;
+  for (std::int64_t axis = 0; axis < x.rank(); ++axis) {
+    kept.push_back(axis < first ? axis : axis + count);
+  }
+  for (std::int64_t i = 0; i < count; ++i) taps.push_back(first + i);
+  return apply("window", {broadcast(x, std::move(shape), std::move(kept))},
+               {{"places", std::move(axes)},
+                {"taps", std::move(taps)},
+                {"stride", std::move(stride)},
+                {"dilation", std::move(dilation)}});
+}
+Expr interleave(std::span<const Expr> operands, std::int64_t axis) {
+  return operands.size() == 1 ? operands[0] : apply("interleave", operands, {{"axis", axis}});
+}
 
 Expr reduce(std::string_view name, Expr x, Integers axes) {
   std::sort(axes.begin(), axes.end());

@@ -71,6 +71,11 @@ Expr slice(Expr x, Integers start, Integers limit, Integers stride);
 Expr pad(Expr x, Expr value, Integers low, Integers high, Integers interior);
 Expr concat(std::span<const Expr> operands, std::int64_t axis);
 Expr reverse(Expr x, Integers axes);
+/// Sliding windows over `axes` (consecutive, ascending) as new axes behind the last of them:
+/// y[..., o, ..., k, ...] = x[..., o * stride + k * dilation, ...].
+Expr windows(Expr x, Integers axes, Integers size, Integers stride, Integers dilation);
+/// Takes elements from the operands in turn along `axis`.
+Expr interleave(std::span<const Expr> operands, std::int64_t axis);
 
 /// Reductions: "sum", "reduce_max", "arg_max", "any", ... over `axes`, which disappear.
 Expr reduce(std::string_view name, Expr x, Integers axes);
