@@ -84,9 +84,9 @@ Kernel kernel_of(const Problem& p, const Target& target) {
   copy.program.code = {{.op = ir::ScalarOp::operand, .type = f32}};
   copy.program.results = {0};
   Contract contract;
-  contract.m = 0;
+  contract.rows = {0};
   contract.n = 1;
-  contract.k = 2;
+  contract.k = {2};
   contract.parts = {p.k, 1, 1};
   contract.lhs = {0, p.lhs_transposed ? std::vector{at(2), at(0)} : std::vector{at(0), at(2)}};
   contract.rhs = {1, {at(2), at(1)}};

@@ -1,6 +1,7 @@
 #include "codegen/emit_contract.h"
 
 #include <algorithm>
+#include <functional>
 #include <optional>
 #include <set>
 #include <utility>
@@ -42,7 +43,7 @@ class ContractEmitter {
     const FlatProgram epilogue = flatten(contract.epilogue.program, {});
     short_ = epilogue.code.size() <= kShortEpilogue && contract.parts.count == 1;
     if (epilogue.code.size() >= kLongEpilogue && whole_groups()) unit_ = kGroupRows;
-    tile_ = c_.add_scratch({type_, {rows_, columns_}}, {contract.m, contract.n});
+    tile_ = c_.add_scratch({type_, {rows_, columns_}}, {contract.m(), contract.n});
   }
 
   void emit() { batch(0); }
@@ -61,7 +62,7 @@ class ContractEmitter {
 
   /// Whether tiles can consist of groups of rows.
   [[nodiscard]] bool whole_groups() {
-    const AxisRange& range = c_.range(contract_.m);
+    const AxisRange& range = c_.range(contract_.m());
     bool whole = rows_ >= kGroupRows && range.multiple % kGroupRows == 0;
     for (std::int64_t length : range.lengths) whole = whole && length % kGroupRows == 0;
     return whole;
@@ -70,18 +71,19 @@ class ContractEmitter {
   Value*& position(AxisId axis) { return c_.positions[static_cast<std::size_t>(axis)]; }
 
   void batch(std::size_t level) {
-    if (level == contract_.batch.size()) {
-      panels();
-      return;
-    }
-    const AxisId axis = contract_.batch[level];
+    if (level == contract_.batch.size()) return panels();
+    each_position(contract_.batch[level], [&] { batch(level + 1); });
+  }
+
+  /// Emits `body` for one position of the axis after the other.
+  void each_position(AxisId axis, const std::function<void()>& body) {
     const AxisRange range = c_.range(axis);
     std::optional<std::int64_t> trips;
     if (range.fixed()) trips = range.greatest();
     c_.loop(range.begin, range.end, 1, trips, [&](Value* i) {
       position(axis) = i;
       c_.range(axis) = {i, b_.CreateAdd(i, c_.i64(1)), {1}, 1};
-      batch(level + 1);
+      body();
       c_.range(axis) = range;
       position(axis) = nullptr;
     });
@@ -97,21 +99,26 @@ class ContractEmitter {
     if (range.fixed()) trips = range.greatest() / columns_;
     Value* middle = b_.CreateSub(range.end, rest);
     if (range.greatest() >= columns_) {
-      c_.loop(range.begin, middle, columns_, trips, [&](Value* n) { tiles(n, columns_); });
+      c_.loop(range.begin, middle, columns_, trips, [&](Value* n) { rows(0, n, columns_); });
     }
     for (std::int64_t columns : rests) {
       if (columns == 0) continue;
       if (range.fixed()) {
-        tiles(middle, columns);
+        rows(0, middle, columns);
       } else {
-        c_.when(b_.CreateICmpEQ(rest, c_.i64(columns)), [&] { tiles(middle, columns); });
+        c_.when(b_.CreateICmpEQ(rest, c_.i64(columns)), [&] { rows(0, middle, columns); });
       }
     }
   }
 
-  /// The rows in nearly equal tiles, the tall ones first.
+  void rows(std::size_t level, Value* n, std::int64_t columns) {
+    if (level + 1 == contract_.rows.size()) return tiles(n, columns);
+    each_position(contract_.rows[level], [&] { rows(level + 1, n, columns); });
+  }
+
+  /// Positions along m in nearly equal tiles, the tall ones first.
   void tiles(Value* n, std::int64_t columns) {
-    const AxisRange range = c_.range(contract_.m);
+    const AxisRange range = c_.range(contract_.m());
     if (range.greatest() == 0) return;
     const std::int64_t most = rows_ / unit_;  // units of rows in a tile
     std::vector<std::int64_t> lengths;
@@ -149,16 +156,15 @@ class ContractEmitter {
   /// One tile of one of the given heights.
   void tile(const Place& place, const std::vector<std::int64_t>& heights) {
     const auto sums_of_height = [&](std::int64_t height) {
-      position(contract_.m) = place.m;
+      position(contract_.m()) = place.m;
       position(contract_.n) = place.n;
-      const AxisRange k = c_.range(contract_.k);
       if (contract_.parts.count > 1) {
         parts(place, height);
-        position(contract_.m) = position(contract_.n) = nullptr;
+        position(contract_.m()) = position(contract_.n) = nullptr;
         return;
       }
-      const std::vector<Value*> sums = chain(place, height, k.begin, k.end, k.greatest());
-      position(contract_.m) = position(contract_.n) = nullptr;
+      const std::vector<Value*> sums = chain(place, height, std::nullopt);
+      position(contract_.m()) = position(contract_.n) = nullptr;
       if (short_) {
         epilogue_in_registers(place, height, sums);
       } else {
@@ -195,38 +201,59 @@ class ContractEmitter {
                                  static_cast<std::uint64_t>(elements * byte_size(type_)));
   }
 
-  /// Address of rhs at the tile's first column and row `k`.
-  Value* rhs_address(const Place& place, Value* k) {
-    rhs_.forget_base();
-    if (contract_.panel == 0) {
-      position(contract_.k) = k;
-      Value* address = rhs_.address();
-      position(contract_.k) = nullptr;
-      return address;
+  /// One loop of a chain: its trips, and what the addresses of lhs and rhs move by from trip to
+  /// trip, in elements.
+  struct Level {
+    std::int64_t extent = 1;
+    std::int64_t lhs = 0;
+    std::int64_t rhs = 0;
+  };
+
+  /// The loops over the axes of k, outermost first; neighbours that step through memory as one loop
+  /// are one.
+  std::vector<Level> levels() const {
+    std::vector<Level> result;
+    std::int64_t inner = contract_.panel;  // of rhs's panels, from the innermost axis out
+    for (std::size_t i = contract_.k.size(); i-- > 0;) {
+      const AxisId axis = contract_.k[i];
+      const std::int64_t extent = c_.axis(axis).extent;
+      const std::int64_t rhs = contract_.panel > 0 ? inner : rhs_.stride(axis);
+      inner *= extent;
+      const Level level{extent, lhs_.stride(axis), rhs};
+      if (!result.empty() && level.lhs == result.back().lhs * result.back().extent &&
+          level.rhs == result.back().rhs * result.back().extent) {
+        result.back().extent *= extent;
+      } else {
+        result.push_back(level);
+      }
     }
+    std::reverse(result.begin(), result.end());
+    return result;
+  }
+
+  /// Address of the tile's first column in rhs, where every axis of k is at its first position.
+  Value* rhs_address(const Place& place) {
+    rhs_.forget_base();
+    if (contract_.panel == 0) return rhs_.address();
     Value* panel = b_.CreateUDiv(place.n, c_.i64(contract_.panel));
     Value* column = b_.CreateURem(place.n, c_.i64(contract_.panel));
-    const std::int64_t extent = c_.axis(contract_.k).extent;
-    Value* row = b_.CreateAdd(b_.CreateMul(panel, c_.i64(extent)), k);
-    Value* offset = b_.CreateAdd(b_.CreateMul(row, c_.i64(contract_.panel)), column);
+    std::int64_t length = contract_.panel;
+    for (AxisId axis : contract_.k) length *= c_.axis(axis).extent;
+    Value* offset = b_.CreateAdd(b_.CreateMul(panel, c_.i64(length)), column);
     return b_.CreateGEP(c_.memory_type(type_), rhs_.address(), offset);
   }
 
-  Value* lhs_address(Value* k) {
-    lhs_.forget_base();
-    position(contract_.k) = k;
-    Value* address = lhs_.address();
-    position(contract_.k) = nullptr;
-    return address;
-  }
+  /// A part of the first axis of k.
+  struct Part {
+    Value* begin = nullptr;
+    Value* end = nullptr;
+  };
 
-  /// One chain of fma per element of the tile for k in [begin, end); row by row.
-  std::vector<Value*> chain(const Place& place, std::int64_t height, Value* begin, Value* end,
-                            std::optional<std::int64_t> trips) {
+  /// One chain of fma per element of the tile over the whole of k, or over a part; row by row.
+  std::vector<Value*> chain(const Place& place, std::int64_t height,
+                            const std::optional<Part>& part) {
     const std::int64_t vectors = place.vectors(width_);
-    const std::int64_t row_step = lhs_.stride(contract_.m);
-    const std::int64_t lhs_step = lhs_.stride(contract_.k);
-    const std::int64_t rhs_step = contract_.panel > 0 ? contract_.panel : rhs_.stride(contract_.k);
+    const std::int64_t row_step = lhs_.stride(contract_.m());
     const auto start = [&](llvm::Type* type, Value* value) {
       llvm::AllocaInst* variable = c_.variable(type);
       b_.CreateStore(value, variable);
@@ -236,9 +263,33 @@ class ContractEmitter {
     for (std::int64_t i = 0; i < height * vectors; ++i) {
       sums.push_back(start(vector_type(), llvm::Constant::getNullValue(vector_type())));
     }
-    llvm::AllocaInst* lhs = start(b_.getPtrTy(), lhs_address(begin));
-    llvm::AllocaInst* rhs = start(b_.getPtrTy(), rhs_address(place, begin));
-    c_.loop(begin, end, 1, trips, [&](Value*) {
+    const std::vector<Level> nest = levels();
+    // Trips of the outermost loop per position of k[0].
+    const std::int64_t merged =
+        nest[0].extent / std::max<std::int64_t>(c_.axis(contract_.k.front()).extent, 1);
+    for (AxisId axis : contract_.k) position(axis) = c_.i64(0);
+    lhs_.forget_base();
+    Value* lhs_begin = lhs_.address();
+    Value* rhs_begin = rhs_address(place);
+    for (AxisId axis : contract_.k) position(axis) = nullptr;
+    Value* begin = c_.i64(0);
+    Value* end = c_.i64(nest[0].extent);
+    if (part) {
+      begin = b_.CreateMul(part->begin, c_.i64(merged));
+      end = b_.CreateMul(part->end, c_.i64(merged));
+      const auto moved = [&](Value* address, std::int64_t step) {
+        return b_.CreateGEP(c_.memory_type(type_), address, b_.CreateMul(begin, c_.i64(step)));
+      };
+      lhs_begin = moved(lhs_begin, nest[0].lhs);
+      rhs_begin = moved(rhs_begin, nest[0].rhs);
+    }
+    llvm::AllocaInst* lhs = start(b_.getPtrTy(), lhs_begin);
+    llvm::AllocaInst* rhs = start(b_.getPtrTy(), rhs_begin);
+    const auto advance = [&](llvm::AllocaInst* pointer, std::int64_t elements) {
+      if (elements == 0) return;
+      b_.CreateStore(displaced(b_.CreateLoad(b_.getPtrTy(), pointer), elements), pointer);
+    };
+    const auto step = [&] {
       Value* a = b_.CreateLoad(b_.getPtrTy(), lhs);
       Value* row = b_.CreateLoad(b_.getPtrTy(), rhs);
       std::vector<Value*> y;
@@ -254,9 +305,26 @@ class ContractEmitter {
           b_.CreateStore(multiply_add(x, y[static_cast<std::size_t>(v)], old), sum);
         }
       }
-      b_.CreateStore(displaced(a, lhs_step), lhs);
-      b_.CreateStore(displaced(row, rhs_step), rhs);
-    });
+    };
+    const std::function<void(std::size_t, Value*, Value*, std::optional<std::int64_t>)> run =
+        [&](std::size_t level, Value* from, Value* to, std::optional<std::int64_t> trips) {
+          c_.loop(from, to, 1, trips, [&](Value*) {
+            const Level& own = nest[level];
+            if (level + 1 == nest.size()) {
+              step();
+              advance(lhs, own.lhs);
+              advance(rhs, own.rhs);
+              return;
+            }
+            const Level& inner = nest[level + 1];
+            run(level + 1, c_.i64(0), c_.i64(inner.extent), inner.extent);
+            advance(lhs, own.lhs - inner.extent * inner.lhs);
+            advance(rhs, own.rhs - inner.extent * inner.rhs);
+          });
+        };
+    std::optional<std::int64_t> trips;
+    if (!part) trips = nest[0].extent;
+    run(0, begin, end, trips);
     std::vector<Value*> result;
     for (llvm::AllocaInst* sum : sums) result.push_back(b_.CreateLoad(vector_type(), sum));
     return result;
@@ -296,16 +364,16 @@ class ContractEmitter {
                     [&](Value* address, std::size_t i) { b_.CreateStore(sums[i], address); });
   }
 
-  /// The sum of all parts in scratch. The parts start from -0, which changes nothing.
+  /// The sum of all parts, from +0, in scratch.
   void parts(const Place& place, std::int64_t height) {
     for_each_vector(place, height, [&](Value* address, std::size_t) {
-      b_.CreateStore(llvm::ConstantFP::getNegativeZero(vector_type()), address);
+      b_.CreateStore(llvm::Constant::getNullValue(vector_type()), address);
     });
     const ir::Cut& cut = contract_.parts;
     c_.loop(c_.i64(0), c_.i64(cut.count), 1, cut.count, [&](Value* part) {
       Value* begin = c_.border(cut, part);
       Value* end = c_.border(cut, b_.CreateAdd(part, c_.i64(1)));
-      std::vector<Value*> sums = chain(place, height, begin, end, std::nullopt);
+      const std::vector<Value*> sums = chain(place, height, Part{begin, end});
       for_each_vector(place, height, [&](Value* address, std::size_t i) {
         Value* old = b_.CreateLoad(vector_type(), address);
         b_.CreateStore(b_.CreateFAdd(old, sums[i]), address);
@@ -313,49 +381,42 @@ class ContractEmitter {
     });
   }
 
-  [[nodiscard]] std::vector<AxisId> result_axes() const {
-    std::vector<AxisId> axes = contract_.batch;
-    axes.push_back(contract_.m);
-    axes.push_back(contract_.n);
-    return axes;
-  }
-
   void epilogue_in_registers(const Place& place, std::int64_t height,
                              const std::vector<Value*>& sums) {
     const VectorAxis vector{contract_.n, static_cast<int>(width_)};
     BodyEmitter body(c_, flatten(contract_.epilogue.program, contract_.epilogue.fault_nodes),
-                     contract_.epilogue.loads, result_axes(), vector, /*given=*/1);
+                     contract_.epilogue.loads, contract_.result_axes(), vector, /*given=*/1);
     const std::int64_t vectors = place.vectors(width_);
     for (std::int64_t v = 0; v < vectors; ++v) {
       position(contract_.n) = b_.CreateAdd(place.n, c_.i64(v * width_));
       body.forget(contract_.n);
       body.set_mask(column_mask(place, v));
       for (std::int64_t row = 0; row < height; ++row) {
-        position(contract_.m) = b_.CreateAdd(place.m, c_.i64(row));
-        body.forget(contract_.m);
+        position(contract_.m()) = b_.CreateAdd(place.m, c_.i64(row));
+        body.forget(contract_.m());
         body.give(0, sums[static_cast<std::size_t>(row * vectors + v)]);
         body.advance(~AxisSet{0});
         StoreEmitter(c_, contract_.stores, vector).store(body);
       }
     }
-    position(contract_.m) = position(contract_.n) = nullptr;
+    position(contract_.m()) = position(contract_.n) = nullptr;
   }
 
   /// The epilogue as a loop over the tile, whose sums it loads from scratch.
   void epilogue_loop(const Place& place, const std::vector<std::int64_t>& heights) {
-    Loop loop{.axes = result_axes(),
+    Loop loop{.axes = contract_.result_axes(),
               .body = contract_.epilogue,
               .stores = contract_.stores,
               .accumulates = {}};
-    const Access sums{tile_, {{{{contract_.m, 1}}, 0, 1}, {{{contract_.n, 1}}, 0, 1}}};
+    const Access sums{tile_, {{{{contract_.m(), 1}}, 0, 1}, {{{contract_.n, 1}}, 0, 1}}};
     loop.body.loads.insert(loop.body.loads.begin(), Load{sums, {}});
-    const AxisRange m = c_.range(contract_.m);
+    const AxisRange m = c_.range(contract_.m());
     const AxisRange n = c_.range(contract_.n);
-    c_.range(contract_.m) = {place.m, place.m_end, heights, unit_};
+    c_.range(contract_.m()) = {place.m, place.m_end, heights, unit_};
     c_.range(contract_.n) = {
         place.n, b_.CreateAdd(place.n, c_.i64(place.columns)), {place.columns}, 1};
     LoopEmitter(c_, loop).emit();
-    c_.range(contract_.m) = m;
+    c_.range(contract_.m()) = m;
     c_.range(contract_.n) = n;
   }
 
@@ -378,13 +439,14 @@ class ContractEmitter {
 std::optional<Contract> exchanged(EmitContext& context, const Contract& contract) {
   constexpr std::int64_t kVectors = 8;  // chains enough to hide the latency
   if (context.range(contract.n).greatest() != 1 || contract.panel != 0) return std::nullopt;
+  if (contract.rows.size() != 1) return std::nullopt;
   const Reference lhs(context, contract.lhs, {});
-  if (lhs.stride(contract.m) != 1) return std::nullopt;
+  if (lhs.stride(contract.m()) != 1) return std::nullopt;
   Contract result = contract;
-  std::swap(result.m, result.n);
+  std::swap(result.rows.back(), result.n);
   std::swap(result.lhs, result.rhs);
   const std::int64_t width = context.target.width(lhs.element());
-  const std::int64_t needed = (context.range(contract.m).greatest() + width - 1) / width;
+  const std::int64_t needed = (context.range(contract.m()).greatest() + width - 1) / width;
   result.tile = {1, static_cast<std::int32_t>(std::clamp<std::int64_t>(needed, 1, kVectors))};
   return result;
 }

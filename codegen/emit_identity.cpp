@@ -51,7 +51,7 @@ class Writer {
     (*this)(loop.axes, loop.body, loop.stores, loop.accumulates);
   }
   void operator()(const Contract& c) {
-    (*this)(c.batch, c.m, c.n, c.k, c.parts, c.lhs, c.rhs, c.panel);
+    (*this)(c.batch, c.rows, c.n, c.k, c.parts, c.lhs, c.rhs, c.panel);
     (*this)(c.tile.rows, c.tile.vectors, c.epilogue, c.stores);
   }
   void operator()(const Stage& stage) {

@@ -61,23 +61,47 @@ void GroupLoops::make_axes() {
     kernel_.axes.push_back({name, group_.extents[axis], -1});
   }
   if (!contraction_) return;
-  const std::vector<AxisId> roles = contraction_axes();
-  constexpr std::string_view names = "bmnk";
-  for (std::size_t i = 0; i < roles.size(); ++i) {
-    if (roles[i] >= 0 && kernel_.axes[static_cast<std::size_t>(roles[i])].block_of < 0) {
-      kernel_.axes[static_cast<std::size_t>(roles[i])].name.assign(1, names[i]);
+  const ContractionAxes roles = contraction_axes();
+  const auto rename = [&](const std::vector<AxisId>& axes, char letter) {
+    for (std::size_t i = 0; i < axes.size(); ++i) {
+      std::string& name = kernel_.axes[static_cast<std::size_t>(axes[i])].name;
+      name.assign(1, letter);
+      if (axes.size() > 1) name += std::to_string(i);
     }
-  }
+  };
+  rename(roles.batch, 'b');
+  rename(roles.rows, 'm');
+  rename({roles.n}, 'n');
+  rename(roles.k, 'k');
 }
 
-std::vector<AxisId> GroupLoops::contraction_axes() {
+ContractionAxes GroupLoops::contraction_axes() {
   const std::vector<int>& axes = group_.axes.at(*contraction_);
-  GRADUS_CHECK(axes.size() == 3 || axes.size() == 4, "the contraction is not canonical");
-  std::vector<AxisId> roles(axes.begin(), axes.end());
-  if (roles.size() == 3) roles.insert(roles.begin(), -1);
-  for (std::size_t i = 1; i < 4; ++i) {
-    if (roles[i] < 0) roles[i] = unit_axis(i);
-  }
+  const ir::Attributes& attributes = graph_.node(*contraction_).attributes;
+  const auto count = [&](std::string_view name) {
+    return attributes.get<ir::Integers>(name).size();
+  };
+  const std::size_t batch = count("lhs_batch");
+  const std::size_t contracted = count("lhs_contract");
+  const std::int64_t rank = graph_.type(graph_.operands(*contraction_)[0]).rank();
+  const std::size_t rows = static_cast<std::size_t>(rank) - batch - contracted;
+  GRADUS_CHECK(axes.size() == batch + rows + 1 + contracted, "the contraction is not canonical");
+  std::size_t next = 0;
+  const auto take = [&](std::size_t length) {
+    std::vector<AxisId> ids;
+    for (const std::size_t end = next + length; next < end; ++next) {
+      if (axes[next] >= 0) ids.push_back(axes[next]);
+    }
+    return ids;
+  };
+  ContractionAxes roles;
+  roles.batch = take(batch);
+  roles.rows = take(rows);
+  const std::vector<AxisId> columns = take(1);
+  roles.k = take(contracted);
+  roles.n = columns.empty() ? unit_axis(2) : columns[0];
+  if (roles.rows.empty()) roles.rows = {unit_axis(1)};
+  if (roles.k.empty()) roles.k = {unit_axis(3)};
   return roles;
 }
 
@@ -138,7 +162,13 @@ bool GroupLoops::same_point(NodeId reader, const passes::Read& read) const {
 std::set<int> GroupLoops::box(NodeId id) const {
   std::set<int> axes(axes_of(id).begin(), axes_of(id).end());
   axes.erase(-1);
-  if (contraction_ == id && !axes_of(id).empty()) axes.erase(axes_of(id).back());  // k
+  if (contraction_ == id) {
+    const std::size_t contracted =
+        graph_.node(id).attributes.get<ir::Integers>("lhs_contract").size();
+    for (std::size_t i = axes_of(id).size() - contracted; i < axes_of(id).size(); ++i) {
+      axes.erase(axes_of(id)[i]);
+    }
+  }
   return axes;
 }
 
@@ -248,11 +278,11 @@ std::int64_t GroupLoops::wanted_tasks() const {
 /// A cut that no sum depends on.
 ir::Cut GroupLoops::free_cut(AxisId axis, std::int64_t wanted) {
   const std::int64_t length = extent(axis);
-  if (contraction_ && axis == contraction_axes()[2]) {
+  if (contraction_ && axis == contraction_axes().n) {
     const std::int64_t most = std::max<std::int64_t>(1, length / kHeuristics.least_task_columns);
     return {length, std::min(wanted, most), kHeuristics.column_unit};
   }
-  if (contraction_ && axis == contraction_axes()[1]) {
+  if (contraction_ && axis == contraction_axes().m()) {
     const std::int64_t most = std::max<std::int64_t>(1, length / kHeuristics.least_task_rows);
     return {length, std::min(wanted, most), kHeuristics.row_unit};
   }
@@ -292,7 +322,7 @@ void GroupLoops::choose_tile() {
   if (stored_.empty() || kernel_.tasks.empty()) return;
   AxisId axis = kernel_.tasks[0].axis;
   if (contraction_) {
-    const AxisId m = contraction_axes()[1];
+    const AxisId m = contraction_axes().m();
     for (const TaskAxis& task : kernel_.tasks) {
       if (task.axis == m) axis = m;
     }
@@ -315,8 +345,8 @@ void GroupLoops::choose_tile() {
 }
 
 RegisterTile GroupLoops::register_tile() {
-  const std::vector<AxisId> roles = contraction_axes();
-  return choose_register_tile(task_extent(roles[1]), task_extent(roles[2]),
+  const ContractionAxes roles = contraction_axes();
+  return choose_register_tile(task_extent(roles.m()), task_extent(roles.n),
                               graph_.node(*contraction_).types[0].element, target_);
 }
 

@@ -18,6 +18,16 @@ namespace gradus::codegen {
 /// The order in which a loop runs its axes; the last one is the vector axis.
 using AxisOrder = std::vector<AxisId>;
 
+/// The axes of a contraction by their part, outermost first.
+struct ContractionAxes {
+  std::vector<AxisId> batch;
+  std::vector<AxisId> rows;  // at least one
+  AxisId n = 0;
+  std::vector<AxisId> k;  // at least one
+
+  [[nodiscard]] AxisId m() const { return rows.back(); }
+};
+
 class GroupLoops {
  public:
   /// Fills the axes, tasks and tile of `kernel`; everything given outlives this.
@@ -26,8 +36,8 @@ class GroupLoops {
 
   /// The group's contraction, if it has one.
   [[nodiscard]] std::optional<ir::NodeId> contraction() const { return contraction_; }
-  /// Axes of the contraction as batch (-1: none), m, n, k; unit axes are made where needed.
-  [[nodiscard]] std::vector<AxisId> contraction_axes();
+  /// Unit axes are made where a part has no axis of extent > 1.
+  [[nodiscard]] ContractionAxes contraction_axes();
   /// For the longest task.
   [[nodiscard]] RegisterTile register_tile();
 

@@ -384,8 +384,7 @@ class Interpreter {
   // --- Contractions ---
 
   void run(const Contract& contract) {
-    std::vector<AxisId> axes = contract.batch;
-    axes.insert(axes.end(), {contract.m, contract.n});
+    const std::vector<AxisId> axes = contract.result_axes();
     for_each_point(axes, [&] {
       const Word sum = type_of(contract.lhs) == ElementType::f32
                            ? sum_of_products<float>(contract)
@@ -396,24 +395,28 @@ class Interpreter {
   template <typename T>
   Word sum_of_products(const Contract& contract) {
     T sum{0};
+    const AxisId first = contract.k.front();
+    const ir::Range whole = ranges_[at(first)];
     for (Index part = 0; part < contract.parts.count; ++part) {
       T chain{0};
-      const ir::Range range = contract.parts(part);
-      for (Index k = range.begin; k < range.end; ++k) {
-        positions_[at(contract.k)] = k;
+      ranges_[at(first)] = contract.parts(part);
+      for_each_point(contract.k, [&] {
         chain = fused_multiply_add(ir::from_word<T>(read(contract.lhs)),
                                    ir::from_word<T>(read_rhs(contract)), chain);
-      }
-      sum = part == 0 ? chain : sum + chain;
+      });
+      sum = contract.parts.count == 1 ? chain : sum + chain;
     }
+    ranges_[at(first)] = whole;
     return ir::to_word(sum);
   }
   [[nodiscard]] Word read_rhs(const Contract& contract) const {
     if (contract.panel == 0) return read(contract.rhs);
     const Index n = positions_[at(contract.n)];
     std::vector<Index> indices = indices_of(contract.rhs);
-    indices.insert(indices.end(),
-                   {n / contract.panel, positions_[at(contract.k)], n % contract.panel});
+    Index position = 0;
+    for (AxisId k : contract.k)
+      position = position * kernel_.axes[at(k)].extent + positions_[at(k)];
+    indices.insert(indices.end(), {n / contract.panel, position, n % contract.panel});
     return load_word(type_of(contract.rhs),
                      address(contract.rhs, offset_of(contract.rhs, indices)));
   }

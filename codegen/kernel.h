@@ -149,24 +149,34 @@ struct RegisterTile {
   std::int32_t vectors = 1;
 };
 
-/// For each (batch, m, n) in the box: c = sum over k of lhs * rhs, in the parts of `parts`, each
-/// one chain of fma from +0, parts added in order; then the epilogue, whose operand 0 is c and
-/// whose operand i + 1 is loads[i] at (batch, m, n); then its stores. lhs is indexed by batch, m
-/// and k, rhs by batch, k and n; n must be the contiguous dimension of rhs. With `panel` > 0, rhs
-/// is a buffer [..., ceil(n / panel), k, panel] and its access gives only the leading (batch)
-/// indices.
+/// For each (batch, rows, n) in the box: c = sum over k of lhs * rhs, row-major over the axes of k,
+/// whose first is cut in `parts`: each part is one chain of fma from +0, several are added in order
+/// from +0; then the epilogue, whose operand 0 is c and whose operand i + 1 is loads[i] at (batch,
+/// rows, n); then its stores. lhs is indexed by batch, rows and k, rhs by batch, k and n, without
+/// divisions; n must be the contiguous dimension of rhs. With `panel` > 0, rhs is a buffer
+/// [..., ceil(n / panel), all positions of k, panel] and its access gives only the leading (batch)
+/// indices. A register tile has rows along m, the last axis of `rows`.
 struct Contract {
   std::vector<AxisId> batch;
-  AxisId m = 0;
+  std::vector<AxisId> rows;  // outermost first, at least one
   AxisId n = 0;
-  AxisId k = 0;
-  ir::Cut parts;
+  std::vector<AxisId> k;  // outermost first, at least one
+  ir::Cut parts;          // of k[0]
   Access lhs;
   Access rhs;
   std::int64_t panel = 0;
   RegisterTile tile;  // chosen by the schedule for the instruction set
   Body epilogue;
   std::vector<Store> stores;
+
+  [[nodiscard]] AxisId m() const { return rows.back(); }
+  /// Axes of the result: batch, rows, n.
+  [[nodiscard]] std::vector<AxisId> result_axes() const {
+    std::vector<AxisId> axes = batch;
+    axes.insert(axes.end(), rows.begin(), rows.end());
+    axes.push_back(n);
+    return axes;
+  }
 };
 
 /// A new kind of stage is a compile error wherever it matters.

@@ -129,13 +129,13 @@ class Parser {
       c.batch = axis_list(line);
       line.expect("]");
     }
-    c.m = axis(line);
+    c.rows = role(line);
     line.expect(",");
     c.n = axis(line);
     line.expect(",");
-    c.k = axis(line);
+    c.k = role(line);
     line.expect("parts");
-    c.parts = cut(line, c.k);
+    c.parts = cut(line, c.k.front());
     line.expect("tile");
     c.tile.rows = static_cast<std::int32_t>(line.integer(kGreatestTile));
     line.expect("x");
@@ -310,6 +310,13 @@ class Parser {
     if (id < 0) line.fail("expected the name of an axis");
     (void)line.name();
     return id;
+  }
+  /// One axis, or several in parentheses.
+  std::vector<AxisId> role(TextLine& line) {
+    if (!line.accept("(")) return {axis(line)};
+    std::vector<AxisId> ids = axis_list(line);
+    line.expect(")");
+    return ids;
   }
   std::vector<AxisId> axis_list(TextLine& line) {
     std::vector<AxisId> ids;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -164,16 +165,16 @@ class GroupScheduler {
   Contract contract() {
     Contract result;
     const NodeId c = *loops_.contraction();
-    const std::vector<AxisId> roles = loops_.contraction_axes();
-    if (roles[0] >= 0) result.batch = {roles[0]};
-    result.m = roles[1];
-    result.n = roles[2];
-    result.k = roles[3];
-    const std::vector<std::int64_t> extents{loops_.extent(result.k)};
+    ContractionAxes roles = loops_.contraction_axes();
+    result.batch = std::move(roles.batch);
+    result.rows = std::move(roles.rows);
+    result.n = roles.n;
+    result.k = std::move(roles.k);
+    std::vector<std::int64_t> extents;
+    for (AxisId k : result.k) extents.push_back(loops_.extent(k));
     const std::int64_t unit = graph_.node(c).attributes.get<std::int64_t>("part_unit");
     result.parts = ir::contraction_order(extents, unit).parts;
-    if (result.parts.extent != loops_.extent(result.k))
-      result.parts = {loops_.extent(result.k), 1, 1};
+    if (result.parts.extent != extents[0]) result.parts = {extents[0], 1, 1};
     result.tile = loops_.register_tile();
     result.lhs = operand_access(0);
     set_rhs(result);
@@ -195,21 +196,20 @@ class GroupScheduler {
   /// Operand `side` of the contraction where it lies in memory.
   Access operand_access(std::size_t side) {
     const ir::Value operand = graph_.operands(*loops_.contraction())[side];
-    const passes::Permuted memory = passes::behind_permutation(graph_, operand.node);
+    const passes::OperandRead memory = passes::operand_read(graph_, operand.node);
     const std::vector<int>& slots = loops_.iteration(*loops_.contraction()).operand_slots[side];
+    const std::vector<int>& axes = loops_.axes_of(*loops_.contraction());
     const NodeId value = passes::memory_of(graph_, memory.node);
     const bool made_here = loops_.in_group(value) && !loops_.is_output(value);
     Access access{made_here ? buffers_.scratch(value)
                             : buffers_.parameter({value}, graph_.node(memory.node).types[0], false),
                   {}};
-    for (int axis : memory.axes) {
-      AxisId domain = -1;
-      if (axis >= 0) {
-        domain = loops_.axes_of(
-            *loops_.contraction())[static_cast<std::size_t>(slots[static_cast<std::size_t>(axis)])];
-      }
-      access.index.push_back(domain < 0 ? Affine{} : Affine{{{domain, 1}}, 0, 1});
+    std::vector<Affine> own;  // index of the operand
+    for (int slot : slots) {
+      const AxisId domain = axes[static_cast<std::size_t>(slot)];
+      own.push_back(domain < 0 ? Affine{} : Affine{{{domain, 1}}, 0, 1});
     }
+    for (const ir::AxisMap& map : memory.map) access.index.push_back(compose(map, own));
     return access;
   }
 
@@ -220,15 +220,26 @@ class GroupScheduler {
     return choose_panel(k, n, type, tile, target_);
   }
 
+  /// Neighbours along `axis` are neighbours in memory.
+  static bool is_contiguous(const Access& access, AxisId axis) {
+    const auto moves = [&](const Affine& index) {
+      return std::ranges::any_of(index.terms, [&](const Term& term) { return term.axis == axis; });
+    };
+    if (access.index.empty() || access.index.back().terms != std::vector<Term>{{axis, 1}}) {
+      return false;
+    }
+    return std::none_of(access.index.begin(), access.index.end() - 1, moves);
+  }
+
   /// Reads the right operand in place, or packs it into panels in a kernel of its own.
   void set_rhs(Contract& result) {
     const std::size_t known = buffers_.parameters().size();
     const Access in_place = operand_access(1);
     const TensorType type = kernel_.buffers[static_cast<std::size_t>(in_place.buffer)].type;
-    const bool contiguous =
-        !in_place.index.empty() && in_place.index.back() == Affine{{{result.n, 1}}, 0, 1};
+    const bool contiguous = is_contiguous(in_place, result.n);
     const std::int64_t n = loops_.extent(result.n);
-    const std::int64_t k = loops_.extent(result.k);
+    std::int64_t k = 1;
+    for (AxisId axis : result.k) k *= loops_.extent(axis);
     result.panel = n == 1 ? 0 : panel_width(contiguous, n, k, type.element);
     if (result.panel == 0) {
       result.rhs = in_place;
@@ -239,47 +250,59 @@ class GroupScheduler {
       buffers_.drop_newest();
     }
     const std::int64_t panels = (n + result.panel - 1) / result.panel;
-    TensorType packed{type.element, {panels, k, result.panel}};
-    if (!result.batch.empty())
-      packed.shape.insert(packed.shape.begin(), loops_.extent(result.batch[0]));
+    TensorType packed{type.element, {}};
+    for (AxisId axis : result.batch) packed.shape.push_back(loops_.extent(axis));
+    packed.shape.insert(packed.shape.end(), {panels, k, result.panel});
     const Parameter target{source.value, result.panel, *loops_.contraction()};
-    packs_.push_back(pack(in_place, type, packed, source, target, result));
+    packs_.push_back(pack(in_place, type, source, target, result));
     result.rhs.buffer = buffers_.parameter(target, packed, false);
     for (AxisId batch : result.batch) result.rhs.index.push_back({{{batch, 1}}, 0, 1});
   }
 
   /// A kernel that copies the right operand into panels; columns past n are 0.
-  ScheduledKernel pack(const Access& source_access, const TensorType& type,
-                       const TensorType& packed, const Parameter& source, const Parameter& target,
-                       const Contract& contract) const {
+  ScheduledKernel pack(const Access& in_place, const TensorType& type, const Parameter& source,
+                       const Parameter& target, const Contract& contract) const {
     ScheduledKernel result;
     Kernel& kernel = result.kernel;
     kernel.name = kernel_.name + "_panels";
-    const bool batched = !contract.batch.empty();
+    std::map<AxisId, AxisId> renamed;  // axes of the contraction
+    TensorType packed{type.element, {}};
+    const auto add_axis = [&](std::string name, std::int64_t extent) {
+      packed.shape.push_back(extent);
+      kernel.axes.push_back({std::move(name), extent, -1});
+      return static_cast<AxisId>(kernel.axes.size()) - 1;
+    };
+    const auto name = [&](AxisId axis) {
+      return kernel_.axes[static_cast<std::size_t>(axis)].name;
+    };
+    for (AxisId axis : contract.batch) renamed[axis] = add_axis(name(axis), loops_.extent(axis));
     const std::int64_t n = loops_.extent(contract.n);
-    if (batched) kernel.axes.push_back({"b", packed.shape[0], -1});
-    const auto p = static_cast<AxisId>(kernel.axes.size());
-    kernel.axes.push_back({"p", packed.shape[batched ? 1 : 0], -1});
-    kernel.axes.push_back({"k", loops_.extent(contract.k), -1});
-    kernel.axes.push_back({"j", contract.panel, -1});
-    kernel.tasks.push_back({p, {packed.shape[batched ? 1 : 0], packed.shape[batched ? 1 : 0], 1}});
+    const AxisId p = add_axis("p", (n + contract.panel - 1) / contract.panel);
+    for (AxisId axis : contract.k) renamed[axis] = add_axis(name(axis), loops_.extent(axis));
+    const AxisId j = add_axis("j", contract.panel);
+    const std::int64_t panels = kernel.axes[static_cast<std::size_t>(p)].extent;
+    kernel.tasks.push_back({p, {panels, panels, 1}});
     kernel.buffers.push_back({"source", type, BufferRole::input, {}});
     kernel.buffers.push_back({"panels", packed, BufferRole::output, {}});
-    const Affine column{{{p, contract.panel}, {p + 2, 1}}, 0, 1};
+    const Affine column{{{p, contract.panel}, {j, 1}}, 0, 1};
     Access access{0, {}};
-    for (const Affine& index : source_access.index) {
-      if (index.terms.empty()) {
-        access.index.push_back({});
-      } else if (index.terms[0].axis == contract.n) {
-        access.index.push_back(column);
-      } else {
-        access.index.push_back({{{index.terms[0].axis == contract.k ? p + 1 : 0, 1}}, 0, 1});
+    for (const Affine& index : in_place.index) {
+      std::map<AxisId, std::int64_t> terms;
+      for (const Term& term : index.terms) {
+        if (term.axis == contract.n) {
+          terms[p] += term.coefficient * contract.panel;
+          terms[j] += term.coefficient;
+        } else {
+          terms[renamed.at(term.axis)] += term.coefficient;
+        }
+      }
+      Affine& moved = access.index.emplace_back(Affine{{}, index.offset, 1});
+      for (const auto& [axis, coefficient] : terms) {
+        if (coefficient != 0) moved.terms.push_back({axis, coefficient});
       }
     }
     Loop copy;
-    for (AxisId axis = 0; axis < static_cast<AxisId>(kernel.axes.size()); ++axis) {
-      copy.axes.push_back(axis);
-    }
+    for (AxisId axis = 0; axis <= j; ++axis) copy.axes.push_back(axis);
     Load load{access, {}};
     if (n % contract.panel != 0) load.guards.push_back({column, n});
     copy.body.loads.push_back(load);

@@ -64,6 +64,9 @@ class Printer {
   [[nodiscard]] std::string names(const std::vector<AxisId>& axes) const {
     return join(axes, ", ", [&](AxisId axis) { return name(axis); });
   }
+  [[nodiscard]] std::string role(const std::vector<AxisId>& axes) const {
+    return axes.size() == 1 ? name(axes[0]) : "(" + names(axes) + ")";
+  }
   [[nodiscard]] std::string declaration(const Axis& axis) const {
     if (axis.block_of >= 0) return axis.name + " = block of " + name(axis.block_of);
     return fmt::format("{} = {}", axis.name, axis.extent);
@@ -89,8 +92,8 @@ class Printer {
   }
   void print(const Contract& c) {
     const std::string batch = c.batch.empty() ? "" : "[" + names(c.batch) + "] ";
-    line(2, fmt::format("contract {}{}, {}, {} parts {} tile {} x {} {{", batch, name(c.m),
-                        name(c.n), name(c.k), cut(c.parts), c.tile.rows, c.tile.vectors));
+    line(2, fmt::format("contract {}{}, {}, {} parts {} tile {} x {} {{", batch, role(c.rows),
+                        name(c.n), role(c.k), cut(c.parts), c.tile.rows, c.tile.vectors));
     line(4, "lhs " + to_string(c.lhs, kernel_));
     line(4, "rhs " + to_string(c.rhs, kernel_) +
                 (c.panel > 0 ? fmt::format(" panel {}", c.panel) : ""));

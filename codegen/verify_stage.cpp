@@ -31,14 +31,17 @@ class StageChecker {
   }
 
   void check(const Contract& c) {
-    std::vector<AxisId> axes = c.batch;
-    axes.insert(axes.end(), {c.m, c.n, c.k});
+    if (c.rows.empty() || c.k.empty()) broken("a contraction without rows or k");
+    std::vector<AxisId> axes = c.result_axes();
+    axes.insert(axes.end(), c.k.begin(), c.k.end());
     set_axes(axes, "contraction");
-    if (is_cut(kernel_, c.k)) broken("a contraction's k must be whole in every task and tile");
-    check_cut(c.parts, axis_of(kernel_, c.k));
+    for (AxisId k : c.k) {
+      if (is_cut(kernel_, k)) broken("a contraction's k must be whole in every task and tile");
+    }
+    check_cut(c.parts, axis_of(kernel_, c.k.front()));
     if (c.tile.rows < 1 || c.tile.vectors < 1) broken("an empty register tile");
     check_factors(c);
-    axes_.erase(c.k);
+    for (AxisId k : c.k) axes_.erase(k);
     check_body(c.epilogue, {buffer_type(c.lhs)});
     for (const Store& store : c.stores) check_store(store, c.epilogue);
     check_hazards();
@@ -293,7 +296,9 @@ class StageChecker {
       broken("the factors of a contraction have one floating-point type");
     }
     check_independent(c.lhs, c.n);
-    check_independent(c.rhs, c.m);
+    for (AxisId row : c.rows) check_independent(c.rhs, row);
+    check_undivided(c.lhs);
+    check_undivided(c.rhs);
     if (c.panel < 0 || c.panel > kGreatestPanel) {
       broken(fmt::format("panels of width {}", c.panel));
     }
@@ -311,13 +316,22 @@ class StageChecker {
   void check_panels(const Contract& c) const {
     const Shape& shape = buffer_of(kernel_, c.rhs).type.shape;
     const std::int64_t n = axis_of(kernel_, c.n).extent;
-    const Shape wanted{(n + c.panel - 1) / c.panel, axis_of(kernel_, c.k).extent, c.panel};
+    std::int64_t length = 1;
+    for (AxisId k : c.k) length *= axis_of(kernel_, k).extent;
+    const Shape wanted{(n + c.panel - 1) / c.panel, length, c.panel};
     if (!std::equal(wanted.begin(), wanted.end(), shape.end() - 3)) {
       broken(fmt::format("{} does not hold panels {}", spell(kernel_, c.rhs),
                          gradus::to_string(wanted)));
     }
     check_independent(c.rhs, c.n);
-    check_independent(c.rhs, c.k);
+    for (AxisId k : c.k) check_independent(c.rhs, k);
+  }
+  void check_undivided(const Access& access) const {
+    for (const Affine& index : access.index) {
+      if (index.divisor != 1) {
+        broken(fmt::format("{}: a factor's index is divided", spell(kernel_, access)));
+      }
+    }
   }
   void check_independent(const Access& access, AxisId axis) const {
     for (const Affine& index : access.index) {

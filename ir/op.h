@@ -80,9 +80,14 @@ struct CombineComputation {};
 /// rhs_contract; the result has the batch axes, then lhs's free axes, then rhs's.
 struct ContractionComputation {};
 
-using Computation = std::variant<InputComputation, ConstantComputation, ElementwiseComputation,
-                                 MovementComputation, ViewComputation, ReductionComputation,
-                                 BlockSumComputation, CombineComputation, ContractionComputation>;
+/// As the attributes of `conv` say (ir/convolution.h). Kernels know it as contractions over windows
+/// (passes/lower_convolutions.h).
+struct ConvolutionComputation {};
+
+using Computation =
+    std::variant<InputComputation, ConstantComputation, ElementwiseComputation, MovementComputation,
+                 ViewComputation, ReductionComputation, BlockSumComputation, CombineComputation,
+                 ContractionComputation, ConvolutionComputation>;
 
 /// An instance of an op: operand types and attributes in text form, such as
 /// {{"f32[2,3]", "f32[]"}, "low = [1,0], high = [0,2], interior = [0,0]"}. Documentation shows it,

@@ -116,6 +116,7 @@ Access access_of(const Graph& graph, NodeId id) {
                         [](const ir::BlockSumComputation&) { return Access::heavy; },
                         [](const ir::CombineComputation&) { return Access::heavy; },
                         [](const ir::ContractionComputation&) { return Access::heavy; },
+                        [](const ir::ConvolutionComputation&) { return Access::heavy; },
                     },
                     node.op->compute);
 }
@@ -159,6 +160,9 @@ Iteration iteration_of(const Graph& graph, NodeId id) {
           [&](const ir::BlockSumComputation&) { return iterate_reduction(graph, id, true); },
           [&](const ir::CombineComputation&) { return iterate_reduction(graph, id, false); },
           [&](const ir::ContractionComputation&) { return iterate_contraction(graph, id); },
+          [](const ir::ConvolutionComputation&) -> Iteration {
+            throw InternalError("a convolution is lowered before it is fused");
+          },
           [&](const ir::InputComputation&) { return over_result(); },
           [&](const ir::ConstantComputation&) { return over_result(); },
           [&](const ir::ElementwiseComputation&) { return over_result(); },

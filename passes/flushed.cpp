@@ -124,6 +124,7 @@ bool is_flushed(Expr x, int steps) {
                         [](const ir::BlockSumComputation&) { return true; },
                         [](const ir::CombineComputation&) { return true; },
                         [](const ir::ContractionComputation&) { return true; },
+                        [](const ir::ConvolutionComputation&) { return true; },
                     },
                     node.op->compute);
 }

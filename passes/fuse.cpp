@@ -277,7 +277,7 @@ class Fuser {
   std::string keeps_apart(NodeId contraction, NodeId value, const Group& own,
                           const Group& producer) const {
     const NodeId right = graph_.operands(contraction)[1].node;
-    if (memory_of(graph_, behind_permutation(graph_, right).node) == value) {
+    if (memory_of(graph_, operand_read(graph_, right).node) == value) {
       return "right operand of a contraction";
     }
     for (const ir::Result& result : graph_.results()) {

@@ -5,6 +5,7 @@
 #include "ir/op.h"
 #include "ir/order.h"
 #include "ir/rewrite.h"
+#include "passes/roots.h"
 
 namespace gradus::passes {
 namespace {
@@ -159,9 +160,8 @@ std::int64_t part_unit(const Shape& shape, const Integers& contract, std::int64_
   return std::max<std::int64_t>(slice * unit, 1);
 }
 
-std::optional<Expr> canonicalize(const ir::RewriteContext& c) {
-  if (!is_contraction(c.node)) return std::nullopt;
-  const Roles roles(c);
+/// One axis per role on both sides.
+Expr canonical_product(const ir::RewriteContext& c, const Roles& roles) {
   const Side lhs = merge_axes(c.operands[0], roles.lhs_batch, roles.lhs_free, roles.lhs_contract);
   const Side rhs = merge_axes(c.operands[1], roles.rhs_batch, roles.rhs_free, roles.rhs_contract);
   const std::int64_t unit = part_unit(c.operands[0].shape(), roles.lhs_contract,
@@ -173,6 +173,39 @@ std::optional<Expr> canonicalize(const ir::RewriteContext& c) {
                                  {"rhs_contract", rhs.contract},
                                  {"part_unit", unit}});
   return ir::reshape(result, c.node.types[0].shape);
+}
+
+/// lhs is read through an index map that reshape would put into memory: only rhs's free axes become
+/// one.
+Expr canonical_windows(const ir::RewriteContext& c, const Roles& roles) {
+  Integers lists = concatenated({roles.rhs_batch, roles.rhs_contract});
+  Expr rhs = c.operands[1];
+  Integers batch = roles.rhs_batch;
+  Integers contract = roles.rhs_contract;
+  if (roles.rhs_free.size() != 1) {
+    Shape shape;
+    for (std::int64_t axis : lists) shape.push_back(rhs.shape()[at(axis)]);
+    shape.push_back(product(rhs.shape(), roles.rhs_free));
+    rhs = ir::reshape(transposed(rhs, concatenated({lists, roles.rhs_free})), shape);
+    for (std::size_t i = 0; i < lists.size(); ++i) {
+      (i < batch.size() ? batch[i] : contract[i - batch.size()]) = static_cast<std::int64_t>(i);
+    }
+  }
+  const Expr result = ir::apply("dot", {c.operands[0], rhs},
+                                {{"lhs_batch", roles.lhs_batch},
+                                 {"rhs_batch", batch},
+                                 {"lhs_contract", roles.lhs_contract},
+                                 {"rhs_contract", contract},
+                                 {"part_unit", c.node.attributes.get<std::int64_t>("part_unit")}});
+  return ir::reshape(result, c.node.types[0].shape);
+}
+
+std::optional<Expr> canonicalize(const ir::RewriteContext& c) {
+  if (!is_contraction(c.node)) return std::nullopt;
+  const Roles roles(c);
+  const Expr lhs = c.operands[0];
+  if (operand_read(*lhs.graph, lhs.value.node).permuted()) return canonical_product(c, roles);
+  return canonical_windows(c, roles);
 }
 
 }  // namespace

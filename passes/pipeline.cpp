@@ -8,6 +8,7 @@
 #include "ir/verify.h"
 #include "passes/fold.h"
 #include "passes/lower.h"
+#include "passes/lower_convolutions.h"
 #include "passes/simplify.h"
 
 namespace gradus::passes {
@@ -18,9 +19,11 @@ constexpr Pass kPipeline[] = {
      drop_stop_gradients},
     {"fold", "What depends on constants only becomes a constant.", fold},
     {"simplify", "Algebraic rewrites that keep every bit.", simplify},
+    {"lower_convolutions", "Convolutions become contractions over windows.", lower_convolutions},
     {"expand_small_contractions", "Contractions with few results become sums of products.",
      expand_small_contractions},
-    {"canonicalize_contractions", "Every contraction gets one batch, m, n and k axis.",
+    {"canonicalize_contractions",
+     "Every contraction gets one axis per role, or reads windows in place.",
      canonicalize_contractions},
     {"split_sums", "Sums of several blocks become block sums and their combination.", split_sums},
     {"simplify_again", "Algebraic rewrites of what lowering brought.", simplify},

@@ -1,6 +1,8 @@
 #include "passes/roots.h"
 
 #include <algorithm>
+#include <map>
+#include <optional>
 #include <set>
 #include <tuple>
 
@@ -42,6 +44,35 @@ std::vector<int> compose(const ir::IndexMap& map, const Shape& operand, const Sh
   return result;
 }
 
+/// `outer` after `inner`, where it is inside `operand` for every index of `shape`.
+std::optional<ir::IndexMap> inside_map(const ir::IndexMap& outer, const ir::IndexMap& inner,
+                                       const Shape& operand, const Shape& shape) {
+  ir::IndexMap result;
+  for (std::size_t axis = 0; axis < outer.size(); ++axis) {
+    if (outer[axis].divisor != 1) return std::nullopt;
+    std::map<std::int64_t, std::int64_t> coefficients;
+    std::int64_t offset = outer[axis].offset;
+    for (const ir::AffineTerm& term : outer[axis].terms) {
+      const ir::AxisMap& along = inner[static_cast<std::size_t>(term.axis)];
+      offset += term.coefficient * along.offset;
+      for (const ir::AffineTerm& t : along.terms) {
+        coefficients[t.axis] += term.coefficient * t.coefficient;
+      }
+    }
+    std::int64_t least = offset;
+    std::int64_t greatest = offset;
+    ir::AxisMap& map = result.emplace_back(ir::AxisMap{{}, offset, 1});
+    for (const auto& [source, coefficient] : coefficients) {
+      const std::int64_t last = shape[static_cast<std::size_t>(source)] - 1;
+      if (coefficient == 0 || last == 0) continue;
+      (coefficient > 0 ? greatest : least) += coefficient * last;
+      map.terms.push_back({source, coefficient});
+    }
+    if (least < 0 || greatest >= operand[axis]) return std::nullopt;
+  }
+  return result;
+}
+
 class RootFinder {
  public:
   RootFinder(const Graph& graph, bool every_op, const std::set<NodeId>& also)
@@ -56,7 +87,7 @@ class RootFinder {
       if (access_of(graph, id) == Access::alias) mark(memory_of(graph, graph.operands(id)[0].node));
       if (is_contraction(graph, id)) {
         for (Value operand : graph.operands(id)) {
-          mark(memory_of(graph, behind_permutation(graph, operand.node).node));
+          mark(memory_of(graph, operand_read(graph, operand.node).node));
         }
       }
     }
@@ -161,17 +192,27 @@ NodeId memory_of(const Graph& graph, NodeId id) {
   return id;
 }
 
-Permuted behind_permutation(const Graph& graph, NodeId id) {
-  Permuted result{id, {}};
-  for (int axis = 0; axis < graph.node(id).types[0].rank(); ++axis) result.axes.push_back(axis);
+bool OperandRead::permuted() const {
+  return std::ranges::all_of(map, [](const ir::AxisMap& axis) {
+    return axis.terms.empty()
+               ? axis.offset == 0
+               : axis.terms.size() == 1 && axis.terms[0].coefficient == 1 && axis.offset == 0;
+  });
+}
+
+OperandRead operand_read(const Graph& graph, NodeId id) {
+  const Shape shape = graph.node(id).types[0].shape;
+  OperandRead result{id, {}};
+  for (int axis = 0; axis < graph.node(id).types[0].rank(); ++axis) {
+    result.map.push_back(ir::AxisMap{{{axis, 1}}, 0, 1});
+  }
   while (access_of(graph, result.node) == Access::light && !is_elementwise(graph, result.node) &&
          graph.operands(result.node).size() == 1) {
     const Value operand = graph.operands(result.node)[0];
-    const std::vector<int> axes =
-        compose(operand_maps(graph, result.node)[0], graph.type(operand).shape,
-                graph.node(result.node).types[0].shape, result.axes);
-    if (std::find(axes.begin(), axes.end(), kOtherIndex) != axes.end()) break;
-    result = {operand.node, axes};
+    std::optional<ir::IndexMap> inner = inside_map(operand_maps(graph, result.node)[0], result.map,
+                                                   graph.type(operand).shape, shape);
+    if (!inner) break;
+    result = {operand.node, std::move(*inner)};
   }
   return result;
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "ir/graph.h"
+#include "ir/index_map.h"
 #include "passes/access.h"
 
 namespace gradus::passes {
@@ -33,15 +34,18 @@ struct Root {
 [[nodiscard]] std::map<ir::NodeId, Root> find_roots(const ir::Graph& graph, bool every_op,
                                                     const std::set<ir::NodeId>& also = {});
 
-/// The value in memory behind views and, for contraction operands, behind axis permutations.
+/// The value in memory behind views.
 [[nodiscard]] ir::NodeId memory_of(const ir::Graph& graph, ir::NodeId id);
 
-/// Follows light movement that only permutes or drops axes, as a contraction reads an operand:
-/// returns the node reached and, for each of its axes, the axis of `id` (kUnitAxis for extent 1).
-struct Permuted {
+/// Where a contraction reads an operand: light movement of one operand that is inside it everywhere
+/// is followed down to `node`, whose axis a is read at map[a], a function of the operand's indices
+/// (without divisions; no term where the extent is 1).
+struct OperandRead {
   ir::NodeId node = 0;
-  std::vector<int> axes;
+  ir::IndexMap map;
+  /// Whether axes are only permuted, repeated, or dropped at extent 1.
+  [[nodiscard]] bool permuted() const;
 };
-[[nodiscard]] Permuted behind_permutation(const ir::Graph& graph, ir::NodeId id);
+[[nodiscard]] OperandRead operand_read(const ir::Graph& graph, ir::NodeId id);
 
 }  // namespace gradus::passes

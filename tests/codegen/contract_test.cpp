@@ -35,9 +35,9 @@ Kernel contraction(const Problem& p) {
                     buffer("y", p.type, {p.batch, p.m, p.n}, BufferRole::output)};
   Contract contract;
   contract.batch = {0};
-  contract.m = 1;
+  contract.rows = {1};
   contract.n = 2;
-  contract.k = 3;
+  contract.k = {3};
   contract.parts = {p.k, p.parts, p.part_unit};
   contract.lhs =
       element(0, p.lhs_transposed ? std::vector<AxisId>{0, 3, 1} : std::vector<AxisId>{0, 1, 3});
