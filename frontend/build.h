@@ -17,7 +17,7 @@ namespace gradus::frontend {
 /// may have up to kMaximumElements / kAnyBatch = 2^27 elements.
 inline constexpr std::int64_t kAnyBatch = 8191;
 
-enum class StateKind : std::uint8_t { parameter, slot, counter };
+enum class StateKind : std::uint8_t { parameter, statistic, slot, counter };
 struct StateSpec {
   std::string name;
   TensorType type;
@@ -46,6 +46,7 @@ struct Forward {
   std::map<std::string, LayerInput> values;  // inputs that are read, and layers
   std::set<std::string> failed;              // layers whose errors are reported already
   std::vector<ParameterSpec> parameters;
+  std::vector<StatisticUpdate> updates;
   std::vector<LayerSummary> layers;
   Streams streams;
 };
@@ -63,10 +64,12 @@ void build_metrics(const ModelSpec& spec, Forward& forward, Findings& findings);
 /// The outputs as results of their names.
 void build_outputs(const ModelSpec& spec, Forward& forward, Findings& findings);
 
-/// Gradients, clipping, weight decay and the optimizer: an update per parameter, slot and step.
+/// Gradients, clipping, weight decay and the optimizer: an update per parameter, slot, statistic
+/// and step.
 void build_updates(const ModelSpec& spec, Forward& forward, ir::Expr loss);
 
-/// The state of the model: parameters, then their slots, then the counters "seed" and "step".
+/// The state of the model: parameters and statistics, then slots, then the counters "seed" and
+/// "step".
 [[nodiscard]] std::vector<StateSpec> state_of(const ModelSpec& spec,
                                               std::span<const ParameterSpec> parameters);
 

@@ -70,9 +70,9 @@ void check_result(const LayerSpec& spec, Expr result, std::int64_t batch) {
 
 Expr build_layer(const LayerSpec& spec, Forward& forward, const std::vector<LayerInput>& inputs,
                  Findings& findings) {
-  LayerBuilder builder{forward.graph, spec.settings,    spec.name,
-                       spec.where,    forward.training, forward.batch,
-                       inputs,        forward.streams,  forward.parameters};
+  LayerBuilder builder{forward.graph,      spec.settings,  spec.name, spec.where,
+                       forward.training,   forward.batch,  inputs,    forward.streams,
+                       forward.parameters, forward.updates};
   const auto report = [&](const std::string& message, const std::string& hint) {
     const std::string who = spec.named ? fmt::format("{} '{}'", spec.kind, spec.name) : spec.kind;
     findings.add("E0204", name_batch(fmt::format("{} {}", who, message)), spec.where, hint);

@@ -64,7 +64,10 @@ void build_updates(const ModelSpec& spec, Forward& forward, Expr loss) {
   ir::Graph& graph = forward.graph;
   const ir::Optimizer& method = *spec.optimizer.method;
   std::vector<Expr> parameters;
+  std::vector<const ParameterSpec*> specs;
   for (const ParameterSpec& parameter : forward.parameters) {
+    if (!parameter.trained) continue;
+    specs.push_back(&parameter);
     parameters.push_back({&graph, *graph.find_input(parameter.name)});
   }
   std::vector<Expr> gradients = passes::gradients(loss, parameters);
@@ -76,7 +79,7 @@ void build_updates(const ModelSpec& spec, Forward& forward, Expr loss) {
   const std::vector<double> hyper = hyperparameters(spec.optimizer);
   const double decay = decays_itself(method) ? 0 : spec.optimizer.settings.number("weight_decay");
   for (std::size_t i = 0; i < parameters.size(); ++i) {
-    const ParameterSpec& parameter = forward.parameters[i];
+    const ParameterSpec& parameter = *specs[i];
     graph.set_provenance(parameter.provenance.with_role(ir::Role::update));
     std::vector<Expr> slots;
     for (const ir::Slot& slot : method.slots) {
@@ -91,6 +94,10 @@ void build_updates(const ModelSpec& spec, Forward& forward, Expr loss) {
       graph.add_update(slot_name(parameter, method.slots[s]), update.slots[s].value);
     }
   }
+  for (const StatisticUpdate& update : forward.updates) {
+    graph.set_provenance(update.provenance.with_role(ir::Role::update));
+    graph.add_update(update.name, update.value.value);
+  }
   graph.set_provenance(optimizer_provenance(spec));
   graph.add_update("step", (step + 1).value);
 }
@@ -98,9 +105,11 @@ void build_updates(const ModelSpec& spec, Forward& forward, Expr loss) {
 std::vector<StateSpec> state_of(const ModelSpec& spec, std::span<const ParameterSpec> parameters) {
   std::vector<StateSpec> state;
   for (const ParameterSpec& parameter : parameters) {
-    state.push_back({parameter.name, parameter.type, StateKind::parameter});
+    state.push_back({parameter.name, parameter.type,
+                     parameter.trained ? StateKind::parameter : StateKind::statistic});
   }
   for (const ParameterSpec& parameter : parameters) {
+    if (!parameter.trained) continue;
     for (const ir::Slot& slot : spec.optimizer.method->slots) {
       state.push_back({slot_name(parameter, slot), parameter.type, StateKind::slot});
     }
@@ -134,6 +143,7 @@ ir::Graph build_init(const ModelSpec& spec, std::span<const ParameterSpec> param
           ? 0
           : hyperparameters(spec.optimizer)[static_cast<std::size_t>(method.initial_slot)];
   for (const ParameterSpec& parameter : parameters) {
+    if (!parameter.trained) continue;
     for (const ir::Slot& slot : method.slots) {
       graph.add_update(slot_name(parameter, slot), ir::full(graph, parameter.type, start).value);
     }

@@ -17,7 +17,8 @@
 
 namespace gradus::frontend {
 
-/// A trainable tensor: "hidden/kernel".
+/// A tensor of a layer's own, "hidden/kernel": trained, or a statistic that training keeps up to
+/// date.
 struct ParameterSpec {
   std::string name;
   TensorType type;
@@ -26,6 +27,7 @@ struct ParameterSpec {
   double l1 = 0;  // the loss grows by l1 * sum |w| + l2 * sum w^2
   double l2 = 0;
   ir::Provenance provenance;  // its layer
+  bool trained = true;
 
   [[nodiscard]] const SourceLocation& where() const {
     return provenance.entries().front().origin->where;
@@ -59,6 +61,13 @@ struct LayerInput {
 /// Product of the extents, exact up to 2^53, without overflow.
 [[nodiscard]] double size_of(const Shape& shape);
 
+/// What a training step makes of a statistic.
+struct StatisticUpdate {
+  std::string name;
+  ir::Expr value;
+  ir::Provenance provenance;
+};
+
 /// What a layer builds with.
 struct LayerBuilder {
   ir::Graph& graph;
@@ -70,12 +79,17 @@ struct LayerBuilder {
   std::vector<LayerInput> inputs;
   Streams& streams;
   std::vector<ParameterSpec>& parameters;
+  std::vector<StatisticUpdate>& updates;
 
   /// The first input.
   [[nodiscard]] ir::Expr x() const { return inputs.at(0).value; }
   /// State input `<path>/<name>`, initialised as setting `<name>_initializer` says. Throws
   /// LayerError when it is too large.
   ir::Expr parameter(const std::string& name, Shape shape, double l1 = 0, double l2 = 0);
+  /// As parameter, for a state that is not trained.
+  ir::Expr statistic(const std::string& name, Shape shape);
+  /// In training: the statistic's next value.
+  void update(const std::string& name, ir::Expr value);
   /// Applies the activation that setting `name` chooses.
   [[nodiscard]] ir::Expr activate(ir::Expr value, std::string_view name) const;
 };

@@ -66,6 +66,14 @@ Option integers_option(std::string name, OptionValue default_value, std::string 
   return make(std::move(name), OptionKind::integers, std::move(default_value), std::move(doc),
               range);
 }
+Option extents_option(std::string name, std::optional<std::int64_t> each, std::int64_t count,
+                      std::string doc, Range range) {
+  OptionValue value;
+  if (each) value = ir::Integers(static_cast<std::size_t>(count), *each);
+  Option option = integers_option(std::move(name), std::move(value), std::move(doc), range);
+  option.count = count;
+  return option;
+}
 Option choice_option(std::string name, OptionValue default_value, std::string doc,
                      std::vector<Alternative> alternatives) {
   Option option =

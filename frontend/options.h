@@ -4,6 +4,7 @@
 // told. The checker, the resolved file and the reference page follow from these records.
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -75,6 +76,7 @@ struct Option {
   std::string doc;
   Range range = {};                       // of a number, or of every number of a list
   bool batch_extent = false;              // a list's number may be "batch"
+  std::int64_t count = 0;                 // of a list: its length, and a number stands for as many
   std::vector<Alternative> alternatives;  // of a choice
   std::string key = "function";           // of a choice: what names it in an object
   std::string shorthand;  // of a choice: a bare number sets this option of the first
@@ -98,6 +100,9 @@ inline constexpr double kWhole = 1e12;
 [[nodiscard]] Option text_option(std::string name, OptionValue default_value, std::string doc);
 [[nodiscard]] Option integers_option(std::string name, OptionValue default_value, std::string doc,
                                      Range range);
+/// A list of `count` whole numbers, or one that stands for all of them; `each` is the default.
+[[nodiscard]] Option extents_option(std::string name, std::optional<std::int64_t> each,
+                                    std::int64_t count, std::string doc, Range range);
 [[nodiscard]] Option choice_option(std::string name, OptionValue default_value, std::string doc,
                                    std::vector<Alternative> alternatives);
 

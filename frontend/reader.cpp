@@ -218,8 +218,16 @@ OptionValue ObjectReader::read_integers(const Option& option, const Json& json) 
   const Json::Array* array = json.get<Json::Array>();
   const std::string each =
       fmt::format("{}{}", describe(option.range, true), option.batch_extent ? " or \"batch\"" : "");
-  if (!array) {
-    wrong(json, option.name, "a list, each element " + each);
+  if (const std::int64_t* all = json.get<std::int64_t>();
+      option.count > 0 && all && inside(option.range, static_cast<double>(*all))) {
+    return ir::Integers(static_cast<std::size_t>(option.count), *all);
+  }
+  const bool fits =
+      array && (option.count == 0 || static_cast<std::int64_t>(array->size()) == option.count);
+  if (!fits) {
+    wrong(json, option.name,
+          option.count > 0 ? fmt::format("{}, or a list of {}", each, option.count)
+                           : "a list, each element " + each);
     return {};
   }
   ir::Integers result;

@@ -156,6 +156,9 @@ Expr dot(Expr lhs, Expr rhs, DotAxes axes) {
                 {"lhs_contract", std::move(axes.lhs_contract)},
                 {"rhs_contract", std::move(axes.rhs_contract)}});
 }
+Expr conv(Expr lhs, Expr rhs, const ConvolutionAxes& axes) {
+  return apply("conv", {lhs, rhs}, to_attributes(axes));
+}
 Expr matmul(Expr lhs, Expr rhs) { return dot(lhs, rhs, {{}, {}, {1}, {0}}); }
 
 }  // namespace gradus::ir

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "ir/convolution.h"
 #include "ir/graph.h"
 
 namespace gradus::ir {
@@ -90,6 +91,7 @@ struct DotAxes {
   Integers lhs_batch, rhs_batch, lhs_contract, rhs_contract;
 };
 Expr dot(Expr lhs, Expr rhs, DotAxes axes);
+Expr conv(Expr lhs, Expr rhs, const ConvolutionAxes& axes);
 /// Matrix product of rank-2 operands.
 Expr matmul(Expr lhs, Expr rhs);
 

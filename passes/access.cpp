@@ -84,17 +84,24 @@ std::vector<TensorType> operand_types(const Graph& graph, NodeId id) {
   return types;
 }
 
-std::optional<std::vector<int>> unit_reshape(const Shape& operand, const Shape& result) {
-  std::vector<int> map(operand.size(), -1);
-  std::size_t at = 0;
-  for (std::size_t axis = 0; axis < operand.size(); ++axis) {
-    if (operand[axis] == 1) continue;
-    while (at < result.size() && result[at] == 1) ++at;
-    if (at == result.size() || result[at] != operand[axis]) return std::nullopt;
-    map[axis] = static_cast<int>(at++);
+std::optional<ir::IndexMap> split_map(const Shape& operand, const Shape& result) {
+  ir::IndexMap map(operand.size());
+  std::size_t at = result.size();
+  for (std::size_t axis = operand.size(); axis-- > 0;) {
+    std::int64_t rest = operand[axis];
+    std::int64_t stride = 1;
+    while (rest != 1) {
+      while (at > 0 && result[at - 1] == 1) --at;
+      if (at == 0 || result[at - 1] == 0 || rest % result[at - 1] != 0) return std::nullopt;
+      --at;
+      map[axis].terms.push_back({static_cast<std::int64_t>(at), stride});
+      stride *= result[at];
+      rest /= result[at];
+    }
+    std::reverse(map[axis].terms.begin(), map[axis].terms.end());
   }
-  while (at < result.size() && result[at] == 1) ++at;
-  if (at != result.size()) return std::nullopt;
+  while (at > 0 && result[at - 1] == 1) --at;
+  if (at != 0) return std::nullopt;
   return map;
 }
 
@@ -109,8 +116,8 @@ Access access_of(const Graph& graph, NodeId id) {
                         [](const ir::MovementComputation&) { return Access::light; },
                         [&](const ir::ViewComputation&) {
                           const Shape& from = graph.type(graph.operands(id)[0]).shape;
-                          return unit_reshape(from, node.types[0].shape) ? Access::light
-                                                                         : Access::alias;
+                          return split_map(from, node.types[0].shape) ? Access::light
+                                                                      : Access::alias;
                         },
                         [](const ir::ReductionComputation&) { return Access::heavy; },
                         [](const ir::BlockSumComputation&) { return Access::heavy; },
@@ -129,12 +136,9 @@ std::vector<ir::IndexMap> operand_maps(const Graph& graph, NodeId id) {
   }
   std::vector<ir::IndexMap> maps;
   if (std::holds_alternative<ir::ViewComputation>(node.op->compute)) {
-    const auto axes = unit_reshape(types[0].shape, node.types[0].shape);
-    GRADUS_CHECK(axes.has_value(), "a reshape that merges axes has no index map");
-    ir::IndexMap& map = maps.emplace_back();
-    for (int axis : *axes) {
-      map.push_back(axis < 0 ? ir::AxisMap{} : ir::AxisMap{{{axis, 1}}, 0, 1});
-    }
+    std::optional<ir::IndexMap> map = split_map(types[0].shape, node.types[0].shape);
+    GRADUS_CHECK(map.has_value(), "a reshape that merges axes has no index map");
+    maps.push_back(std::move(*map));
     return maps;
   }
   for (const TensorType& type : types) maps.push_back(identity_map(type.rank()));

@@ -44,10 +44,9 @@ struct Iteration {
 /// Scalar instructions per element of a light node, its own program only, math functions included.
 [[nodiscard]] std::int64_t program_cost(const ir::Graph& graph, ir::NodeId id);
 
-/// A reshape that only adds or removes axes of extent 1: which result axis is each operand axis
-/// (-1 for extent 1); empty when the reshape merges or splits axes.
-[[nodiscard]] std::optional<std::vector<int>> unit_reshape(const Shape& operand,
-                                                           const Shape& result);
+/// Where a reshape reads its operand, as long as every operand axis becomes whole result axes (it
+/// splits axes, and adds or removes axes of extent 1); empty when it merges axes.
+[[nodiscard]] std::optional<ir::IndexMap> split_map(const Shape& operand, const Shape& result);
 
 [[nodiscard]] std::vector<TensorType> operand_types(const ir::Graph& graph, ir::NodeId id);
 

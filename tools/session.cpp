@@ -12,6 +12,8 @@ runtime::StateKind kind_of(frontend::StateKind kind) {
   switch (kind) {
     case frontend::StateKind::parameter:
       return runtime::StateKind::parameter;
+    case frontend::StateKind::statistic:
+      return runtime::StateKind::statistic;
     case frontend::StateKind::slot:
       return runtime::StateKind::slot;
     case frontend::StateKind::counter:

@@ -151,7 +151,9 @@ TEST(OpLayer, ReachesEveryOpOfTheRegistry) {
       ir::Graph graph("g");
       Streams streams;
       std::vector<ParameterSpec> parameters;
-      LayerBuilder builder{graph, settings, "layer", {}, true, 3, {}, streams, parameters};
+      std::vector<StatisticUpdate> updates;
+      LayerBuilder builder{graph, settings, "layer", {},         true,
+                           3,     {},       streams, parameters, updates};
       for (std::size_t i = 0; i < example.operands.size(); ++i) {
         const std::string name = "x" + std::to_string(i);
         const TensorType type = *parse_tensor_type(example.operands[i]);

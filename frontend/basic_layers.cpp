@@ -1,0 +1,175 @@
+#include <fmt/format.h>
+
+#include "frontend/layer_families.h"
+
+namespace gradus::frontend {
+namespace {
+
+using ir::Expr;
+
+Expr dense(LayerBuilder& b) {
+  need_floats(b);
+  need_axis(b);
+  const Expr x = b.x();
+  const std::int64_t units = b.settings.integer("units");
+  const Expr kernel = b.parameter("kernel", {x.shape().back(), units}, b.settings.number("l1"),
+                                  b.settings.number("l2"));
+  return add_bias_and_activate(b, ir::dot(x, kernel, {{}, {}, {x.rank() - 1}, {0}}));
+}
+
+Expr activation(LayerBuilder& b) {
+  need_floats(b);
+  return b.activate(b.x(), "function");
+}
+
+Expr flatten(LayerBuilder& b) {
+  return ir::reshape(b.x(), {b.batch, element_count(example_type(b.x().type()).shape)});
+}
+
+Expr reshape(LayerBuilder& b) {
+  Shape shape = b.settings.integers("shape");
+  if (size_of(shape) != size_of(example_type(b.x().type()).shape)) {
+    throw LayerError(fmt::format("to {} needs {} elements, but {}", to_string(shape),
+                                 size_of(shape), b.inputs[0].describe()));
+  }
+  shape.insert(shape.begin(), b.batch);
+  return ir::reshape(b.x(), shape);
+}
+
+Expr drop(LayerBuilder& b, bool whole_channels) {
+  need_floats(b);
+  const Expr x = b.x();
+  const double rate = b.settings.number("rate");
+  const std::int64_t stream = b.streams.of(b.path + "/mask", b.where);
+  if (!b.training || rate == 0) return x;
+  const auto mask = [&](const Shape& shape) {
+    return ir::apply("random_bernoulli",
+                     {counter_input(b.graph, "seed"), counter_input(b.graph, "step")},
+                     {{"shape", shape}, {"stream", stream}, {"probability", 1 - rate}});
+  };
+  Expr keep = whole_channels ? ir::broadcast(mask({x.shape().front(), x.shape().back()}), x.shape(),
+                                             {0, x.rank() - 1})
+                             : mask(x.shape());
+  return ir::select(keep, x * (1 / (1 - rate)), ir::full_like(x, 0));
+}
+
+Expr dropout(LayerBuilder& b) { return drop(b, false); }
+
+Expr spatial_dropout(LayerBuilder& b) {
+  need_axis(b);
+  return drop(b, true);
+}
+
+Expr add(LayerBuilder& b) {
+  Expr sum = b.x();
+  for (std::size_t i = 1; i < b.inputs.size(); ++i) {
+    const LayerInput& input = b.inputs[i];
+    if (input.value.type() != sum.type()) {
+      throw LayerError(fmt::format("needs inputs of one type, but {} and {}",
+                                   b.inputs[0].describe(), input.describe()));
+    }
+    sum = sum + input.value;
+  }
+  return sum;
+}
+
+Expr concatenate(LayerBuilder& b) {
+  const std::int64_t given = b.settings.integer("axis");
+  const std::int64_t rank = b.x().rank() - 1;
+  const std::int64_t axis = given < 0 ? given + rank : given;
+  if (axis < 0 || axis >= rank) {
+    throw LayerError(
+        fmt::format("along axis {} of an example, but {}", given, b.inputs[0].describe()));
+  }
+  std::vector<Expr> values;
+  for (const LayerInput& input : b.inputs) {
+    TensorType type = input.value.type();
+    if (type.rank() == rank + 1) {
+      type.shape[static_cast<std::size_t>(axis + 1)] =
+          b.x().shape()[static_cast<std::size_t>(axis + 1)];
+    }
+    if (type != b.x().type()) {
+      throw LayerError(fmt::format("needs inputs that differ along axis {} only, but {} and {}",
+                                   given, b.inputs[0].describe(), input.describe()));
+    }
+    values.push_back(input.value);
+  }
+  return ir::concat(values, axis + 1);
+}
+
+}  // namespace
+
+std::vector<Layer> basic_layers() {
+  return {
+      {"dense",
+       "x · kernel + bias over the last axis, then an activation.",
+       1,
+       1,
+       {integer_option("units", {}, "Extent of the result's last axis.", {1, 1e9}),
+        activation_option(), boolean_option("use_bias", true, "Whether there is a bias."),
+        initializer_option("kernel", "glorot_uniform"), initializer_option("bias", "zeros"),
+        number_option("l1", 0.0, "The loss grows by l1 times the sum of |kernel|.", kNonNegative),
+        number_option("l2", 0.0, "The loss grows by l2 times the sum of kernel^2.", kNonNegative)},
+       dense,
+       R"({"layer": "dense", "units": 3, "activation": "relu"})",
+       {"f32[5]"}},
+      {"activation",
+       "An activation function.",
+       1,
+       1,
+       {choice_option("function", {}, "Which one.", activation_alternatives())},
+       activation,
+       R"({"layer": "activation", "function": "gelu"})",
+       {"f32[5]"}},
+      {"flatten",
+       "All axes of an example in one.",
+       1,
+       1,
+       {},
+       flatten,
+       R"({"layer": "flatten"})",
+       {"f32[2,3]"}},
+      {"reshape",
+       "The elements of an example in another shape.",
+       1,
+       1,
+       {integers_option("shape", {}, "Extents of the new shape.", {1, kWhole})},
+       reshape,
+       R"({"layer": "reshape", "shape": [3, 2]})",
+       {"f32[6]"}},
+      {"dropout",
+       "In training each element becomes 0 with probability rate, else it is divided by 1 - rate.",
+       1,
+       1,
+       {number_option("rate", {}, "Share of elements that become 0.", {0, 1, true})},
+       dropout,
+       R"({"layer": "dropout", "rate": 0.5})",
+       {"f32[5]"}},
+      {"spatial_dropout",
+       "As dropout, for all places of a channel together.",
+       1,
+       1,
+       {number_option("rate", {}, "Share of channels that become 0.", {0, 1, true})},
+       spatial_dropout,
+       R"({"layer": "spatial_dropout", "rate": 0.5})",
+       {"f32[4,3]"}},
+      {"add",
+       "Sum of several inputs of one type.",
+       2,
+       -1,
+       {},
+       add,
+       R"({"layer": "add"})",
+       {"f32[5]", "f32[5]"}},
+      {"concatenate",
+       "Several inputs one after another along an axis.",
+       2,
+       -1,
+       {integer_option("axis", std::int64_t{-1}, "Axis of an example; -1 is the last.", {-16, 16})},
+       concatenate,
+       R"({"layer": "concatenate"})",
+       {"f32[5]", "f32[2]"}},
+  };
+}
+
+}  // namespace gradus::frontend

@@ -1,0 +1,99 @@
+#include "frontend/layer_families.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "ir/compositions/activations.h"
+
+namespace gradus::frontend {
+
+using ir::Expr;
+
+void need_floats(const LayerBuilder& b) {
+  for (const LayerInput& input : b.inputs) {
+    if (input.value.element() == ElementType::f32) continue;
+    throw LayerError("needs f32, but " + input.describe(),
+                     "add { \"op\": \"cast\", \"element\": \"f32\" } before it");
+  }
+}
+
+/// At least one axis beside the batch's.
+void need_axis(const LayerBuilder& b) {
+  if (b.x().rank() >= 2) return;
+  throw LayerError("needs at least one axis per example, but " + b.inputs[0].describe(),
+                   "add { \"layer\": \"reshape\", \"shape\": [1] } before it");
+}
+
+void need_image(const LayerBuilder& b, std::int64_t spatial) {
+  need_floats(b);
+  if (b.x().rank() == spatial + 2) return;
+  constexpr std::string_view names[] = {"", "length, channels", "height, width, channels",
+                                        "depth, height, width, channels"};
+  throw LayerError(fmt::format("needs {} axes per example ({}), but {}", spatial + 1,
+                               names[static_cast<std::size_t>(spatial)], b.inputs[0].describe()),
+                   b.x().rank() == spatial + 1
+                       ? "a \"reshape\" layer before it can add the axis of channels"
+                       : "");
+}
+
+std::vector<Alternative> activation_alternatives() {
+  std::vector<Alternative> alternatives;
+  for (const ir::Activation& activation : ir::activations()) {
+    alternatives.push_back({std::string(activation.name), std::string(activation.doc), {}});
+  }
+  return alternatives;
+}
+
+Option activation_option() {
+  return choice_option("activation", "linear", "Applied to the result.", activation_alternatives());
+}
+
+Option initializer_option(const std::string& parameter, const std::string& name) {
+  std::vector<Alternative> alternatives;
+  for (const ir::Initialiser& initialiser : ir::initialisers()) {
+    std::vector<Option> options;
+    for (const ir::Hyperparameter& p : initialiser.parameters) {
+      options.push_back(number_option(std::string(p.name), p.default_value, std::string(p.doc),
+                                      {p.least, p.greatest}));
+    }
+    alternatives.push_back(
+        {std::string(initialiser.name), std::string(initialiser.doc), std::move(options)});
+  }
+  return choice_option(parameter + "_initializer", name, "First values of the " + parameter + ".",
+                       std::move(alternatives));
+}
+
+Expr add_bias_and_activate(LayerBuilder& b, Expr x) {
+  if (b.settings.boolean("use_bias")) {
+    x = x + ir::broadcast(b.parameter("bias", {x.shape().back()}), x.shape(), {x.rank() - 1});
+  }
+  return b.activate(x, "activation");
+}
+
+Option padding_option() {
+  Option option = choice_option(
+      "padding", "valid", "Places beyond the borders: \"valid\", \"same\", or a number.",
+      {{"places",
+        "As many on either side.",
+        {integer_option("amount", std::int64_t{0}, "On either side.", {0, 1e6})}},
+       {"valid", "None.", {}},
+       {"same", "So many that there are ceil(places / stride) results.", {}}});
+  option.shorthand = "amount";
+  return option;
+}
+
+Padding padding_of(const LayerBuilder& b, std::int64_t places, std::int64_t reach,
+                   std::int64_t stride) {
+  const Choice& choice = b.settings.choice("padding");
+  if (choice.name == "places") {
+    const std::int64_t amount = choice.settings.integer("amount");
+    return {amount, amount};
+  }
+  if (choice.name == "valid") return {};
+  const std::int64_t outputs = (places + stride - 1) / stride;
+  const std::int64_t all = std::max<std::int64_t>((outputs - 1) * stride + reach - places, 0);
+  return {all / 2, all - all / 2};
+}
+
+}  // namespace gradus::frontend

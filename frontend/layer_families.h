@@ -1,0 +1,45 @@
+#pragma once
+
+#include <vector>
+
+#include "frontend/layers.h"
+
+namespace gradus::frontend {
+
+// One function per file of layers; the registry (layers.cpp) puts them in a row.
+std::vector<Layer> basic_layers();
+std::vector<Layer> convolution_layers();
+std::vector<Layer> pooling_layers();
+std::vector<Layer> resizing_layers();
+std::vector<Layer> normalisation_layers();
+
+// What several families share.
+
+inline constexpr Range kNonNegative{0, 1e9};
+
+/// Throws LayerError unless every input is f32.
+void need_floats(const LayerBuilder& b);
+/// Throws LayerError unless an example has an axis.
+void need_axis(const LayerBuilder& b);
+/// Throws LayerError unless an example has `spatial` axes and one of channels.
+void need_image(const LayerBuilder& b, std::int64_t spatial);
+
+std::vector<Alternative> activation_alternatives();
+/// "activation", by default linear.
+Option activation_option();
+/// "<parameter>_initializer", by default `name`.
+Option initializer_option(const std::string& parameter, const std::string& name);
+/// x plus parameter "bias" along the last axis, if setting "use_bias" says so, then the activation.
+ir::Expr add_bias_and_activate(LayerBuilder& b, ir::Expr x);
+
+/// How windows meet the borders, of setting "padding": "valid" (none), "same" (as many outputs as
+/// ceil(places / stride), the odd place behind), or a number of places on either side.
+struct Padding {
+  std::int64_t low = 0;
+  std::int64_t high = 0;
+};
+Option padding_option();
+Padding padding_of(const LayerBuilder& b, std::int64_t places, std::int64_t reach,
+                   std::int64_t stride);
+
+}  // namespace gradus::frontend
