@@ -163,7 +163,7 @@ class ContractEmitter {
         position(contract_.m()) = position(contract_.n) = nullptr;
         return;
       }
-      const std::vector<Value*> sums = chain(place, height, std::nullopt);
+      const std::vector<Value*> sums = chain(place, height, task_part());
       position(contract_.m()) = position(contract_.n) = nullptr;
       if (short_) {
         epilogue_in_registers(place, height, sums);
@@ -248,6 +248,15 @@ class ContractEmitter {
     Value* begin = nullptr;
     Value* end = nullptr;
   };
+
+  /// The task's range of k[0], if tasks cut it.
+  std::optional<Part> task_part() {
+    const AxisId first = contract_.k.front();
+    const bool cut = std::ranges::any_of(c_.kernel.tasks,
+                                         [&](const TaskAxis& task) { return task.axis == first; });
+    if (!cut) return std::nullopt;
+    return Part{c_.range(first).begin, c_.range(first).end};
+  }
 
   /// One chain of fma per element of the tile over the whole of k, or over a part; row by row.
   std::vector<Value*> chain(const Place& place, std::int64_t height,

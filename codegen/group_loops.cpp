@@ -20,8 +20,7 @@ struct Heuristics {
   std::int64_t elements_per_task = 8192;       // of a loop
   std::int64_t operations_per_task = 1 << 20;  // of a contraction
   std::int64_t maximum_tasks = 64;
-  std::int64_t least_task_columns = 128;  // of a contraction's n
-  std::int64_t least_task_rows = 40;      // of a contraction's m: several register tiles
+  std::int64_t enough_parts = 8;  // tasks that are parts of a contraction are cut no further
   std::int64_t column_unit = 64;
   std::int64_t row_unit = 4;                         // rows that draw their random words together
   std::int64_t loop_scratch_bytes = 40 * 1024;       // of a tile without a contraction: within L1
@@ -77,15 +76,8 @@ void GroupLoops::make_axes() {
 
 ContractionAxes GroupLoops::contraction_axes() {
   const std::vector<int>& axes = group_.axes.at(*contraction_);
-  const ir::Attributes& attributes = graph_.node(*contraction_).attributes;
-  const auto count = [&](std::string_view name) {
-    return attributes.get<ir::Integers>(name).size();
-  };
-  const std::size_t batch = count("lhs_batch");
-  const std::size_t contracted = count("lhs_contract");
-  const std::int64_t rank = graph_.type(graph_.operands(*contraction_)[0]).rank();
-  const std::size_t rows = static_cast<std::size_t>(rank) - batch - contracted;
-  GRADUS_CHECK(axes.size() == batch + rows + 1 + contracted, "the contraction is not canonical");
+  const passes::ContractionCounts counts = passes::contraction_counts(graph_, *contraction_);
+  GRADUS_CHECK(counts.columns == 1, "the contraction is not canonical");
   std::size_t next = 0;
   const auto take = [&](std::size_t length) {
     std::vector<AxisId> ids;
@@ -95,10 +87,10 @@ ContractionAxes GroupLoops::contraction_axes() {
     return ids;
   };
   ContractionAxes roles;
-  roles.batch = take(batch);
-  roles.rows = take(rows);
-  const std::vector<AxisId> columns = take(1);
-  roles.k = take(contracted);
+  roles.batch = take(counts.batch);
+  roles.rows = take(counts.rows);
+  const std::vector<AxisId> columns = take(counts.columns);
+  roles.k = take(counts.contracted);
   roles.n = columns.empty() ? unit_axis(2) : columns[0];
   if (roles.rows.empty()) roles.rows = {unit_axis(1)};
   if (roles.k.empty()) roles.k = {unit_axis(3)};
@@ -163,8 +155,7 @@ std::set<int> GroupLoops::box(NodeId id) const {
   std::set<int> axes(axes_of(id).begin(), axes_of(id).end());
   axes.erase(-1);
   if (contraction_ == id) {
-    const std::size_t contracted =
-        graph_.node(id).attributes.get<ir::Integers>("lhs_contract").size();
+    const std::size_t contracted = passes::contraction_counts(graph_, id).contracted;
     for (std::size_t i = axes_of(id).size() - contracted; i < axes_of(id).size(); ++i) {
       axes.erase(axes_of(id)[i]);
     }
@@ -252,6 +243,7 @@ void GroupLoops::make_tasks() {
     if (axis.cut) {
       kernel_.tasks.push_back({axis.axis, *axis.cut});
       wanted = std::max<std::int64_t>(1, wanted / axis.cut->count);
+      if (contraction_ && axis.cut->count >= kHeuristics.enough_parts) wanted = 1;
     } else if (wanted > 1 || (kernel_.tasks.empty() && axis.axis == axes.back().axis)) {
       const ir::Cut cut = free_cut(axis.axis, wanted);
       kernel_.tasks.push_back({axis.axis, cut});
@@ -279,11 +271,11 @@ std::int64_t GroupLoops::wanted_tasks() const {
 ir::Cut GroupLoops::free_cut(AxisId axis, std::int64_t wanted) {
   const std::int64_t length = extent(axis);
   if (contraction_ && axis == contraction_axes().n) {
-    const std::int64_t most = std::max<std::int64_t>(1, length / kHeuristics.least_task_columns);
+    const std::int64_t most = std::max<std::int64_t>(1, length / passes::kLeastTaskColumns);
     return {length, std::min(wanted, most), kHeuristics.column_unit};
   }
   if (contraction_ && axis == contraction_axes().m()) {
-    const std::int64_t most = std::max<std::int64_t>(1, length / kHeuristics.least_task_rows);
+    const std::int64_t most = std::max<std::int64_t>(1, length / passes::kLeastTaskRows);
     return {length, std::min(wanted, most), kHeuristics.row_unit};
   }
   if (is_vector_axis(axis)) {

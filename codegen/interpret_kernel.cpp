@@ -399,7 +399,7 @@ class Interpreter {
     const ir::Range whole = ranges_[at(first)];
     for (Index part = 0; part < contract.parts.count; ++part) {
       T chain{0};
-      ranges_[at(first)] = contract.parts(part);
+      if (contract.parts.count > 1) ranges_[at(first)] = contract.parts(part);
       for_each_point(contract.k, [&] {
         chain = fused_multiply_add(ir::from_word<T>(read(contract.lhs)),
                                    ir::from_word<T>(read_rhs(contract)), chain);

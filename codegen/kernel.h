@@ -150,10 +150,11 @@ struct RegisterTile {
 };
 
 /// For each (batch, rows, n) in the box: c = sum over k of lhs * rhs, row-major over the axes of k,
-/// whose first is cut in `parts`: each part is one chain of fma from +0, several are added in order
-/// from +0; then the epilogue, whose operand 0 is c and whose operand i + 1 is loads[i] at (batch,
-/// rows, n); then its stores. lhs is indexed by batch, rows and k, rhs by batch, k and n, without
-/// divisions; n must be the contiguous dimension of rhs. With `panel` > 0, rhs is a buffer
+/// over the task's range of k[0], which else is cut in `parts`: each part is one chain of fma from
+/// +0, several are added in order from +0; then the epilogue, whose operand 0 is c and whose
+/// operand i + 1 is loads[i] at (batch, rows, n); then its stores. lhs is indexed by batch, rows
+/// and k, rhs by batch, k and n, without divisions; n must be the contiguous dimension of rhs. With
+/// `panel` > 0, rhs is a buffer
 /// [..., ceil(n / panel), all positions of k, panel] and its access gives only the leading (batch)
 /// indices. A register tile has rows along m, the last axis of `rows`.
 struct Contract {

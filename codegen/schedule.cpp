@@ -174,7 +174,8 @@ class GroupScheduler {
     for (AxisId k : result.k) extents.push_back(loops_.extent(k));
     const std::int64_t unit = graph_.node(c).attributes.get<std::int64_t>("part_unit");
     result.parts = ir::contraction_order(extents, unit).parts;
-    if (result.parts.extent != extents[0]) result.parts = {extents[0], 1, 1};
+    const bool own_task = std::get<ir::ContractionComputation>(graph_.node(c).op->compute).parts;
+    if (own_task || result.parts.extent != extents[0]) result.parts = {extents[0], 1, 1};
     result.tile = loops_.register_tile();
     result.lhs = operand_access(0);
     set_rhs(result);

@@ -36,7 +36,10 @@ class StageChecker {
     axes.insert(axes.end(), c.k.begin(), c.k.end());
     set_axes(axes, "contraction");
     for (AxisId k : c.k) {
-      if (is_cut(kernel_, k)) broken("a contraction's k must be whole in every task and tile");
+      const bool part = k == c.k.front() && c.parts.count == 1 && !is_tile_axis(kernel_, k);
+      if (is_cut(kernel_, k) && !part) {
+        broken("a contraction's k must be whole in every task and tile");
+      }
     }
     check_cut(c.parts, axis_of(kernel_, c.k.front()));
     if (c.tile.rows < 1 || c.tile.vectors < 1) broken("an empty register tile");

@@ -35,7 +35,9 @@ struct DotShape {
   Integers lhs_result, rhs_result;  // strides of the result axes
   Integers lhs_inner, rhs_inner;    // strides of the contracted axes
 
-  DotShape(const Node& node, const Tensor& lhs, const Tensor& rhs) : result(node.types[0].shape) {
+  DotShape(const Node& node, const Tensor& lhs, const Tensor& rhs, bool parts)
+      : result(node.types[0].shape) {
+    if (parts) result.erase(result.begin());
     const auto axes = [&](std::string_view name) { return node.attributes.get<Integers>(name); };
     const Integers lhs_strides = row_major_strides(lhs.type.shape);
     const Integers rhs_strides = row_major_strides(rhs.type.shape);
@@ -84,10 +86,10 @@ std::vector<std::pair<T, T>> factors(const DotShape& dot, const Tensor& lhs, con
   return result;
 }
 
-/// Parts of at most about 1024 factors, each one chain of fma from +0; several are added in order,
-/// starting at +0.
+/// One chain of fma from +0 for each part of at most about 1024 factors.
 template <typename T>
-T chain(const std::vector<std::pair<T, T>>& factors, const Shape& contracted, std::int64_t unit) {
+std::vector<T> chains(const std::vector<std::pair<T, T>>& factors, const Shape& contracted,
+                      std::int64_t unit) {
   const ContractionOrder order = contraction_order(contracted, unit);
   std::int64_t slice = 1;  // factors per position of the cut axis
   if (order.part_axis >= 0) {
@@ -97,16 +99,25 @@ T chain(const std::vector<std::pair<T, T>>& factors, const Shape& contracted, st
   } else {
     slice = static_cast<std::int64_t>(factors.size());
   }
-  T total{};
+  std::vector<T> result;
   for (std::int64_t part = 0; part < order.parts.count; ++part) {
     const Range range = order.parts(part);
     T sum{};
     for (std::int64_t i = range.begin * slice; i < range.end * slice; ++i) {
       sum = multiply_add(factors[at(i)].first, factors[at(i)].second, sum);
     }
-    if (order.parts.count == 1) return sum;
-    total = add(total, sum);
+    result.push_back(sum);
   }
+  return result;
+}
+
+/// The parts; several are added in order, starting at +0.
+template <typename T>
+T chain(const std::vector<std::pair<T, T>>& factors, const Shape& contracted, std::int64_t unit) {
+  const std::vector<T> parts = chains(factors, contracted, unit);
+  if (parts.size() == 1) return parts[0];
+  T total{};
+  for (T part : parts) total = add(total, part);
   return total;
 }
 
@@ -129,18 +140,28 @@ T sum_of_products(const std::vector<std::pair<T, T>>& factors, Shape contracted,
 }  // namespace
 
 Tensor interpret_dot(const Node& node, const Tensor& lhs, const Tensor& rhs) {
-  const DotShape dot(node, lhs, rhs);
+  const bool parts = std::get<ContractionComputation>(node.op->compute).parts;
+  const DotShape dot(node, lhs, rhs, parts);
   const std::int64_t unit = node.attributes.get<std::int64_t>("part_unit");
   Tensor result(node.types[0]);
+  const std::int64_t elements = element_count(dot.result);
   dispatch(lhs.type.element, [&](auto zero) {
     using T = decltype(zero);
     if constexpr (!std::is_same_v<T, bool>) {
-      std::size_t element = 0;
+      std::int64_t element = 0;
       for_each_index(dot.result, [&](const Index& index) {
         const auto pairs = factors<T>(dot, lhs, rhs, index);
-        result.as<T>()[element++] = dot.outputs_per_batch < kSmallContraction
-                                        ? sum_of_products(pairs, dot.contracted, true)
-                                        : chain(pairs, dot.contracted, unit);
+        if (parts) {
+          std::int64_t part = 0;
+          for (T sum : chains(pairs, dot.contracted, unit)) {
+            result.as<T>()[at(element + elements * part++)] = sum;
+          }
+        } else {
+          result.as<T>()[at(element)] = dot.outputs_per_batch < kSmallContraction
+                                            ? sum_of_products(pairs, dot.contracted, true)
+                                            : chain(pairs, dot.contracted, unit);
+        }
+        ++element;
       });
     }
   });

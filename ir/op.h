@@ -77,8 +77,11 @@ struct BlockSumComputation {};
 struct CombineComputation {};
 
 /// Sum of products over contracted axes; attributes lhs_batch, rhs_batch, lhs_contract,
-/// rhs_contract; the result has the batch axes, then lhs's free axes, then rhs's.
-struct ContractionComputation {};
+/// rhs_contract; the result has the batch axes, then lhs's free axes, then rhs's. With `parts`,
+/// result axis 0 counts the parts of ir/order.h, which are not added.
+struct ContractionComputation {
+  bool parts = false;
+};
 
 /// As the attributes of `conv` say (ir/convolution.h). Kernels know it as contractions over windows
 /// (passes/lower_convolutions.h).

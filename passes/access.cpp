@@ -49,9 +49,12 @@ Iteration iterate_contraction(const Graph& graph, NodeId id) {
   const ir::Attributes& attributes = graph.node(id).attributes;
   const auto axes = [&](std::string_view name) { return attributes.get<ir::Integers>(name); };
   const std::vector<TensorType> types = operand_types(graph, id);
+  const bool parts = std::get<ir::ContractionComputation>(graph.node(id).op->compute).parts;
   Iteration iteration;
   iteration.extents = graph.node(id).types[0].shape;
+  if (parts) iteration.extents.erase(iteration.extents.begin());
   iteration.result_slot = identity_slots(static_cast<std::int64_t>(iteration.extents.size()));
+  if (parts) iteration.result_slot.insert(iteration.result_slot.begin(), -1);
   int next_free = static_cast<int>(axes("lhs_batch").size());
   const int first_contracted = static_cast<int>(iteration.extents.size());
   for (std::size_t side = 0; side < 2; ++side) {
@@ -72,6 +75,12 @@ Iteration iterate_contraction(const Graph& graph, NodeId id) {
   }
   for (std::int64_t axis : axes("lhs_contract")) {
     iteration.extents.push_back(types[0].shape[static_cast<std::size_t>(axis)]);
+  }
+  if (parts) {
+    const std::span<const std::int64_t> contracted =
+        std::span(iteration.extents).subspan(static_cast<std::size_t>(first_contracted));
+    iteration.block_slot = first_contracted + static_cast<int>(std::max<std::int64_t>(
+                                                  ir::contraction_order(contracted).part_axis, 0));
   }
   return iteration;
 }
@@ -174,6 +183,28 @@ Iteration iteration_of(const Graph& graph, NodeId id) {
           [&](const ir::ViewComputation&) { return over_result(); },
       },
       graph.node(id).op->compute);
+}
+
+ir::Cut block_cut(const Graph& graph, NodeId id) {
+  const ir::Node& node = graph.node(id);
+  const Shape& shape = graph.type(graph.operands(id)[0]).shape;
+  if (!std::holds_alternative<ir::ContractionComputation>(node.op->compute)) {
+    return ir::sum_order(shape, reduced_axes(graph, id)).blocks;
+  }
+  std::vector<std::int64_t> extents;
+  for (std::int64_t axis : node.attributes.get<ir::Integers>("lhs_contract")) {
+    extents.push_back(shape[static_cast<std::size_t>(axis)]);
+  }
+  return ir::contraction_order(extents, node.attributes.get<std::int64_t>("part_unit")).parts;
+}
+
+ContractionCounts contraction_counts(const Graph& graph, NodeId id) {
+  const ir::Attributes& attributes = graph.node(id).attributes;
+  const std::vector<TensorType> types = operand_types(graph, id);
+  const std::size_t batch = attributes.get<ir::Integers>("lhs_batch").size();
+  const std::size_t contracted = attributes.get<ir::Integers>("lhs_contract").size();
+  return {batch, types[0].shape.size() - batch - contracted,
+          types[1].shape.size() - batch - contracted, contracted};
 }
 
 std::int64_t program_cost(const Graph& graph, NodeId id) {

@@ -9,6 +9,7 @@
 
 #include "ir/graph.h"
 #include "ir/index_map.h"
+#include "ir/order.h"
 
 namespace gradus::passes {
 
@@ -26,9 +27,9 @@ enum class Access : std::uint8_t {
 [[nodiscard]] std::vector<ir::IndexMap> operand_maps(const ir::Graph& graph, ir::NodeId id);
 
 /// The iteration axes of a root: where its loop runs. Result axis a runs along iteration axis
-/// `result_slot[a]`; for a block sum, result axis 0 is the block number of `block_slot` (slot -1).
-/// A light root iterates over its result; a reduction over its operand; a contraction over batch,
-/// lhs free, rhs free and contracted axes.
+/// `result_slot[a]`; for a block sum or the parts of a contraction, result axis 0 is the block
+/// number of `block_slot` (slot -1). A light root iterates over its result; a reduction over its
+/// operand; a contraction over batch, lhs free, rhs free and contracted axes.
 struct Iteration {
   Shape extents;
   std::vector<int> result_slot;
@@ -40,6 +41,19 @@ struct Iteration {
 
 /// The axes that a reduction, block sum or combine reduces, ascending.
 [[nodiscard]] ir::Integers reduced_axes(const ir::Graph& graph, ir::NodeId id);
+
+/// The cut of a root with a block slot.
+[[nodiscard]] ir::Cut block_cut(const ir::Graph& graph, ir::NodeId id);
+
+/// How many iteration axes of a contraction play which part: batch, rows, then those of rhs's free
+/// axes, then contracted.
+struct ContractionCounts {
+  std::size_t batch = 0;
+  std::size_t rows = 0;
+  std::size_t columns = 0;
+  std::size_t contracted = 0;
+};
+[[nodiscard]] ContractionCounts contraction_counts(const ir::Graph& graph, ir::NodeId id);
 
 /// Scalar instructions per element of a light node, its own program only, math functions included.
 [[nodiscard]] std::int64_t program_cost(const ir::Graph& graph, ir::NodeId id);

@@ -20,6 +20,8 @@ using ir::NodeId;
 struct Heuristics {
   /// A group that loses parallel positions by growing keeps at least this many.
   std::int64_t least_parallel = 32;
+  /// A contraction that loses tasks by growing keeps at least this many.
+  std::int64_t least_contraction_tasks = 16;
   /// A group may run as one task while its loops have no more positions than this.
   std::int64_t small_positions = 4096;
   /// The left operand of a contraction is made by its kernel if the result has as many rows.
@@ -106,9 +108,7 @@ class Fuser {
       }
     }
     if (iteration.block_slot >= 0) {
-      const TensorType type = graph_.type(graph_.operands(id)[0]);
-      kept.push_back({axes[static_cast<std::size_t>(iteration.block_slot)],
-                      ir::sum_order(type.shape, reduced_axes(graph_, id)).blocks});
+      kept.push_back({axes[static_cast<std::size_t>(iteration.block_slot)], block_cut(graph_, id)});
     }
     return kept;
   }
@@ -276,6 +276,8 @@ class Fuser {
   /// make it, rows of the left operand before the rows of the result.
   std::string keeps_apart(NodeId contraction, NodeId value, const Group& own,
                           const Group& producer) const {
+    const NodeId left = graph_.operands(contraction)[0].node;
+    if (!operand_read(graph_, left).permuted()) return "windows would overlap in what they need";
     const NodeId right = graph_.operands(contraction)[1].node;
     if (memory_of(graph_, operand_read(graph_, right).node) == value) {
       return "right operand of a contraction";
@@ -426,10 +428,36 @@ class Fuser {
     if (!small && kept < before && kept < kHeuristics.least_parallel) {
       return "too little would be left to run in parallel";
     }
+    for (const Group* part : {&a, &b}) {
+      const std::int64_t tasks = contraction_tasks(merged);
+      if (tasks < contraction_tasks(*part) && tasks < kHeuristics.least_contraction_tasks) {
+        return "too few tasks would be left for the contraction";
+      }
+    }
     if (!small && scratch_bytes(merged, kept) > kHeuristics.scratch_bytes) {
       return "what a task keeps would not fit the cache";
     }
     return "";
+  }
+
+  /// How many tasks a contraction can be cut in; 0 without one.
+  std::int64_t contraction_tasks(const Group& group) const {
+    for (NodeId id : group.roots) {
+      if (!computes<ir::ContractionComputation>(graph_, id)) continue;
+      const ContractionCounts counts = contraction_counts(graph_, id);
+      const std::vector<int>& axes = group.axes.at(id);
+      const std::size_t n = counts.batch + counts.rows;
+      std::int64_t tasks = 1;
+      for (const ParallelAxis& axis : group.parallel) {
+        const std::int64_t extent = group.extents[static_cast<std::size_t>(axis.axis)];
+        const bool row = n > 0 && axes[n - 1] == axis.axis;
+        const bool column = n < axes.size() && axes[n] == axis.axis;
+        const std::int64_t least = row ? kLeastTaskRows : column ? kLeastTaskColumns : 1;
+        tasks *= axis.cut ? axis.cut->count : std::max<std::int64_t>(1, extent / least);
+      }
+      return tasks;
+    }
+    return 0;
   }
 
   /// Bytes of all roots per position of the parallel axes.

@@ -31,6 +31,10 @@
 
 namespace gradus::passes {
 
+/// Fewest rows and columns of a contraction's task: several register tiles.
+inline constexpr std::int64_t kLeastTaskRows = 40;
+inline constexpr std::int64_t kLeastTaskColumns = 128;
+
 struct ParallelAxis {
   int axis = 0;                // a domain axis of the group
   std::optional<ir::Cut> cut;  // the blocks of a block sum

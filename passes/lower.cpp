@@ -5,6 +5,7 @@
 #include "ir/op.h"
 #include "ir/order.h"
 #include "ir/rewrite.h"
+#include "passes/fuse.h"
 #include "passes/roots.h"
 
 namespace gradus::passes {
@@ -44,6 +45,11 @@ struct Roles {
 bool is_contraction(const ir::Node& node) {
   return std::holds_alternative<ir::ContractionComputation>(node.op->compute);
 }
+/// With its parts added up.
+bool is_complete(const ir::Node& node) {
+  const auto* contraction = std::get_if<ir::ContractionComputation>(&node.op->compute);
+  return contraction != nullptr && !contraction->parts;
+}
 
 std::int64_t product(const Shape& shape, const Integers& axes) {
   std::int64_t result = 1;
@@ -62,7 +68,7 @@ Expr transposed(Expr x, const Integers& permutation) {
 }
 
 std::optional<Expr> expand(const ir::RewriteContext& c) {
-  if (!is_contraction(c.node)) return std::nullopt;
+  if (!is_complete(c.node)) return std::nullopt;
   const Roles roles(c);
   const Expr lhs = c.operands[0];
   const Expr rhs = c.operands[1];
@@ -166,7 +172,7 @@ Expr canonical_product(const ir::RewriteContext& c, const Roles& roles) {
   const Side rhs = merge_axes(c.operands[1], roles.rhs_batch, roles.rhs_free, roles.rhs_contract);
   const std::int64_t unit = part_unit(c.operands[0].shape(), roles.lhs_contract,
                                       c.node.attributes.get<std::int64_t>("part_unit"));
-  const Expr result = ir::apply("dot", {lhs.x, rhs.x},
+  const Expr result = ir::apply(c.node.op->name, {lhs.x, rhs.x},
                                 {{"lhs_batch", lhs.batch},
                                  {"rhs_batch", rhs.batch},
                                  {"lhs_contract", lhs.contract},
@@ -191,7 +197,7 @@ Expr canonical_windows(const ir::RewriteContext& c, const Roles& roles) {
       (i < batch.size() ? batch[i] : contract[i - batch.size()]) = static_cast<std::int64_t>(i);
     }
   }
-  const Expr result = ir::apply("dot", {c.operands[0], rhs},
+  const Expr result = ir::apply(c.node.op->name, {c.operands[0], rhs},
                                 {{"lhs_batch", roles.lhs_batch},
                                  {"rhs_batch", batch},
                                  {"lhs_contract", roles.lhs_contract},
@@ -208,6 +214,32 @@ std::optional<Expr> canonicalize(const ir::RewriteContext& c) {
   return canonical_windows(c, roles);
 }
 
+/// Parts run in parallel if outputs would make fewer tasks than this ...
+constexpr std::int64_t kFewTasks = 64;
+/// ... and all partial results have no more bytes than this.
+constexpr std::int64_t kPartialBytes = 8 * 1024 * 1024;
+
+std::optional<Expr> split(const ir::RewriteContext& c) {
+  if (!is_complete(c.node)) return std::nullopt;
+  const Roles roles(c);
+  const Shape& lhs = c.operands[0].shape();
+  Shape contracted;
+  for (std::int64_t axis : roles.lhs_contract) contracted.push_back(lhs[at(axis)]);
+  const std::int64_t unit = c.node.attributes.get<std::int64_t>("part_unit");
+  const std::int64_t parts = ir::contraction_order(contracted, unit).parts.count;
+  if (parts == 1 || parts * c.node.types[0].byte_size() > kPartialBytes) return std::nullopt;
+  std::int64_t tasks = product(lhs, roles.lhs_batch) * product(lhs, roles.lhs_free);
+  if (!roles.lhs_free.empty()) {
+    const std::int64_t rows = lhs[at(roles.lhs_free.back())];
+    tasks =
+        tasks / std::max<std::int64_t>(rows, 1) * std::max<std::int64_t>(1, rows / kLeastTaskRows);
+  }
+  tasks *=
+      std::max<std::int64_t>(1, product(c.operands[1].shape(), roles.rhs_free) / kLeastTaskColumns);
+  if (tasks >= kFewTasks) return std::nullopt;
+  return ir::apply("combine", {ir::apply("dot_parts", c.operands, c.node.attributes)});
+}
+
 }  // namespace
 
 ir::Graph drop_stop_gradients(const ir::Graph& graph) {
@@ -222,6 +254,8 @@ ir::Graph expand_small_contractions(const ir::Graph& graph) { return ir::rewrite
 ir::Graph canonicalize_contractions(const ir::Graph& graph) {
   return ir::rewrite(graph, canonicalize);
 }
+
+ir::Graph split_contractions(const ir::Graph& graph) { return ir::rewrite(graph, split); }
 
 ir::Graph split_sums(const ir::Graph& graph) {
   return ir::rewrite(graph, [](const ir::RewriteContext& c) -> std::optional<Expr> {

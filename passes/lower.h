@@ -19,6 +19,10 @@ namespace gradus::passes {
 /// k axis: several axes are merged by reshape, after a transpose where they do not lie together.
 [[nodiscard]] ir::Graph canonicalize_contractions(const ir::Graph& graph);
 
+/// A contraction of several parts and few outputs becomes combine(dot_parts), whose parts are
+/// tasks.
+[[nodiscard]] ir::Graph split_contractions(const ir::Graph& graph);
+
 /// A sum of several blocks becomes combine(block_sum).
 [[nodiscard]] ir::Graph split_sums(const ir::Graph& graph);
 

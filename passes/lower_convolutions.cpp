@@ -1,6 +1,7 @@
 #include "passes/lower_convolutions.h"
 
 #include <algorithm>
+#include <map>
 
 #include "ir/convolution.h"
 #include "ir/op.h"
@@ -90,149 +91,150 @@ class ConvolutionLowering {
     return ir::interleave(parts, static_cast<std::int64_t>(order_[axis]));
   }
 
+  /// How the phases chosen read one spatial axis of lhs.
+  enum class Reading : std::uint8_t {
+    places,   // a single tap: one place per output
+    taps,     // a single output: one place per tap
+    windows,  // both
+  };
+  static Reading reading(const ir::Phase& phase) {
+    if (phase.taps == 1) return Reading::places;
+    return phase.outputs == 1 ? Reading::taps : Reading::windows;
+  }
+
   /// Axes of the result: batch, spatial, group, output.
   Expr phase_result() {
     Shape shape = result_;
     bool empty = false;
-    bool single_taps = true;
     for (std::size_t i = 0; i < chosen_.size(); ++i) {
       shape[order_[i]] = chosen_[i].outputs;
       empty |= chosen_[i].taps == 0;
-      single_taps &= chosen_[i].taps == 1;
     }
     if (empty || element_count(shape) == 0) {
       return ir::full(*rhs_.graph, {rhs_.element(), shape}, 0);
     }
-    Box taps(rhs_.shape());
-    for (std::size_t i = 0; i < chosen_.size(); ++i) {
-      const std::size_t axis = at(axes_.spatial[i].rhs);
-      taps.start[axis] = chosen_[i].first_tap;
-      taps.limit[axis] = chosen_[i].first_tap + (chosen_[i].taps - 1) * chosen_[i].tap_step + 1;
-      taps.stride[axis] = chosen_[i].tap_step;
-    }
-    const Expr rhs = taps.of(rhs_);
-    if (single_taps) return points(rhs);
-    Box places(lhs_.shape());
-    Integers axes, size, stride, dilation;
+    const Factor lhs = lhs_factor();
+    const Factor rhs = rhs_factor();
+    const bool products = axes_.grouped() && result_.back() == 1;
+    return ir::reshape(products ? sum_of_products(lhs, rhs) : contraction(lhs, rhs), shape);
+  }
+
+  /// A factor and where its axes are; -1: it has none. Those of `contracted` are in rhs's order.
+  struct Factor {
+    Expr x;
+    std::int64_t group = -1;
+    Integers free;  // of lhs: batch and spatial axes in the order of the result; of rhs: out
+    Integers contracted;
+  };
+
+  Factor lhs_factor() {
+    Box box(lhs_.shape());
+    Integers window_axes, size, stride, dilation;
     for (std::size_t i = 0; i < chosen_.size(); ++i) {
       const ir::Phase& phase = chosen_[i];
-      axes.push_back(axes_.spatial[i].lhs);
-      places.start[at(axes.back())] = phase.place;
-      places.limit[at(axes.back())] = last_place(phase) + 1;
+      const std::size_t axis = at(axes_.spatial[i].lhs);
+      box.start[axis] = phase.place;
+      box.limit[axis] = last_place(phase) + 1;
+      if (reading(phase) == Reading::places) box.stride[axis] = phase.place_step;
+      if (reading(phase) == Reading::taps) box.stride[axis] = phase.tap_place_step;
+      if (reading(phase) != Reading::windows) continue;
+      window_axes.push_back(axes_.spatial[i].lhs);
       size.push_back(phase.taps);
       stride.push_back(phase.place_step);
       dilation.push_back(phase.tap_place_step);
     }
-    const Expr windows = ir::windows(places.of(lhs_), axes, size, stride, dilation);
-    Integers tap_axes;
-    for (std::size_t i = 0; i < axes.size(); ++i) {
-      tap_axes.push_back(axes.back() + 1 + static_cast<std::int64_t>(i));
-    }
-    const auto moved = [&](std::int64_t axis) {  // behind the tap axes
-      return axis <= axes.back() ? axis : axis + static_cast<std::int64_t>(axes.size());
+    Expr x = box.of(lhs_);
+    const auto windowed = static_cast<std::int64_t>(window_axes.size());
+    const std::int64_t last = windowed == 0 ? x.rank() : window_axes.back();
+    if (windowed > 0) x = ir::windows(x, window_axes, size, stride, dilation);
+    const auto moved = [&](std::int64_t axis) {  // behind the axes of taps
+      return axis <= last ? axis : axis + windowed;
     };
-    return product(windows, rhs, tap_axes, moved);
-  }
-
-  /// One tap that counts: the places themselves.
-  Expr points(Expr rhs) {
-    Box places(lhs_.shape());
-    Shape without_taps;
+    Factor result{x, axes_.grouped() ? moved(axes_.lhs_group) : -1, {}, {}};
+    std::map<std::size_t, std::int64_t> by_result{{0, moved(axes_.lhs_batch)}};
+    std::map<std::int64_t, std::int64_t> by_rhs{{axes_.rhs_in, moved(axes_.lhs_feature)}};
+    std::int64_t next_tap = last + 1;
     for (std::size_t i = 0; i < chosen_.size(); ++i) {
-      const std::size_t axis = at(axes_.spatial[i].lhs);
-      places.start[axis] = chosen_[i].place;
-      places.limit[axis] = last_place(chosen_[i]) + 1;
-      places.stride[axis] = chosen_[i].place_step;
+      const std::int64_t axis = moved(axes_.spatial[i].lhs);
+      const Reading how = reading(chosen_[i]);
+      if (how != Reading::taps) by_result[order_[i]] = axis;
+      if (how != Reading::places) {
+        by_rhs[axes_.spatial[i].rhs] = how == Reading::taps ? axis : next_tap++;
+      }
     }
-    return product(places.of(lhs_), rhs, {}, [](std::int64_t axis) { return axis; });
+    for (const auto& [position, axis] : by_result) result.free.push_back(axis);
+    for (const auto& [position, axis] : by_rhs) result.contracted.push_back(axis);
+    return result;
   }
 
-  /// lhs [.., batch, spatial, feature, group ..] with the tap axes at `taps` (none: one tap that
-  /// needs no axis) times rhs.
-  template <typename Moved>
-  Expr product(Expr lhs, Expr rhs, const Integers& taps, const Moved& moved) {
-    // Contracted axes of lhs in rhs's order.
-    Integers lhs_contract, rhs_contract, dropped;
-    for (std::int64_t axis : axes_.contracted()) {
-      std::int64_t mine = -1;
-      if (axis == axes_.rhs_in) mine = moved(axes_.lhs_feature);
-      for (std::size_t i = 0; i < taps.size(); ++i) {
-        if (axes_.spatial[i].rhs == axis) mine = taps[i];
-      }
-      if (mine < 0) {
-        dropped.push_back(axis);
-        continue;
-      }
-      lhs_contract.push_back(mine);
-      rhs_contract.push_back(axis);
+  /// The taps that count; axes of single taps are left out.
+  Factor rhs_factor() {
+    Box box(rhs_.shape());
+    Integers dropped;
+    for (std::size_t i = 0; i < chosen_.size(); ++i) {
+      const ir::Phase& phase = chosen_[i];
+      const std::size_t axis = at(axes_.spatial[i].rhs);
+      box.start[axis] = phase.first_tap;
+      box.limit[axis] = phase.first_tap + (phase.taps - 1) * phase.tap_step + 1;
+      box.stride[axis] = phase.tap_step;
+      if (reading(phase) == Reading::places) dropped.push_back(axes_.spatial[i].rhs);
     }
-    const auto kept = [&](std::int64_t axis) {  // of rhs without the dropped ones
-      return axis - std::ranges::count_if(dropped, [&](std::int64_t d) { return d < axis; });
-    };
+    const Expr x = box.of(rhs_);
     Shape shape;
-    for (std::int64_t axis = 0; axis < rhs.rank(); ++axis) {
-      if (std::ranges::count(dropped, axis) == 0) shape.push_back(rhs.shape()[at(axis)]);
+    std::map<std::int64_t, std::int64_t> kept;  // axis -> axis
+    for (std::int64_t axis = 0; axis < x.rank(); ++axis) {
+      if (std::ranges::count(dropped, axis) > 0) continue;
+      kept[axis] = static_cast<std::int64_t>(shape.size());
+      shape.push_back(x.shape()[at(axis)]);
     }
-    rhs = ir::reshape(rhs, shape);
-    for (std::int64_t& axis : rhs_contract) axis = kept(axis);
-    const std::int64_t out = kept(axes_.rhs_out);
-    const std::int64_t rhs_group = axes_.grouped() ? kept(axes_.rhs_group) : -1;
-    // Free axes of lhs as the result has them.
-    Integers free{moved(axes_.lhs_batch)};
-    Integers wanted{0};
-    for (std::size_t i = 0; i < axes_.spatial.size(); ++i) {
-      free.push_back(moved(axes_.spatial[i].lhs));
-      wanted.push_back(static_cast<std::int64_t>(order_[i]));
+    Factor result{ir::reshape(x, shape),
+                  axes_.grouped() ? kept.at(axes_.rhs_group) : -1,
+                  {kept.at(axes_.rhs_out)},
+                  {}};
+    for (std::int64_t axis : axes_.contracted()) {
+      if (kept.contains(axis)) result.contracted.push_back(kept.at(axis));
     }
-    if (axes_.grouped() && rhs.shape()[at(out)] == 1) {
-      return sum_of_products(lhs, rhs, free, wanted, lhs_contract, rhs_contract, rhs_group, out,
-                             moved);
-    }
-    Integers batch;
-    if (axes_.grouped()) batch = {moved(axes_.lhs_group)};
-    const Expr y = ir::dot(
-        lhs, rhs,
-        {batch, axes_.grouped() ? Integers{rhs_group} : Integers{}, lhs_contract, rhs_contract});
-    // y: group, free axes ascending, out. The result: batch, spatial, group, out.
-    Integers ascending = free;
+    return result;
+  }
+
+  /// Axes of the result that there are: batch, spatial, group, output.
+  static Expr contraction(const Factor& lhs, const Factor& rhs) {
+    const bool grouped = lhs.group >= 0;
+    ir::DotAxes axes{{}, {}, lhs.contracted, rhs.contracted};
+    if (grouped) axes.lhs_batch = {lhs.group};
+    if (grouped) axes.rhs_batch = {rhs.group};
+    const Expr y = ir::dot(lhs.x, rhs.x, axes);
+    // y has group, free axes of lhs in lhs's order, output.
+    Integers ascending = lhs.free;
     std::sort(ascending.begin(), ascending.end());
-    Integers permutation(at(y.rank()));
-    const auto groups = static_cast<std::int64_t>(batch.size());
-    for (std::size_t i = 0; i < free.size(); ++i) {
-      permutation[at(wanted[i])] =
-          groups + (std::ranges::find(ascending, free[i]) - ascending.begin());
+    Integers permutation;
+    for (std::int64_t axis : lhs.free) {
+      permutation.push_back((grouped ? 1 : 0) +
+                            (std::ranges::find(ascending, axis) - ascending.begin()));
     }
-    if (groups > 0) permutation[at(y.rank() - 2)] = 0;
-    permutation.back() = y.rank() - 1;
+    if (grouped) permutation.push_back(0);
+    permutation.push_back(y.rank() - 1);
     return transposed(y, permutation);
   }
 
-  /// Groups of one output: products [batch, spatial, contracted, group], summed.
-  template <typename Moved>
-  Expr sum_of_products(Expr lhs, Expr rhs, const Integers& free, const Integers& wanted,
-                       const Integers& lhs_contract, const Integers& rhs_contract,
-                       std::int64_t rhs_group, std::int64_t out, const Moved& moved) {
-    Integers order(free.size());
-    for (std::size_t i = 0; i < free.size(); ++i) order[at(wanted[i])] = free[i];
+  /// Groups of one output: products [free, contracted, group], summed.
+  static Expr sum_of_products(const Factor& lhs, const Factor& rhs) {
+    Integers order = lhs.free;
     Integers reduced;
-    for (std::int64_t axis : lhs_contract) {
+    for (std::int64_t axis : lhs.contracted) {
       reduced.push_back(static_cast<std::int64_t>(order.size()));
       order.push_back(axis);
     }
-    order.push_back(moved(axes_.lhs_group));
-    const Expr x = transposed(lhs, order);
-    Integers rhs_order = rhs_contract;
-    rhs_order.push_back(rhs_group);
-    rhs_order.push_back(out);
-    Expr w = transposed(rhs, rhs_order);
+    order.push_back(lhs.group);
+    const Expr x = transposed(lhs.x, order);
+    Integers rhs_order = rhs.contracted;
+    rhs_order.insert(rhs_order.end(), {rhs.group, rhs.free[0]});
+    Expr w = transposed(rhs.x, rhs_order);
     w = ir::reshape(w, Shape(w.shape().begin(), w.shape().end() - 1));
     Integers axes;
     for (std::int64_t axis = x.rank() - w.rank(); axis < x.rank(); ++axis) axes.push_back(axis);
     const Expr products = x * ir::broadcast(w, x.shape(), axes);
-    const Expr y = reduced.empty() ? products : ir::sum(products, reduced);
-    Shape shape = y.shape();
-    shape.push_back(1);
-    return ir::reshape(y, shape);
+    return reduced.empty() ? products : ir::sum(products, reduced);
   }
 
   ir::ConvolutionAxes axes_;                    // spatial axes in lhs's order

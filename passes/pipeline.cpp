@@ -25,6 +25,8 @@ constexpr Pass kPipeline[] = {
     {"canonicalize_contractions",
      "Every contraction gets one axis per role, or reads windows in place.",
      canonicalize_contractions},
+    {"split_contractions", "Long contractions with few results become parts and their combination.",
+     split_contractions},
     {"split_sums", "Sums of several blocks become block sums and their combination.", split_sums},
     {"simplify_again", "Algebraic rewrites of what lowering brought.", simplify},
 };

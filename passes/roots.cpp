@@ -188,7 +188,9 @@ class RootFinder {
 }  // namespace
 
 NodeId memory_of(const Graph& graph, NodeId id) {
-  while (access_of(graph, id) == Access::alias) id = graph.operands(id)[0].node;
+  while (std::holds_alternative<ir::ViewComputation>(graph.node(id).op->compute)) {
+    id = graph.operands(id)[0].node;
+  }
   return id;
 }
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "ir/ops/families.h"
+#include "ir/order.h"
 
 namespace gradus::ir {
 namespace {
@@ -63,6 +64,20 @@ std::vector<TensorType> infer_dot(const InferContext& context) {
   for (std::int64_t axis : free_axes(rhs.rank(), axes.rhs_batch, axes.rhs_contract)) {
     result.shape.push_back(rhs.shape[at(axis)]);
   }
+  return {result};
+}
+
+std::vector<TensorType> infer_dot_parts(const InferContext& context) {
+  TensorType result = infer_dot(context)[0];
+  if (!is_float(result.element)) {
+    throw TypeError("dot_parts needs f32 or f64, found " + to_string(context.operands[0]));
+  }
+  Shape extents;
+  for (std::int64_t axis : context.attributes.get<Integers>("lhs_contract")) {
+    extents.push_back(context.operands[0].shape[at(axis)]);
+  }
+  const std::int64_t unit = context.attributes.get<std::int64_t>("part_unit");
+  result.shape.insert(result.shape.begin(), contraction_order(extents, unit).parts.count);
   return {result};
 }
 
@@ -154,6 +169,23 @@ std::vector<OpRecord> contraction_ops() {
                      "lhs_batch = [0], rhs_batch = [1], lhs_contract = [2], rhs_contract = [0]"},
                     {{"f32[4,3,5]", "f32[5,40,3]"}, "lhs_contract = [2,1], rhs_contract = [0,2]"},
                     {{"i32[9,5]", "i32[5,20]"}, "lhs_contract = [1], rhs_contract = [0]"}}});
+  OpRecord parts = ops.back();
+  parts.name = "dot_parts";
+  parts.doc =
+      "The parts of `dot` (ir/order.h), each one chain of fma: result axis 0 counts them. A "
+      "primitive "
+      "because fusion must know where tasks may be cut.";
+  parts.infer = infer_dot_parts;
+  parts.vjp = nullptr;
+  parts.compute = ContractionComputation{.parts = true};
+  parts.smooth = false;
+  parts.examples = {
+      {{"f32[9,2100]", "f32[2100,20]"}, "lhs_contract = [1], rhs_contract = [0]"},
+      {{"f32[5,3,700]", "f32[3,700,17]"}, "lhs_contract = [1,2], rhs_contract = [0,1]"},
+      {{"f64[2,1500,3]", "f64[1500,2,4]"},
+       "lhs_batch = [0], rhs_batch = [1], lhs_contract = [1], rhs_contract = [0], "
+       "part_unit = 100"}};
+  ops.push_back(std::move(parts));
   return ops;
 }
 
