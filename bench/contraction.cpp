@@ -90,7 +90,7 @@ Kernel kernel_of(const Problem& p, const Target& target) {
   contract.parts = {p.k, 1, 1};
   contract.lhs = {0, p.lhs_transposed ? std::vector{at(2), at(0)} : std::vector{at(0), at(2)}};
   contract.rhs = {1, {at(2), at(1)}};
-  contract.tile = choose_register_tile(p.m, p.n, f32, target);
+  contract.tile = choose_register_tile({p.m, p.n}, f32, target);
   contract.epilogue = copy;
   contract.stores = {{{2, {at(0), at(1)}}, 0}};
   if (p.panels || p.rhs_transposed) {

@@ -35,13 +35,20 @@ class ContractEmitter {
         contract_(contract),
         type_(context.buffers[static_cast<std::size_t>(contract.lhs.buffer)].type.element),
         width_(std::min<std::int64_t>(context.target.width(type_), kVectorLanes)),
-        rows_(contract.tile.rows),
+        lines_(contract.tile.lines),
+        inner_(lines_ > 1 ? context.axis(contract.m()).extent : 1),
+        rows_(lines_ > 1 ? lines_ * inner_ : contract.tile.rows),
         columns_(contract.tile.vectors * width_),
         lhs_(context, contract.lhs, {}),
         rhs_(context, contract.rhs, {}) {
     GRADUS_CHECK(contract.panel % columns_ == 0, "a panel of rhs is no multiple of the tile");
     const FlatProgram epilogue = flatten(contract.epilogue.program, {});
     short_ = epilogue.code.size() <= kShortEpilogue && contract.parts.count == 1;
+    if (lines_ > 1) {
+      tile_ = c_.add_scratch({type_, {lines_, inner_, columns_}},
+                             {tile_axis(), contract.m(), contract.n});
+      return;
+    }
     if (epilogue.code.size() >= kLongEpilogue && whole_groups()) unit_ = kGroupRows;
     tile_ = c_.add_scratch({type_, {rows_, columns_}}, {contract.m(), contract.n});
   }
@@ -49,7 +56,12 @@ class ContractEmitter {
   void emit() { batch(0); }
 
  private:
-  /// A tile: its rows, its first column, and its columns.
+  /// The axis whose positions tiles divide among them: m, or with several lines the one before.
+  [[nodiscard]] AxisId tile_axis() const {
+    return lines_ > 1 ? contract_.rows[contract_.rows.size() - 2] : contract_.m();
+  }
+
+  /// A tile: its range of tile_axis, its first column, and its columns.
   struct Place {
     Value* m = nullptr;
     Value* m_end = nullptr;
@@ -112,15 +124,15 @@ class ContractEmitter {
   }
 
   void rows(std::size_t level, Value* n, std::int64_t columns) {
-    if (level + 1 == contract_.rows.size()) return tiles(n, columns);
+    if (contract_.rows[level] == tile_axis()) return tiles(n, columns);
     each_position(contract_.rows[level], [&] { rows(level + 1, n, columns); });
   }
 
-  /// Positions along m in nearly equal tiles, the tall ones first.
+  /// Positions along tile_axis in nearly equal tiles, the tall ones first.
   void tiles(Value* n, std::int64_t columns) {
-    const AxisRange range = c_.range(contract_.m());
-    if (range.greatest() == 0) return;
-    const std::int64_t most = rows_ / unit_;  // units of rows in a tile
+    const AxisRange range = c_.range(tile_axis());
+    if (range.greatest() == 0 || inner_ == 0) return;
+    const std::int64_t most = rows_ / inner_ / unit_;  // units of positions in a tile
     std::vector<std::int64_t> lengths;
     for (std::int64_t length : range.lengths) lengths.push_back(length / unit_);
     std::vector<std::int64_t> heights;
@@ -156,19 +168,20 @@ class ContractEmitter {
   /// One tile of one of the given heights.
   void tile(const Place& place, const std::vector<std::int64_t>& heights) {
     const auto sums_of_height = [&](std::int64_t height) {
-      position(contract_.m()) = place.m;
+      const std::int64_t rows = height * inner_;
+      set_row(place, 0);
       position(contract_.n) = place.n;
       if (contract_.parts.count > 1) {
-        parts(place, height);
-        position(contract_.m()) = position(contract_.n) = nullptr;
+        parts(place, rows);
+        forget_place();
         return;
       }
-      const std::vector<Value*> sums = chain(place, height, task_part());
-      position(contract_.m()) = position(contract_.n) = nullptr;
+      const std::vector<Value*> sums = chain(place, rows, task_part());
+      forget_place();
       if (short_) {
-        epilogue_in_registers(place, height, sums);
+        epilogue_in_registers(place, rows, sums);
       } else {
-        store_tile(place, height, sums);
+        store_tile(place, rows, sums);
       }
     };
     Value* length = b_.CreateSub(place.m_end, place.m);
@@ -180,6 +193,22 @@ class ContractEmitter {
       }
     }
     if (!short_) epilogue_loop(place, heights);
+  }
+
+  /// The position of row number `row` of a tile.
+  void set_row(const Place& place, std::int64_t row) {
+    position(tile_axis()) = b_.CreateAdd(place.m, c_.i64(row / inner_));
+    if (lines_ > 1) {
+      position(contract_.m()) = b_.CreateAdd(c_.range(contract_.m()).begin, c_.i64(row % inner_));
+    }
+  }
+  void forget_place() {
+    position(tile_axis()) = position(contract_.m()) = position(contract_.n) = nullptr;
+  }
+  /// Elements of lhs between the first row of a tile and row number `row`.
+  [[nodiscard]] std::int64_t row_offset(std::int64_t row) const {
+    const std::int64_t lines = row / inner_ * lhs_.stride(tile_axis());
+    return lines_ > 1 ? lines + row % inner_ * lhs_.stride(contract_.m()) : lines;
   }
 
   [[nodiscard]] llvm::Type* vector_type() const {
@@ -262,7 +291,6 @@ class ContractEmitter {
   std::vector<Value*> chain(const Place& place, std::int64_t height,
                             const std::optional<Part>& part) {
     const std::int64_t vectors = place.vectors(width_);
-    const std::int64_t row_step = lhs_.stride(contract_.m());
     const auto start = [&](llvm::Type* type, Value* value) {
       llvm::AllocaInst* variable = c_.variable(type);
       b_.CreateStore(value, variable);
@@ -305,7 +333,7 @@ class ContractEmitter {
       for (std::int64_t v = 0; v < vectors; ++v) y.push_back(rhs_vector(place, row, v));
       for (std::int64_t r = 0; r < height; ++r) {
         Value* element =
-            b_.CreateAlignedLoad(c_.memory_type(type_), displaced(a, r * row_step),
+            b_.CreateAlignedLoad(c_.memory_type(type_), displaced(a, row_offset(r)),
                                  llvm::Align(static_cast<std::uint64_t>(byte_size(type_))));
         Value* x = c_.splat(element, static_cast<int>(width_));
         for (std::int64_t v = 0; v < vectors; ++v) {
@@ -401,14 +429,15 @@ class ContractEmitter {
       body.forget(contract_.n);
       body.set_mask(column_mask(place, v));
       for (std::int64_t row = 0; row < height; ++row) {
-        position(contract_.m()) = b_.CreateAdd(place.m, c_.i64(row));
+        set_row(place, row);
+        body.forget(tile_axis());
         body.forget(contract_.m());
         body.give(0, sums[static_cast<std::size_t>(row * vectors + v)]);
         body.advance(~AxisSet{0});
         StoreEmitter(c_, contract_.stores, vector).store(body);
       }
     }
-    position(contract_.m()) = position(contract_.n) = nullptr;
+    forget_place();
   }
 
   /// The epilogue as a loop over the tile, whose sums it loads from scratch.
@@ -417,15 +446,16 @@ class ContractEmitter {
               .body = contract_.epilogue,
               .stores = contract_.stores,
               .accumulates = {}};
-    const Access sums{tile_, {{{{contract_.m(), 1}}, 0, 1}, {{{contract_.n, 1}}, 0, 1}}};
+    Access sums{tile_, {{{{tile_axis(), 1}}, 0, 1}, {{{contract_.n, 1}}, 0, 1}}};
+    if (lines_ > 1) sums.index.insert(sums.index.begin() + 1, {{{contract_.m(), 1}}, 0, 1});
     loop.body.loads.insert(loop.body.loads.begin(), Load{sums, {}});
-    const AxisRange m = c_.range(contract_.m());
+    const AxisRange m = c_.range(tile_axis());
     const AxisRange n = c_.range(contract_.n);
-    c_.range(contract_.m()) = {place.m, place.m_end, heights, unit_};
+    c_.range(tile_axis()) = {place.m, place.m_end, heights, unit_};
     c_.range(contract_.n) = {
         place.n, b_.CreateAdd(place.n, c_.i64(place.columns)), {place.columns}, 1};
     LoopEmitter(c_, loop).emit();
-    c_.range(contract_.m()) = m;
+    c_.range(tile_axis()) = m;
     c_.range(contract_.n) = n;
   }
 
@@ -434,6 +464,8 @@ class ContractEmitter {
   const Contract& contract_;
   ElementType type_;
   std::int64_t width_;  // elements of a vector register
+  std::int64_t lines_;  // of the register tile
+  std::int64_t inner_;  // rows of a line; 1: rows are positions of m
   std::int64_t rows_;   // of the register tile
   std::int64_t columns_;
   std::int64_t unit_ = 1;  // heights of tiles are multiples of it

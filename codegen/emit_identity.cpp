@@ -52,7 +52,7 @@ class Writer {
   }
   void operator()(const Contract& c) {
     (*this)(c.batch, c.rows, c.n, c.k, c.parts, c.lhs, c.rhs, c.panel);
-    (*this)(c.tile.rows, c.tile.vectors, c.epilogue, c.stores);
+    (*this)(c.tile.rows, c.tile.vectors, c.tile.lines, c.epilogue, c.stores);
   }
   void operator()(const Stage& stage) {
     (*this)(stage.index());
@@ -72,14 +72,15 @@ std::string kernel_identity(const Kernel& kernel) {
 std::int64_t compile_cost(const Kernel& kernel) {
   std::int64_t cost = 20;
   for (const Stage& stage : kernel.stages) {
-    cost += std::visit(
-        overloaded{[](const Loop& loop) {
-                     return 20 + static_cast<std::int64_t>(loop.body.program.code.size());
-                   },
-                   [](const Contract& contract) {
-                     return 100 + 4 * std::int64_t{contract.tile.rows} * contract.tile.vectors;
-                   }},
-        stage);
+    cost += std::visit(overloaded{[](const Loop& loop) {
+                                    return 20 +
+                                           static_cast<std::int64_t>(loop.body.program.code.size());
+                                  },
+                                  [](const Contract& contract) {
+                                    return 100 + 4 * std::int64_t{contract.tile.lines} *
+                                                     contract.tile.rows * contract.tile.vectors;
+                                  }},
+                       stage);
   }
   return cost;
 }

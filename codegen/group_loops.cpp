@@ -338,8 +338,10 @@ void GroupLoops::choose_tile() {
 
 RegisterTile GroupLoops::register_tile() {
   const ContractionAxes roles = contraction_axes();
-  return choose_register_tile(task_extent(roles.m()), task_extent(roles.n),
-                              graph_.node(*contraction_).types[0].element, target_);
+  ContractionBox box{task_extent(roles.m()), task_extent(roles.n), 1};
+  const bool whole = !is_local(roles.m());
+  if (whole && roles.rows.size() > 1) box.lines = task_extent(roles.rows[roles.rows.size() - 2]);
+  return choose_register_tile(box, graph_.node(*contraction_).types[0].element, target_);
 }
 
 /// Greatest length of an axis's range inside a task.

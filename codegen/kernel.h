@@ -143,10 +143,12 @@ struct Loop {
   std::vector<Accumulate> accumulates;
 };
 
-/// The register tile of a contraction: rows of m, vectors of n.
+/// The register tile of a contraction: positions of m, vectors of n. With `lines` > 1 it also spans
+/// as many positions of the row axis before m, and m is no longer than `rows`.
 struct RegisterTile {
   std::int32_t rows = 1;
   std::int32_t vectors = 1;
+  std::int32_t lines = 1;
 };
 
 /// For each (batch, rows, n) in the box: c = sum over k of lhs * rhs, row-major over the axes of k,
@@ -156,7 +158,7 @@ struct RegisterTile {
 /// and k, rhs by batch, k and n, without divisions; n must be the contiguous dimension of rhs. With
 /// `panel` > 0, rhs is a buffer
 /// [..., ceil(n / panel), all positions of k, panel] and its access gives only the leading (batch)
-/// indices. A register tile has rows along m, the last axis of `rows`.
+/// indices. m is the last axis of `rows`.
 struct Contract {
   std::vector<AxisId> batch;
   std::vector<AxisId> rows;  // outermost first, at least one

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <utility>
 
 #include "base/diagnostic.h"
 #include "base/text_lines.h"
@@ -140,6 +141,11 @@ class Parser {
     c.tile.rows = static_cast<std::int32_t>(line.integer(kGreatestTile));
     line.expect("x");
     c.tile.vectors = static_cast<std::int32_t>(line.integer(kGreatestTile));
+    if (line.accept("x")) {
+      c.tile.lines = std::exchange(
+          c.tile.rows,
+          std::exchange(c.tile.vectors, static_cast<std::int32_t>(line.integer(kGreatestTile))));
+    }
     line.expect("{");
     line.expect_end();
     read_body(c.epilogue, 1, [&](TextLine& inner) {

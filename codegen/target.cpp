@@ -52,23 +52,31 @@ double tile_cycles(std::int64_t rows, std::int64_t vectors) {
   return std::max({operations, loads, 4.0}) + static_cast<double>(vectors) / 2;
 }
 
-/// Modelled cycles per k step of all tiles of m x n, rows in nearly equal tiles.
-double box_cycles(std::int64_t m, std::int64_t n, std::int64_t rows, std::int64_t vectors,
-                  std::int64_t width) {
+/// Modelled cycles per k step of all tiles of m rows (in units of `unit`) x n columns, rows in
+/// nearly equal tiles.
+double box_cycles(std::int64_t m, std::int64_t n, std::int64_t rows, std::int64_t unit,
+                  std::int64_t vectors, std::int64_t width) {
   const std::int64_t tiles = ceil_div(m, rows);
-  const std::int64_t tall = m % tiles;  // tiles of one row more than the others
+  const std::int64_t tall = m % tiles;  // tiles of one unit more than the others
   const auto column = [&](std::int64_t tile_vectors) {
-    return static_cast<double>(tall) * tile_cycles(m / tiles + 1, tile_vectors) +
-           static_cast<double>(tiles - tall) * tile_cycles(m / tiles, tile_vectors);
+    return static_cast<double>(tall) * tile_cycles((m / tiles + 1) * unit, tile_vectors) +
+           static_cast<double>(tiles - tall) * tile_cycles(m / tiles * unit, tile_vectors);
   };
   const std::int64_t all = ceil_div(n, width);
   const std::int64_t rest = all % vectors;
   double cycles = static_cast<double>(all / vectors) * column(vectors);
   if (rest != 0) cycles += column(rest);
-  // Every height and every width of tile is code of its own to compile and to fetch.
-  const double variants = (tall != 0 ? 2.0 : 1.0) * (all > rest && rest != 0 ? 2.0 : 1.0);
-  const double instructions = variants * static_cast<double>(rows * vectors);
-  return cycles + instructions / 2;
+  return cycles;
+}
+
+/// Every height and every width of tile is code of its own to compile and to fetch.
+double code_cycles(std::int64_t m, std::int64_t n, std::int64_t rows, std::int64_t vectors,
+                   std::int64_t width) {
+  const std::int64_t all = ceil_div(n, width);
+  const bool two_heights = m % ceil_div(m, rows) != 0;
+  const bool two_widths = all > all % vectors && all % vectors != 0;
+  const double variants = (two_heights ? 2.0 : 1.0) * (two_widths ? 2.0 : 1.0);
+  return variants * static_cast<double>(rows * vectors) / 2;
 }
 
 }  // namespace
@@ -108,27 +116,36 @@ bool host_supports(InstructionSet set) {
          (set == InstructionSet::x86_64_v3 || has_all(features, kLevel4));
 }
 
-RegisterTile choose_register_tile(std::int64_t m, std::int64_t n, ElementType type,
+RegisterTile choose_register_tile(const ContractionBox& box, ElementType type,
                                   const Target& target) {
   const std::int64_t width = target.width(type);
   const std::int64_t registers = target.vector_registers();
-  const std::int64_t most_vectors = std::clamp<std::int64_t>(ceil_div(n, width), 1, 8);
+  const std::int64_t most_vectors = std::clamp<std::int64_t>(ceil_div(box.n, width), 1, 8);
+  const std::int64_t m = std::max<std::int64_t>(box.m, 1);
   RegisterTile best;
   double least = 0;
-  bool found = false;
+  const auto consider = [&](RegisterTile tile, double cycles) {
+    if (least > 0 && cycles >= least * 0.995) return;
+    best = tile;
+    least = cycles;
+  };
   // Two vectors first: among equals it needs the fewest loads per row of rhs and short panels.
-  for (std::int64_t vectors : {2, 1, 3, 4, 6, 8}) {
+  for (std::int32_t vectors : {2, 1, 3, 4, 6, 8}) {
     if (vectors > most_vectors) continue;
     const std::int64_t most_rows = (registers - 1 - vectors) / vectors;
-    for (std::int64_t rows = 1; rows <= std::min(most_rows, std::max<std::int64_t>(m, 1)); ++rows) {
-      const double cycles = box_cycles(std::max<std::int64_t>(m, 1), n, rows, vectors, width);
-      if (found && cycles >= least * 0.995) continue;
-      best = {static_cast<std::int32_t>(rows), static_cast<std::int32_t>(vectors)};
-      least = cycles;
-      found = true;
+    for (std::int64_t rows = 1; rows <= std::min(most_rows, m); ++rows) {
+      const double lines = static_cast<double>(box.lines);
+      consider({static_cast<std::int32_t>(rows), vectors, 1},
+               lines * box_cycles(m, box.n, rows, 1, vectors, width) +
+                   code_cycles(m, box.n, rows, vectors, width));
+    }
+    for (std::int64_t lines = 2; lines <= std::min(most_rows / m, box.lines); ++lines) {
+      consider({static_cast<std::int32_t>(m), vectors, static_cast<std::int32_t>(lines)},
+               box_cycles(box.lines, box.n, lines, m, vectors, width) +
+                   code_cycles(box.lines, box.n, lines * m, vectors, width));
     }
   }
-  GRADUS_CHECK(found, "no register tile");
+  GRADUS_CHECK(least > 0, "no register tile");
   return best;
 }
 

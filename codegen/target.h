@@ -43,10 +43,18 @@ struct Target {
 /// Whether this machine can run code for `set`.
 [[nodiscard]] bool host_supports(InstructionSet set);
 
-/// The register tile for a contraction of `m` rows and `n` columns per task: the accumulators, one
-/// row of rhs and one element of lhs fit the registers (rows * vectors + vectors + 1), and the
-/// modelled time of all tiles, tails included, is the least.
-[[nodiscard]] RegisterTile choose_register_tile(std::int64_t m, std::int64_t n, ElementType type,
+/// The box of a contraction's task: `n` columns, and rows of which `m` follow each other in each of
+/// `lines` (1: there are no lines, or they cannot share a tile).
+struct ContractionBox {
+  std::int64_t m = 1;
+  std::int64_t n = 1;
+  std::int64_t lines = 1;
+};
+
+/// The register tile for a box: the accumulators, one row of rhs and one element of lhs fit the
+/// registers (rows * vectors + vectors + 1), and the modelled time of all tiles, tails included, is
+/// the least.
+[[nodiscard]] RegisterTile choose_register_tile(const ContractionBox& box, ElementType type,
                                                 const Target& target);
 
 /// The panel width in which rhs [k, n] should be stored, or 0 for rows in place. Panels pay where

@@ -42,7 +42,13 @@ class StageChecker {
       }
     }
     check_cut(c.parts, axis_of(kernel_, c.k.front()));
-    if (c.tile.rows < 1 || c.tile.vectors < 1) broken("an empty register tile");
+    if (c.tile.rows < 1 || c.tile.vectors < 1 || c.tile.lines < 1) {
+      broken("an empty register tile");
+    }
+    if (c.tile.lines > 1 && (c.rows.size() < 2 || is_cut(kernel_, c.m()) ||
+                             axis_of(kernel_, c.m()).extent > c.tile.rows)) {
+      broken("a register tile of several lines holds the whole of m");
+    }
     check_factors(c);
     for (AxisId k : c.k) axes_.erase(k);
     check_body(c.epilogue, {buffer_type(c.lhs)});
