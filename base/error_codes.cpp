@@ -84,6 +84,12 @@ constexpr ErrorCode kErrorCodes[] = {
      "The random numbers of a layer follow from a hash of its name. Two names of this model have "
      "the "
      "same hash, so that their layers would draw the same numbers."},
+    {"E0210", ErrorClass::model, "unusable block",
+     "A block is defined in \"blocks\" with a list of layers, is not inside itself, and is repeated "
+     "1 to 10000 times."},
+    {"E0211", ErrorClass::model, "malformed expression",
+     "A text that begins with \"=\" is an expression over the block's parameters: numbers, names, + - "
+     "* / // %, min, max and parentheses. Whole numbers stay whole; / must divide them exactly."},
     {"E0301", ErrorClass::model, "malformed graph",
      "The text of a graph has one node per line, then its results; ir/README.md shows the form."},
     {"E0302", ErrorClass::model, "graph breaks a law",

@@ -75,7 +75,12 @@ Expr build_layer(const LayerSpec& spec, Forward& forward, const std::vector<Laye
                        forward.parameters, forward.updates};
   const auto report = [&](const std::string& message, const std::string& hint) {
     const std::string who = spec.named ? fmt::format("{} '{}'", spec.kind, spec.name) : spec.kind;
-    findings.add("E0204", name_batch(fmt::format("{} {}", who, message)), spec.where, hint);
+    std::string from;
+    for (const SourceLocation& use : spec.uses) {
+      from += fmt::format("{}line {}", from.empty() ? " (in the block used at " : ", ", use.line);
+    }
+    if (!from.empty()) from += ')';
+    findings.add("E0204", name_batch(fmt::format("{} {}{}", who, message, from)), spec.where, hint);
   };
   try {
     check_count(spec, inputs.size());

@@ -47,6 +47,10 @@ Expr LayerBuilder::parameter(const std::string& name, Shape shape, double l1, do
   if (!is_valid(shape)) {
     throw LayerError(fmt::format("would have a {} of {}: too large", name, to_string(shape)));
   }
+  if (graph.find_input(path + "/" + name)) {
+    throw LayerError(
+        fmt::format("has a {} of the name \"{}/{}\", which is taken", name, path, name));
+  }
   const Choice& choice = settings.choice(name + "_initializer");
   ParameterSpec spec{path + "/" + name,
                      {ElementType::f32, std::move(shape)},

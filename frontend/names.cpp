@@ -7,11 +7,12 @@
 namespace gradus::frontend {
 namespace {
 
-/// Parameters are "<layer>/<parameter>", and paths of overrides have dots only between keys.
+/// Parameters are "<layer>/<parameter>", layers of blocks "<instance>/<layer>", and paths of
+/// overrides have dots only between keys.
 bool well_formed(std::string_view name) {
   return !name.empty() && std::ranges::all_of(name, [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-           c == '-';
+           c == '-' || c == '/';
   });
 }
 bool is_counter(std::string_view name) { return name == "seed" || name == "step"; }
@@ -27,7 +28,7 @@ void Names::declare(const std::string& name, const SourceLocation& where) {
     findings_.add("E0203",
                   fmt::format("\"{}\" cannot be a name: {}", name,
                               is_counter(name) ? "it is that of a counter"
-                                               : "names have letters, digits, '_' and '-'"),
+                                               : "names have letters, digits, '_', '-' and '/'"),
                   where);
   }
   const auto [known, added] = declared_.emplace(name, where);
@@ -49,11 +50,6 @@ void Names::check(const Reference& reference) {
   }
   findings_.add("E0207", fmt::format("there is no input or layer \"{}\" above", reference.name),
                 reference.where, hint);
-}
-
-std::string Names::unnamed(const std::string& kind) {
-  const int number = unnamed_[kind]++;
-  return number == 0 ? kind : fmt::format("{}_{}", kind, number);
 }
 
 }  // namespace gradus::frontend

@@ -19,14 +19,11 @@ class Names {
   void declare(const std::string& name, const SourceLocation& where);
   /// E0207 unless the name is declared, or that of a counter ("seed", "step").
   void check(const Reference& reference);
-  /// The name of a layer that has none in the file: dense, dense_1, ...
-  [[nodiscard]] std::string unnamed(const std::string& kind);
 
  private:
   Findings& findings_;
   std::map<std::string, SourceLocation> declared_;
   std::vector<Reference> announced_;
-  std::map<std::string, int> unnamed_;  // layers so far by kind
 };
 
 }  // namespace gradus::frontend

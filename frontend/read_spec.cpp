@@ -4,6 +4,7 @@
 #include <set>
 
 #include "base/overloaded.h"
+#include "frontend/blocks.h"
 #include "frontend/names.h"
 #include "frontend/spec.h"
 
@@ -77,10 +78,11 @@ class SpecReader {
   void read_model(const Json& json) {
     ObjectReader reader(&json, "\"model\"", findings_);
     if (const Json* inputs = reader.required("inputs")) read_inputs(*inputs);
+    const Json* blocks = reader.raw("blocks");
     const Json* layers = reader.required("layers");
     spec_.outputs = reader.references("outputs");
     reader.finish();
-    if (layers) read_layers(*layers);
+    if (layers) read_layers(*layers, blocks);
     if (spec_.outputs.empty() && !spec_.layers.empty()) {
       spec_.outputs = {{spec_.layers.back().name, spec_.layers.back().where}};
     }
@@ -113,7 +115,7 @@ class SpecReader {
     }
   }
 
-  void read_layers(const Json& json) {
+  void read_layers(const Json& json, const Json* blocks) {
     const Json::Array* list = json.get<Json::Array>();
     if (!list || list->empty()) {
       findings_.add("E0203",
@@ -122,18 +124,20 @@ class SpecReader {
                     json.where);
       return;
     }
-    for (const Json& layer : *list) {
-      if (const Json* name = layer.find("name"); name && name->get<std::string>()) {
-        names_.announce(*name->get<std::string>(), name->where);
-      }
+    const std::string first_input = spec_.inputs.size() == 1 ? spec_.inputs[0].name : "";
+    const std::vector<ExpandedLayer> layers = expand_blocks(*list, blocks, first_input, findings_);
+    for (const ExpandedLayer& layer : layers) {
+      if (layer.named) names_.announce(layer.name, layer.json.find("name")->where);
     }
-    for (const Json& layer : *list) read_layer(layer);
+    for (const ExpandedLayer& layer : layers) read_layer(layer);
   }
 
-  void read_layer(const Json& json) {
+  void read_layer(const ExpandedLayer& expanded) {
+    const Json& json = expanded.json;
     ObjectReader reader(&json, "a layer", findings_);
     if (!reader.is_object()) return;
     LayerSpec layer;
+    layer.uses = expanded.uses;
     const std::string key = json.find("op") && !json.find("layer") ? "op" : "layer";
     layer.kind = reader.required_text(key);
     if (const Json* kind = reader.raw(key))
@@ -144,7 +148,7 @@ class SpecReader {
     own.point_at(layer.where);
     (void)own.raw(key);
     const Json* name = own.raw("name");
-    name_layer(layer, name);
+    name_layer(layer, name, expanded);
     layer.from = own.references("from");
     if (layer.kind.empty())
       own.abandon();
@@ -160,21 +164,15 @@ class SpecReader {
     spec_.layers.push_back(std::move(layer));
   }
 
-  void name_layer(LayerSpec& layer, const Json* name) {
-    const std::string* text = name ? name->get<std::string>() : nullptr;
-    if (text && text->empty()) text = nullptr;
-    if (name && !text) {
+  void name_layer(LayerSpec& layer, const Json* name, const ExpandedLayer& expanded) {
+    if (name && !expanded.named) {
       findings_.add(
           "E0203",
           fmt::format("\"name\" of {} must be a text, found {}", layer.kind, name->describe()),
           name->where);
     }
-    if (text) {
-      layer.name = *text;
-      layer.named = true;
-      return;
-    }
-    layer.name = names_.unnamed(layer.kind);
+    layer.name = expanded.name;
+    layer.named = expanded.named;
   }
 
   void read_kind(LayerSpec& layer, ObjectReader& own) {

@@ -71,6 +71,7 @@ runtime::DataSource source_of(const frontend::DataSpec& data) {
     return digits;
   }
   if (data.source == "idx") return runtime::IdxData{options.text("directory")};
+  if (data.source == "cifar10") return runtime::Cifar10Data{options.text("directory")};
   return runtime::TensorsData{options.text("file"), options.text("test_file")};
 }
 

@@ -55,7 +55,15 @@ struct TensorsData {
   std::string test_file;  // empty: no test data
 };
 
-using DataSource = std::variant<LinearData, SpiralsData, DigitsData, IdxData, TensorsData>;
+/// CIFAR-10's binary files in one directory: `data_batch_1.bin` and those of numbers 2 to 5 that
+/// are there, and `test_batch.bin`, each as it is or with `.gz`. Arrays `image` u8[32,32,3] and
+/// `label` i32[] per example.
+struct Cifar10Data {
+  std::string directory;
+};
+
+using DataSource =
+    std::variant<LinearData, SpiralsData, DigitsData, IdxData, Cifar10Data, TensorsData>;
 
 /// Makes or reads both splits. Test examples are drawn independently of training examples. Throws
 /// UserError E1007 when a parameter is out of range, E1001 to E1006 and E4001, E4002 naming file
@@ -66,6 +74,7 @@ using DataSource = std::variant<LinearData, SpiralsData, DigitsData, IdxData, Te
 [[nodiscard]] DataSplits make_spirals(const SpiralsData& parameters);
 [[nodiscard]] DataSplits make_digits(const DigitsData& parameters);
 [[nodiscard]] DataSplits read_idx(const IdxData& parameters);
+[[nodiscard]] DataSplits read_cifar10(const Cifar10Data& parameters);
 [[nodiscard]] DataSplits read_tensors(const TensorsData& parameters);
 
 /// Throws UserError E1007 unless low <= value <= high.
