@@ -214,6 +214,10 @@ class ConvolutionAt {
       for (std::size_t i = 0; i < axes.spatial.size(); ++i) {
         if (axes.spatial[i].rhs == axis) number = static_cast<std::int64_t>(i);
       }
+      if (number >= 0 && taps_[at(number)].taps.size() == 1) {  // no axis of its own
+        set_place(axes.spatial[at(number)], taps_[at(number)], 0);
+        continue;
+      }
       order_.push_back(number);
       contracted_.push_back(number < 0 ? rhs.type.shape[at(axis)]
                                        : static_cast<std::int64_t>(taps_[at(number)].taps.size()));
@@ -228,21 +232,24 @@ class ConvolutionAt {
   }
 
  private:
+  void set_place(const SpatialAxis& axis, const Taps& taps, std::size_t number) {
+    lhs_index_[at(axis.lhs)] = taps.places[number];
+    rhs_index_[at(axis.rhs)] = taps.taps[number];
+  }
+
   void collect(const ConvolutionAxes& axes) {
     for_each_index(contracted_, [&](const Index& k) {
-      bool inside = true;
       for (std::size_t i = 0; i < order_.size(); ++i) {
         if (order_[i] < 0) {
           lhs_index_[at(axes.lhs_feature)] = k[i];
           rhs_index_[at(axes.rhs_in)] = k[i];
           continue;
         }
-        const SpatialAxis& axis = axes.spatial[at(order_[i])];
-        const Taps& taps = taps_[at(order_[i])];
-        const std::int64_t place = taps.places[at(k[i])];
-        inside = inside && place >= 0 && place < lhs_.type.shape[at(axis.lhs)];
-        lhs_index_[at(axis.lhs)] = place;
-        rhs_index_[at(axis.rhs)] = taps.taps[at(k[i])];
+        set_place(axes.spatial[at(order_[i])], taps_[at(order_[i])], at(k[i]));
+      }
+      bool inside = true;
+      for (std::size_t axis = 0; axis < lhs_index_.size(); ++axis) {
+        inside = inside && lhs_index_[axis] >= 0 && lhs_index_[axis] < lhs_.type.shape[axis];
       }
       const T factor = inside ? lhs_.as<T>()[at(flat(lhs_.type.shape, lhs_index_))] : T{};
       factors_.emplace_back(factor, rhs_.as<T>()[at(flat(rhs_.type.shape, rhs_index_))]);

@@ -69,7 +69,7 @@ TEST(GraphText, TrainingGraphsReadBack) {
 TEST(GraphText, RandomGraphsUseTheWholeRegistry) {
   std::set<std::string_view> missing;
   for (const OpRecord& op : op_records()) missing.insert(op.name);
-  for (std::uint64_t seed = 0; seed < 300; ++seed) {
+  for (std::uint64_t seed = 0; seed < 600; ++seed) {
     const Graph graph = support::random_graph(seed);
     const std::vector<bool> live = graph.live();
     for (NodeId id = 0; id < graph.size(); ++id) {

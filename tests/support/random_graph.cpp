@@ -143,11 +143,16 @@ class Grower {
   }
 
   void step() {
-    switch (random_.between(0, 6)) {
+    switch (random_.between(0, 9)) {
+      case 6:
+        return convolution();
+      case 7:
+        return windows();
       case 0:
       case 1:
         return plain();
       case 2:
+      case 8:
         return example();
       case 3:
         return reduction();
@@ -275,6 +280,62 @@ class Grower {
              {"rhs_batch", axes.rhs_batch},
              {"lhs_contract", axes.lhs_contract},
              {"rhs_contract", axes.rhs_contract}});
+  }
+  /// A convolution with a partner made to fit: every axis of x takes a part, every number is
+  /// random.
+  void convolution() {
+    const Expr x = random_.chance(0.5) ? any() : of_type({ElementType::f32, image_shape()});
+    if (!is_float(x.element()) || x.rank() < 2 || x.type().element_count() > 400) return;
+    Integers order = permutation_of(x.rank());
+    ir::ConvolutionAxes axes;
+    Shape partner;
+    const auto of_partner = [&](std::int64_t extent) {
+      partner.push_back(extent);
+      return static_cast<std::int64_t>(partner.size()) - 1;
+    };
+    axes.lhs_batch = order[0];
+    axes.lhs_feature = order[1];
+    axes.rhs_in = of_partner(x.shape()[static_cast<std::size_t>(order[1])]);
+    axes.rhs_out = of_partner(random_.between(1, 9));
+    std::size_t next = 2;
+    if (next < order.size() && random_.chance(0.3)) {
+      axes.lhs_group = order[next++];
+      axes.rhs_group = of_partner(x.shape()[static_cast<std::size_t>(axes.lhs_group)]);
+    }
+    for (; next < order.size(); ++next) {
+      axes.spatial.push_back({order[next], of_partner(random_.between(1, 3)), random_.between(1, 3),
+                              random_.between(-1, 2), random_.between(-1, 2), random_.between(1, 3),
+                              random_.between(1, 3)});
+    }
+    const Integers places = permutation_of(static_cast<std::int64_t>(partner.size()));
+    Shape permuted(partner.size());
+    for (std::size_t i = 0; i < places.size(); ++i) {
+      permuted[static_cast<std::size_t>(places[i])] = partner[i];
+    }
+    for (std::int64_t* axis : {&axes.rhs_in, &axes.rhs_out, &axes.rhs_group}) {
+      if (*axis >= 0) *axis = places[static_cast<std::size_t>(*axis)];
+    }
+    for (ir::SpatialAxis& axis : axes.spatial)
+      axis.rhs = places[static_cast<std::size_t>(axis.rhs)];
+    if (!fits(permuted)) return;
+    try_add(ir::op("conv"), {x, of_type({x.element(), permuted})}, ir::to_attributes(axes));
+  }
+  Shape image_shape() {
+    return {random_.between(1, 3), random_.between(1, 7), random_.between(1, 7),
+            random_.between(1, 4)};
+  }
+  /// Two axes of x as places and taps of windows, or back.
+  void windows() {
+    const Expr x = any();
+    if (x.rank() < 2) return;
+    const Integers order = permutation_of(x.rank());
+    ir::Attributes attributes{{"places", Integers{order[0]}},
+                              {"taps", Integers{order[1]}},
+                              {"stride", Integers{random_.between(1, 3)}},
+                              {"dilation", Integers{random_.between(1, 2)}}};
+    if (random_.chance(0.5)) return try_add(ir::op("window"), {x}, attributes);
+    attributes.set("extents", Integers{random_.between(1, 30)});
+    try_add(ir::op("unwindow"), {x, ir::constant(graph_, x.element(), 0)}, attributes);
   }
   void constant() {
     TensorType type{element(), shape()};

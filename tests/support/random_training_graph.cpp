@@ -3,6 +3,7 @@
 
 #include "ir/compositions/activations.h"
 #include "ir/compositions/losses.h"
+#include "ir/compositions/normalisation.h"
 #include "ir/compositions/optimizers.h"
 #include "ir/op.h"
 #include "passes/differentiate.h"
@@ -98,11 +99,12 @@ class Builder {
 
   Expr layer(Expr x) {
     using Layer = Expr (Builder::*)(Expr);
-    constexpr Layer layers[] = {
-        &Builder::dense,     &Builder::dense,    &Builder::dense,    &Builder::unary,
-        &Builder::binary,    &Builder::ternary,  &Builder::rows,     &Builder::columns,
-        &Builder::attention, &Builder::residual, &Builder::dropout,  &Builder::move,
-        &Builder::extrema,   &Builder::folded,   &Builder::by_index, &Builder::precise};
+    constexpr Layer layers[] = {&Builder::dense,    &Builder::dense,   &Builder::dense,
+                                &Builder::unary,    &Builder::binary,  &Builder::ternary,
+                                &Builder::rows,     &Builder::columns, &Builder::attention,
+                                &Builder::residual, &Builder::dropout, &Builder::move,
+                                &Builder::extrema,  &Builder::folded,  &Builder::by_index,
+                                &Builder::precise,  &Builder::image,   &Builder::image};
     return (this->*random_.pick(layers))(x);
   }
   Expr dense(Expr x) {
@@ -197,6 +199,65 @@ class Builder {
   }
   Expr precise(Expr x) {
     return ir::cast(ir::map("tanh", ir::cast(x, ElementType::f64)), element_);
+  }
+
+  /// The features as small images: convolutions, normalisation, pooling.
+  Expr image(Expr x) {
+    if (batch_ > 100) return rows(x);
+    const std::int64_t side = random_.between(2, 7);
+    const std::int64_t channels = random_.between(1, 3);
+    const std::int64_t wanted = side * side * channels;
+    if (x.shape()[1] != wanted) x = ir::matmul(x, parameter({x.shape()[1], wanted}));
+    Expr y = ir::reshape(x, {batch_, side, side, channels});
+    for (std::int64_t i = random_.between(1, 3); i > 0; --i) {
+      y = random_.chance(0.6) ? convolved(y) : random_.chance(0.5) ? channel_norm(y) : pooled(y);
+    }
+    return ir::reshape(y, {batch_, y.type().element_count() / batch_});
+  }
+  Expr convolved(Expr x) {
+    const std::int64_t channels = x.shape()[3];
+    const std::int64_t filters = random_.between(1, 20);
+    const bool depthwise = random_.chance(0.2);
+    ir::ConvolutionAxes axes{0, 3, 2, 3, -1, -1, {}};
+    if (depthwise) axes = {0, 4, 3, 4, 3, 2, {}};
+    Shape kernel;
+    for (std::int64_t i = 0; i < 2; ++i) {
+      kernel.push_back(random_.between(1, 3));
+      const bool transposed = random_.chance(0.2);
+      const std::int64_t stride = random_.between(1, 2);
+      axes.spatial.push_back({i + 1, i, transposed ? 1 : stride, kernel.back() - 1,
+                              random_.between(0, 1), random_.between(1, 2),
+                              transposed ? stride : 1});
+      axes.spatial.back().low *= axes.spatial.back().window_dilation;
+    }
+    if (depthwise) {
+      kernel.insert(kernel.end(), {channels, 1, random_.between(1, 2)});
+      x = ir::reshape(x, {batch_, x.shape()[1], x.shape()[2], channels, 1});
+    } else {
+      kernel.insert(kernel.end(), {channels, filters});
+    }
+    Expr y = ir::conv(x, parameter(kernel), axes);
+    if (depthwise) {
+      const Shape& s = y.shape();
+      y = ir::reshape(y, {s[0], s[1], s[2], s[3] * s[4]});
+    }
+    return activated(y);
+  }
+  Expr channel_norm(Expr x) {
+    const ir::Moments moments = ir::channel_moments(x, parameter({x.shape()[3]}));
+    return ir::normalize_channels(x, moments, 1e-3);
+  }
+  Expr pooled(Expr x) {
+    const std::int64_t size = std::min<std::int64_t>(2, std::min(x.shape()[1], x.shape()[2]));
+    if (x.shape()[1] % size == 0 && x.shape()[2] % size == 0 && random_.chance(0.5)) {
+      const Expr tiles = ir::reshape(
+          x, {batch_, x.shape()[1] / size, size, x.shape()[2] / size, size, x.shape()[3]});
+      return ir::reduce("reduce_max", tiles, {2, 4});
+    }
+    const std::int64_t stride = random_.between(1, 2);
+    const Expr windows = ir::windows(x, {1, 2}, {size, size}, {stride, stride}, {1, 1});
+    return random_.chance(0.5) ? ir::reduce("reduce_max", windows, {3, 4})
+                               : ir::mean(windows, {3, 4});
   }
 
   // --- Loss and update
