@@ -102,7 +102,7 @@ Scalar BodyBuilder::compute(NodeId id, const std::vector<Affine>& index, const G
   if (static_cast<std::int64_t>(id) == source_.accumulator) return builder_.operand(0);
   const ir::Node& node = graph_.node(id);
   if (std::optional<Access> access = source_.access(id, index)) {
-    return load(std::move(*access), node.types[0].element, guards);
+    return load(std::move(*access), node.types[0], guards);
   }
   if (std::holds_alternative<ir::ConstantComputation>(node.op->compute)) {
     const Tensor& tensor = *node.attributes.get<ir::TensorPointer>("value");
@@ -174,13 +174,26 @@ Scalar BodyBuilder::movement(NodeId id, const std::vector<Affine>& index, const 
   return result;
 }
 
-Scalar BodyBuilder::load(Access access, ElementType type, const Guards& guards) {
-  const Load wanted{std::move(access), guards};
+Scalar BodyBuilder::load(Access access, const TensorType& type, const Guards& guards) {
+  Load wanted{std::move(access), {}};
+  // An access that is inside everywhere needs no guard: what it gives elsewhere is not looked at.
+  if (!inside(wanted.access, type.shape)) wanted.guards = guards;
   const auto at = std::find(loads_.begin(), loads_.end(), wanted);
   if (at != loads_.end()) return load_values_[static_cast<std::size_t>(at - loads_.begin())];
   loads_.push_back(wanted);
-  load_values_.push_back(builder_.add_operand(type));
+  load_values_.push_back(builder_.add_operand(type.element));
   return load_values_.back();
+}
+
+/// Whether the access is inside its buffer at every point.
+bool BodyBuilder::inside(const Access& access, const Shape& shape) const {
+  for (std::size_t d = 0; d < access.index.size(); ++d) {
+    const Interval interval = interval_of(access.index[d], axes_);
+    if (access.index[d].divisor != 1 || interval.least < 0 || interval.greatest >= shape[d]) {
+      return false;
+    }
+  }
+  return true;
 }
 
 Scalar BodyBuilder::position(const Affine& affine) {

@@ -46,7 +46,8 @@ class BodyBuilder {
   ir::Scalar compute(ir::NodeId id, const std::vector<Affine>& index, const Guards& guards);
   ir::Scalar elementwise(ir::NodeId id, const std::vector<Affine>& index, const Guards& guards);
   ir::Scalar movement(ir::NodeId id, const std::vector<Affine>& index, const Guards& guards);
-  ir::Scalar load(Access access, ElementType type, const Guards& guards);
+  ir::Scalar load(Access access, const TensorType& type, const Guards& guards);
+  [[nodiscard]] bool inside(const Access& access, const Shape& shape) const;
   ir::Scalar position(const Affine& affine);
   ir::Scalar holds(const Guards& guards);
   [[nodiscard]] Guards needed_guards(const std::vector<Affine>& index, const Shape& shape) const;

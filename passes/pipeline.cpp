@@ -9,6 +9,7 @@
 #include "passes/fold.h"
 #include "passes/lower.h"
 #include "passes/lower_convolutions.h"
+#include "passes/read_padded.h"
 #include "passes/simplify.h"
 
 namespace gradus::passes {
@@ -29,6 +30,8 @@ constexpr Pass kPipeline[] = {
      split_contractions},
     {"split_sums", "Sums of several blocks become block sums and their combination.", split_sums},
     {"simplify_again", "Algebraic rewrites of what lowering brought.", simplify},
+    {"read_padded", "Values that are in memory with zeros around them are read from there.",
+     read_padded},
 };
 
 /// Runs one pass; what it breaks on the way names it.

@@ -17,6 +17,8 @@ using ir::Value;
 
 /// A scalar chain of at least this many instructions is computed once and not in every task.
 constexpr std::int64_t kScalarRootCost = 3;
+/// So many times as many elements are many.
+constexpr std::int64_t kManyUses = 16;
 
 bool is_elementwise(const Graph& graph, NodeId id) {
   return std::holds_alternative<ir::ElementwiseComputation>(graph.node(id).op->compute);
@@ -92,7 +94,7 @@ class RootFinder {
       }
     }
     for (const ir::Result& result : graph.results()) mark(memory_of(graph, result.value.node));
-    mark_scalars();
+    mark_few();
   }
 
   std::map<NodeId, Root> find() {
@@ -108,20 +110,43 @@ class RootFinder {
     if (access_of(graph_, id) == Access::light) is_root_[id] = true;
   }
 
-  /// Scalar chains that tensors use.
-  void mark_scalars() {
+  /// Chains on few elements that many elements use: scalars, and what is made of inputs and of
+  /// sums over all tasks only, such as the scale of a channel.
+  void mark_few() {
     std::vector<std::int64_t> cost(graph_.size());
+    std::vector<bool> early(graph_.size());  // known before the tasks that use it begin
     for (NodeId id : live_) {
-      if (access_of(graph_, id) != Access::light || is_root_[id]) continue;
+      const Access access = access_of(graph_, id);
+      early[id] = access == Access::leaf ||
+                  std::holds_alternative<ir::CombineComputation>(graph_.node(id).op->compute);
+      if (access != Access::light || is_root_[id]) continue;
       cost[id] = program_cost(graph_, id);
-      for (Value operand : graph_.operands(id)) cost[id] += cost[operand.node];
-      if (graph_.node(id).types[0].rank() != 0 || cost[id] < kScalarRootCost) continue;
-      const std::vector<NodeId> users = graph_.users(id);
-      if (std::any_of(users.begin(), users.end(),
-                      [&](NodeId user) { return graph_.node(user).types[0].rank() > 0; })) {
-        is_root_[id] = true;
+      early[id] = true;
+      for (Value operand : graph_.operands(id)) {
+        cost[id] += cost[operand.node];
+        early[id] = early[id] && early[operand.node];
+      }
+      if (cost[id] < kScalarRootCost) continue;
+      const bool scalar = graph_.node(id).types[0].rank() == 0;
+      const std::int64_t own = graph_.node(id).types[0].element_count();
+      for (NodeId user : graph_.users(id)) {
+        const bool many = most_elements(user) >= kManyUses * own;
+        if (scalar ? graph_.node(user).types[0].rank() > 0 : early[id] && many) is_root_[id] = true;
       }
     }
+  }
+
+  /// Of what the node, a broadcast in front of a window perhaps, gives.
+  std::int64_t most_elements(NodeId id) const {
+    const ir::Node& node = graph_.node(id);
+    std::int64_t most = node.types[0].element_count();
+    if (node.op != &ir::op("broadcast")) return most;
+    std::int64_t windows = 0;
+    for (NodeId user : graph_.users(id)) {
+      if (graph_.node(user).op != &ir::op("window")) return most;
+      windows = std::max(windows, graph_.node(user).types[0].element_count());
+    }
+    return windows;
   }
 
   Root root(NodeId id) {
