@@ -338,7 +338,8 @@ void GroupLoops::choose_tile() {
 
 RegisterTile GroupLoops::register_tile() {
   const ContractionAxes roles = contraction_axes();
-  ContractionBox box{task_extent(roles.m()), task_extent(roles.n), 1};
+  ContractionBox box{task_extent(roles.m()), task_extent(roles.n), 1, 1};
+  for (AxisId k : roles.k) box.k *= task_extent(k);
   const bool whole = !is_local(roles.m());
   if (whole && roles.rows.size() > 1) box.lines = task_extent(roles.rows[roles.rows.size() - 2]);
   return choose_register_tile(box, graph_.node(*contraction_).types[0].element, target_);

@@ -69,14 +69,16 @@ double box_cycles(std::int64_t m, std::int64_t n, std::int64_t rows, std::int64_
   return cycles;
 }
 
-/// Every height and every width of tile is code of its own to compile and to fetch.
+/// Every height and every width of tile is code of its own to compile and to fetch: the more it
+/// weighs, the fewer steps of k it runs.
 double code_cycles(std::int64_t m, std::int64_t n, std::int64_t rows, std::int64_t vectors,
-                   std::int64_t width) {
+                   std::int64_t width, std::int64_t k) {
   const std::int64_t all = ceil_div(n, width);
   const bool two_heights = m % ceil_div(m, rows) != 0;
   const bool two_widths = all > all % vectors && all % vectors != 0;
   const double variants = (two_heights ? 2.0 : 1.0) * (two_widths ? 2.0 : 1.0);
-  return variants * static_cast<double>(rows * vectors) / 2;
+  const double length = static_cast<double>(std::max<std::int64_t>(k, 256)) / 256;
+  return variants * static_cast<double>(rows * vectors) / 2 / length;
 }
 
 }  // namespace
@@ -137,12 +139,12 @@ RegisterTile choose_register_tile(const ContractionBox& box, ElementType type,
       const double lines = static_cast<double>(box.lines);
       consider({static_cast<std::int32_t>(rows), vectors, 1},
                lines * box_cycles(m, box.n, rows, 1, vectors, width) +
-                   code_cycles(m, box.n, rows, vectors, width));
+                   code_cycles(m, box.n, rows, vectors, width, box.k));
     }
     for (std::int64_t lines = 2; lines <= std::min(most_rows / m, box.lines); ++lines) {
       consider({static_cast<std::int32_t>(m), vectors, static_cast<std::int32_t>(lines)},
                box_cycles(box.lines, box.n, lines, m, vectors, width) +
-                   code_cycles(box.lines, box.n, lines * m, vectors, width));
+                   code_cycles(box.lines, box.n, lines * m, vectors, width, box.k));
     }
   }
   GRADUS_CHECK(least > 0, "no register tile");

@@ -44,11 +44,12 @@ struct Target {
 [[nodiscard]] bool host_supports(InstructionSet set);
 
 /// The box of a contraction's task: `n` columns, and rows of which `m` follow each other in each of
-/// `lines` (1: there are no lines, or they cannot share a tile).
+/// `lines` (1: there are no lines, or they cannot share a tile); `k` positions are contracted.
 struct ContractionBox {
   std::int64_t m = 1;
   std::int64_t n = 1;
   std::int64_t lines = 1;
+  std::int64_t k = 256;
 };
 
 /// The register tile for a box: the accumulators, one row of rhs and one element of lhs fit the

@@ -9,6 +9,7 @@
 #include "ir/op.h"
 #include "passes/in_place.h"
 #include "passes/shared_values.h"
+#include "passes/stored_values.h"
 
 namespace gradus::passes {
 namespace {
@@ -548,16 +549,21 @@ class Fuser {
 
 FusionPlan fuse(const Graph& graph, const FusionOptions& options) {
   FusionPlan plan = Fuser(graph, options, {}).run();
+  if (!options.enabled) return plan;
+  const std::set<NodeId> stored = stored_values(graph, plan);
+  if (!stored.empty()) plan = Fuser(graph, options, stored).run();
   std::set<NodeId> shared = shared_values(graph, plan);
   while (!shared.empty()) {
-    plan = Fuser(graph, options, shared).run();
+    std::set<NodeId> also = stored;
+    also.insert(shared.begin(), shared.end());
+    plan = Fuser(graph, options, also).run();
     // What would have to be in memory is computed again instead.
     std::size_t rejected = 0;
     for (const Group& group : plan.groups) {
       for (NodeId id : group.outputs) rejected += shared.erase(id);
     }
     if (rejected == 0) break;
-    if (shared.empty()) plan = Fuser(graph, options, {}).run();
+    if (shared.empty()) plan = Fuser(graph, options, stored).run();
   }
   return plan;
 }

@@ -1,0 +1,93 @@
+#include "passes/stored_values.h"
+
+#include <algorithm>
+#include <map>
+
+#include "ir/op.h"
+
+namespace gradus::passes {
+namespace {
+
+using ir::Graph;
+using ir::NodeId;
+
+/// Values with fewer elements stay in the caches anyway.
+constexpr std::int64_t kLeastElements = 1 << 14;
+/// Tensors of less than this share of a value's elements cost nothing to read.
+constexpr std::int64_t kSmallShare = 4;
+
+class Values {
+ public:
+  Values(const Graph& graph, const FusionPlan& plan) : graph_(graph), plan_(plan) {
+    for (std::size_t group = 0; group < plan.groups.size(); ++group) {
+      for (NodeId root : plan.groups[group].roots) group_of_[root] = group;
+    }
+    find_users();
+  }
+
+  std::set<NodeId> stored() {
+    const std::vector<bool> live = graph_.live();
+    for (NodeId id = 0; id < graph_.size(); ++id) {
+      if (live[id] && worth_storing(id)) stored_.insert(id);
+    }
+    return std::move(stored_);
+  }
+
+ private:
+  [[nodiscard]] bool in_memory(NodeId id) const {
+    return plan_.roots.contains(id) || stored_.contains(id) ||
+           access_of(graph_, id) != Access::light;
+  }
+
+  /// groups_[id]: the groups that want light value `id` without one in memory between.
+  void find_users() {
+    for (NodeId id = static_cast<NodeId>(graph_.size()); id-- > 0;) {
+      const auto root = group_of_.find(id);
+      const std::set<std::size_t> own =
+          root != group_of_.end() ? std::set{root->second} : groups_[id];
+      for (ir::Value operand : graph_.operands(id)) {
+        groups_[operand.node].insert(own.begin(), own.end());
+      }
+    }
+  }
+
+  bool worth_storing(NodeId id) {
+    const ir::Node& node = graph_.node(id);
+    if (in_memory(id) || !std::holds_alternative<ir::ElementwiseComputation>(node.op->compute) ||
+        node.types[0].element_count() < kLeastElements) {
+      return false;
+    }
+    const auto users = static_cast<std::int64_t>(groups_[id].size());
+    if (users < 2) return false;
+    std::set<NodeId> reads;
+    std::set<NodeId> seen;
+    collect(id, node.types[0].element_count(), reads, seen);
+    const auto tensors = static_cast<std::int64_t>(reads.size());
+    return (users - 1) * tensors > users;
+  }
+
+  void collect(NodeId id, std::int64_t elements, std::set<NodeId>& reads, std::set<NodeId>& seen) {
+    for (ir::Value operand : graph_.operands(id)) {
+      if (!seen.insert(operand.node).second) continue;
+      if (!in_memory(operand.node)) {
+        collect(operand.node, elements, reads, seen);
+      } else if (graph_.type(operand).element_count() * kSmallShare >= elements) {
+        reads.insert(operand.node);
+      }
+    }
+  }
+
+  const Graph& graph_;
+  const FusionPlan& plan_;
+  std::map<NodeId, std::size_t> group_of_;
+  std::map<NodeId, std::set<std::size_t>> groups_;
+  std::set<NodeId> stored_;
+};
+
+}  // namespace
+
+std::set<NodeId> stored_values(const Graph& graph, const FusionPlan& plan) {
+  return Values(graph, plan).stored();
+}
+
+}  // namespace gradus::passes
