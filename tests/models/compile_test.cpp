@@ -128,6 +128,24 @@ TEST_F(TrainMnist, ChoosesWhatTheProcessorHasAndRefusesTheRest) {
             "compiled\n");
 }
 
+TEST_F(TrainMnist, BuildsWithCMake) {
+  shell(
+      "cmake -S \"$SOURCE\"/examples/train_mnist -B build -DGRADUS_PROGRAM=\"$(which gradus)\" "
+      "-DBATCHES='32;8' "
+      "-DOVERRIDES='model.layers.1.units=24;model.layers.2.units=16' && cmake --build build && "
+      "build/train_mnist --draw digits 200");
+  train("digits", 2, kSmall + std::string(" --set training.batch=32"));
+  run_example("build/train_mnist", std::string(to_string(codegen::greatest_supported())));
+  const Outcome wrong = run_shell(folder_,
+                                  "mkdir wrong && cd wrong && printf 'cmake_minimum_required("
+                                  "VERSION 3.20)\\nproject(p LANGUAGES C)\\ninclude(%s)\\n"
+                                  "gradus_compile(m m.json SIZE 3)\\n' "
+                                  "\"$SOURCE\"/cmake/Gradus.cmake > CMakeLists.txt && cmake . "
+                                  "-DGRADUS_PROGRAM=\"$(which gradus)\"");
+  EXPECT_NE(wrong.status, 0);
+  EXPECT_NE(wrong.output.find("unknown arguments SIZE;3"), std::string::npos) << wrong.output;
+}
+
 /// One epoch of the real thing: GRADUS_MNIST is a folder with the four files, compressed or not.
 TEST_F(TrainMnist, GivesTheBitsOfTrainingOnMnist) {
   const char* given = std::getenv("GRADUS_MNIST");
