@@ -167,7 +167,8 @@ class ArtefactBuilder {
   void add_variant(InstructionSet set, bool fuse);
   /// When all variants are there: the header's functions, and everything else hidden.
   void finish();
-  [[nodiscard]] std::size_t kernels() const { return kernels_; }
+  /// The symbols of the kernels.
+  [[nodiscard]] const std::vector<std::string>& kernels() const { return kernels_; }
 
  private:
   /// The greatest of all programs of a variant.
@@ -203,7 +204,7 @@ class ArtefactBuilder {
   llvm::Module& module_;
   Tables tables_;
   std::vector<Constant*> variants_;
-  std::size_t kernels_ = 0;
+  std::vector<std::string> kernels_;
 };
 
 void ArtefactBuilder::add_variant(InstructionSet set, bool fuse) {
@@ -245,11 +246,11 @@ std::vector<ArtefactBuilder::Code> ArtefactBuilder::emit(std::span<const Kernel>
     if (added) {
       at->second.scratch_bytes = emit_kernel(kernels[i], target, at->first, module_);
       at->second.function = module_.getFunction(at->first);
+      kernels_.push_back(at->first);
       if (!target.fma) call_drivers_fma(*at->second.function, module_);
     }
     result.push_back(at->second);
   }
-  kernels_ += known.size();
   return result;
 }
 

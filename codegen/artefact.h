@@ -41,9 +41,9 @@ struct ArtefactOptions {
 };
 
 struct Artefact {
-  std::string code;         // text, or the bytes of an object file
-  std::string header;       // C11 and C++11
-  std::size_t kernels = 0;  // distinct, of all instruction sets
+  std::string code;                  // text, or the bytes of an object file
+  std::string header;                // C11 and C++11
+  std::vector<std::string> kernels;  // symbols, of all instruction sets
 };
 
 /// Compiles the model. Throws InternalError where a stage breaks its law.

@@ -160,26 +160,34 @@ static uint32_t saved_registers(void) {
 
 static int has(uint32_t bits, uint32_t wanted) { return (bits & wanted) == wanted; }
 
-/// Whether this machine runs code of the x86-64 psABI's level.
+// The bits that distinguish the levels of the x86-64 psABI, as far as kernels use them.
+enum {  // CPUID 1, register c
+  kFma = 1 << 12,
+  kMovbe = 1 << 22,
+  kOsxsave = 1 << 27,
+  kAvx = 1 << 28,
+  kF16c = 1 << 29,
+};
+enum {  // CPUID 0x80000001, register c
+  kLzcnt = 1 << 5,
+};
+enum {  // CPUID 7, register b
+  kBmi = 1 << 3,
+  kAvx2 = 1 << 5,
+  kBmi2 = 1 << 8,
+  kAvx512f = 1 << 16,
+  kAvx512dq = 1 << 17,
+  kAvx512cd = 1 << 28,
+  kAvx512bw = 1 << 30,
+};
+static const uint32_t kAvx512vl = 1u << 31;
+enum {  // XCR0
+  kVectors256 = 0x06,
+  kVectors512 = 0xe6,
+};
+
+/// Whether this machine runs code of the level.
 static int supports(int64_t level) {
-  enum {
-    kFma = 1 << 12,
-    kMovbe = 1 << 22,
-    kOsxsave = 1 << 27,
-    kAvx = 1 << 28,
-    kF16c = 1 << 29,  // 1.c
-    kLzcnt = 1 << 5,  // 80000001.c
-    kBmi = 1 << 3,
-    kAvx2 = 1 << 5,
-    kBmi2 = 1 << 8,  // 7.b
-    kAvx512f = 1 << 16,
-    kAvx512dq = 1 << 17,
-    kAvx512cd = 1 << 28,
-    kAvx512bw = 1 << 30,
-    kVectors256 = 0x06,
-    kVectors512 = 0xe6,  // XCR0
-  };
-  const uint32_t avx512vl = 1u << 31;
   if (level <= 1) return 1;
   if (cpuid(0, 0).a < 7 || cpuid(0x80000000u, 0).a < 0x80000001u) return 0;
   if (!has(cpuid(1, 0).c, kFma | kMovbe | kOsxsave | kAvx | kF16c)) return 0;
@@ -187,7 +195,7 @@ static int supports(int64_t level) {
   const uint32_t extended = cpuid(7, 0).b;
   if (!has(extended, kBmi | kAvx2 | kBmi2) || !has(saved_registers(), kVectors256)) return 0;
   if (level <= 3) return 1;
-  return has(extended, kAvx512f | kAvx512dq | kAvx512cd | kAvx512bw | avx512vl) &&
+  return has(extended, kAvx512f | kAvx512dq | kAvx512cd | kAvx512bw | kAvx512vl) &&
          has(saved_registers(), kVectors512);
 }
 

@@ -205,7 +205,7 @@ int compile_model(const CompileCommand& command) {
                 {"kernels", artefact.kernels}});
   } else {
     std::cout << fmt::format("{} programs, {} kernels in {}, declared in {}\n",
-                             description.programs.size(), artefact.kernels, output.string(),
+                             description.programs.size(), artefact.kernels.size(), output.string(),
                              header_path);
   }
   return 0;

@@ -245,6 +245,24 @@ TEST_F(Program, FunctionsReturnTheirStatus) {
             "unknown status\n");
 }
 
+/// Under the thread sanitizer; the fault is that of the lowest task with any number of threads.
+TEST_F(Program, ThreadsOfAnArtefactMeet) {
+  std::ofstream(folder_ / "empty.c") << "int main(void) { return 0; }\n";
+  const std::string sanitized = "cc -std=gnu11 -g -O1 -fsanitize=thread ";
+  if (run_shell(folder_, sanitized + "empty.c -o empty && ./empty").status != 0) {
+    GTEST_SKIP() << "the C compiler has no thread sanitizer";
+  }
+  const Outcome outcome =
+      run_shell(folder_, sanitized + "-I '" + kSource.string() + "' '" +
+                             (kSource / "tests/models/files/driver_threads.c").string() +
+                             "' -lm -lpthread -o threads && ./threads");
+  EXPECT_EQ(outcome.status, 0);
+  const std::string first = outcome.output.substr(0, outcome.output.find('\n') + 1);
+  EXPECT_NE(first.find(" runs, an integer division by zero, the end\n"), std::string::npos)
+      << outcome.output;
+  EXPECT_EQ(outcome.output, first + first + first + first);
+}
+
 /// The header is documentation: its text is kept. GRADUS_UPDATE=1 writes it.
 TEST_F(Program, TheHeaderSaysItAll) {
   const Outcome compiled = gradus(
