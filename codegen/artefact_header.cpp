@@ -20,6 +20,12 @@ constexpr std::string_view kWords =
     "using virtual void volatile wchar_t while xor xor_eq int8_t uint8_t int16_t uint16_t int32_t "
     "uint32_t int64_t uint64_t size_t linux unix ";
 
+// docs/decisions/0004-ahead-of-time-artefacts.md
+constexpr std::string_view kTininess = R"(
+
+   One exception: AArch64 makes a result zero whose exact value is less than the smallest normal
+   number but would be rounded to it; x86-64 rounds it.)";
+
 std::string_view c_type(ElementType type) {
   constexpr std::string_view names[] = {"float",    "double",  "int32_t", "int64_t",
                                         "uint32_t", "uint8_t", "uint8_t"};
@@ -101,7 +107,7 @@ class HeaderText {
    and, while the status is 0, the functions below; {name}_close(context) at the end. A context
    serves one call at a time; several contexts may work at the same time on states of their own.
    The results are equal, to the last bit, whatever the instruction set and the number of threads,
-   and equal to those of `gradus train` and `gradus predict`. */
+   and equal to those of `gradus train` and `gradus predict`.{1} */
 
 #include <stddef.h>
 #include <stdint.h>
@@ -129,7 +135,7 @@ enum {{
   {big}_NOT_FINITE = 8    /* the loss or the gradient norm is infinite or not a number */
 }};
 )",
-        isas);
+        isas, sets[0] == InstructionSet::aarch64 ? kTininess : "");
   }
 
   void batches(std::span<const ArtefactFunction> functions) {

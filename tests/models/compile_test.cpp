@@ -274,6 +274,9 @@ TEST_F(Program, TheHeaderSaysItAll) {
   const std::string header = contents(folder_ / "line.h");
   if (std::getenv("GRADUS_UPDATE") != nullptr) std::ofstream(golden) << header;
   EXPECT_EQ(header, contents(golden));
+  EXPECT_EQ(header.find("One exception"), std::string::npos);
+  (void)gradus("compile models/spirals_mlp.json --isa aarch64 -o " + (folder_ / "arm.o").string());
+  EXPECT_NE(contents(folder_ / "arm.h").find("One exception: AArch64"), std::string::npos);
   // The same in its other forms.
   EXPECT_NE(contents(folder_ / "line.ll").find("define i32 @linear_regression_step("),
             std::string::npos);
