@@ -69,9 +69,12 @@ class Tables {
   Constant* bytes(std::span<const std::byte> bytes) {
     if (bytes.empty()) return null();
     const llvm::StringRef view(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-    return keep(llvm::ConstantDataArray::getRaw(view, view.size(),
-                                                llvm::Type::getInt8Ty(module_.getContext())),
-                "constants");
+    llvm::GlobalVariable* variable =
+        keep(llvm::ConstantDataArray::getRaw(view, view.size(),
+                                             llvm::Type::getInt8Ty(module_.getContext())),
+             "constants");
+    variable->setAlignment(llvm::Align(runtime::kBufferAlignment));
+    return variable;
   }
   /// Defines an array that the driver declares.
   void define(const char* name, const std::vector<Constant*>& elements) {
@@ -90,7 +93,6 @@ class Tables {
     variable->setConstant(true);
     variable->setLinkage(llvm::GlobalValue::InternalLinkage);
     variable->setDSOLocal(true);
-    variable->setAlignment(llvm::Align(runtime::kBufferAlignment));
     return variable;
   }
 

@@ -83,7 +83,11 @@ std::vector<codegen::InstructionSet> sets_of(const CompileCommand& command) {
 }
 
 std::vector<std::int64_t> batches_of(const CompileCommand& command, const frontend::Model& model) {
-  if (!command.batches.empty()) return command.batches;
+  std::vector<std::int64_t> batches;
+  for (const std::int64_t batch : command.batches) {
+    if (std::ranges::find(batches, batch) == batches.end()) batches.push_back(batch);
+  }
+  if (!batches.empty()) return batches;
   if (model.training().batch > 0) return {model.training().batch};
   throw UserError("E2004",
                   fmt::format("{} trains on all of its data at once; --batch says how many "

@@ -266,7 +266,7 @@ TEST_F(Program, ThreadsOfAnArtefactMeet) {
 /// The header is documentation: its text is kept. GRADUS_UPDATE=1 writes it.
 TEST_F(Program, TheHeaderSaysItAll) {
   const Outcome compiled = gradus(
-      "compile models/linear_regression.json --batch 4,2 --isa x86-64-v3,x86-64-v4 "
+      "compile models/linear_regression.json --batch 4,2,4 --isa x86-64-v3,x86-64-v4 "
       "--what train,evaluate,predict -o " +
       (folder_ / "line.ll").string());
   ASSERT_EQ(compiled.status, 0) << compiled.output;
