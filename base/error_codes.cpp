@@ -58,6 +58,10 @@ constexpr ErrorCode kErrorCodes[] = {
      "The operating system failed to read the file."},
     {"E4003", ErrorClass::io, "file cannot be written",
      "The file or its temporary name could not be created, written, synced or renamed."},
+    {"E4004", ErrorClass::io, "the linker failed",
+     "A shared library is linked by a C compiler, which is not installed, or not for this "
+     "processor, "
+     "or said why it failed. An object file (.o) or a static library (.a) needs none."},
     {"E5001", ErrorClass::memory, "out of memory",
      "The operating system did not give the memory that the step or the data need. A smaller batch "
      "or a smaller data set needs less."},
@@ -104,7 +108,11 @@ constexpr ErrorCode kErrorCodes[] = {
      "The command was given an option that does not apply to what it was given."},
     {"E2004", ErrorClass::usage, "missing argument", "The command needs one more argument."},
     {"E2005", ErrorClass::usage, "unknown form of output",
-     "The ending of the output's name says what is written: .o, .s or .ll."},
+     "The ending of the output's name says what is written: .o, .a, .so, .s or .ll."},
+    {"E2006", ErrorClass::usage, "unusable option",
+     "The value of an option cannot be used, or not together with the others: instruction sets of "
+     "different processors do not go into one object file, and names in C have letters, digits and "
+     "underscores."},
     {"E2101", ErrorClass::usage, "malformed scalar program",
      "The text of a scalar program has one typed instruction per line and ends with a return."},
 };

@@ -208,30 +208,18 @@ Plan plan_program(const ir::Graph& graph, const CompileOptions& options) {
   return plan;
 }
 
-runtime::Executable compile(Plan& plan, const runtime::StateLayout& layout,
-                            const CompileOptions& options) {
-  Stopwatch watch(plan.seconds);
+runtime::Executable place(Plan& plan, const runtime::StateLayout& layout) {
   runtime::Executable executable;
   executable.name = plan.graph.name();
   Linker linker(plan, layout, executable);
-  watch.lap("memory");
-  std::vector<Kernel> kernels;
-  for (const ScheduledKernel& kernel : plan.kernels) kernels.push_back(kernel.kernel);
-  MachineCode code = codegen::compile(std::span<const Kernel>(kernels), make_target(options.set),
-                                      options.threads, options.store);
-  plan.cached_modules = code.report.cached_modules;
-  plan.compiled_modules = code.report.compiled_modules;
-  watch.lap("machine code");
-  for (std::size_t i = 0; i < plan.kernels.size(); ++i) {
-    const ScheduledKernel& scheduled = plan.kernels[i];
-    runtime::Step step{
-        scheduled.kernel.name,         scheduled.kernel.provenance,   code.kernels[i].function, {},
-        scheduled.kernel.task_count(), code.kernels[i].scratch_bytes, scheduled.operations};
+  for (const ScheduledKernel& scheduled : plan.kernels) {
+    const Kernel& kernel = scheduled.kernel;
+    runtime::Step step{kernel.name, kernel.provenance,   nullptr, {}, kernel.task_count(),
+                       0,           scheduled.operations};
     for (std::size_t b = 0; b < scheduled.parameters.size(); ++b) {
-      step.buffers.push_back(linker.locate(scheduled.parameters[b],
-                                           scheduled.kernel.buffers[b].role != BufferRole::input));
+      step.buffers.push_back(
+          linker.locate(scheduled.parameters[b], kernel.buffers[b].role != BufferRole::input));
     }
-    executable.scratch_bytes = std::max(executable.scratch_bytes, step.scratch_bytes);
     executable.steps.push_back(std::move(step));
   }
   for (const ir::Result& result : plan.graph.results()) {
@@ -241,6 +229,27 @@ runtime::Executable compile(Plan& plan, const runtime::StateLayout& layout,
         {result.name, plan.graph.type(result.value), linker.locate(memory, false)});
   }
   executable.arena_bytes = plan.memory.peak_bytes;
+  return executable;
+}
+
+runtime::Executable compile(Plan& plan, const runtime::StateLayout& layout,
+                            const CompileOptions& options) {
+  Stopwatch watch(plan.seconds);
+  runtime::Executable executable = place(plan, layout);
+  watch.lap("memory");
+  std::vector<Kernel> kernels;
+  for (const ScheduledKernel& kernel : plan.kernels) kernels.push_back(kernel.kernel);
+  MachineCode code = codegen::compile(std::span<const Kernel>(kernels), make_target(options.set),
+                                      options.threads, options.store);
+  plan.cached_modules = code.report.cached_modules;
+  plan.compiled_modules = code.report.compiled_modules;
+  watch.lap("machine code");
+  for (std::size_t i = 0; i < executable.steps.size(); ++i) {
+    runtime::Step& step = executable.steps[i];
+    step.function = code.kernels[i].function;
+    step.scratch_bytes = code.kernels[i].scratch_bytes;
+    executable.scratch_bytes = std::max(executable.scratch_bytes, step.scratch_bytes);
+  }
   executable.code = std::move(code.code);
   return executable;
 }

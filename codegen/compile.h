@@ -42,8 +42,11 @@ struct Plan {
 /// Runs passes, fusion and schedules. Throws InternalError where a stage breaks its law.
 [[nodiscard]] Plan plan_program(const ir::Graph& graph, const CompileOptions& options);
 
-/// Plans memory, compiles the kernels and links them. State inputs are found in `layout` by name.
-/// Adds its own stages to plan.seconds.
+/// Plans memory: everything of the executable but the code. The steps are those of plan.kernels in
+/// order, without functions and sizes of scratch. State inputs are found in `layout` by name.
+[[nodiscard]] runtime::Executable place(Plan& plan, const runtime::StateLayout& layout);
+
+/// Plans memory, compiles the kernels and links them. Adds its own stages to plan.seconds.
 [[nodiscard]] runtime::Executable compile(Plan& plan, const runtime::StateLayout& layout,
                                           const CompileOptions& options);
 

@@ -1,11 +1,8 @@
 #include "codegen/jit.h"
 
-#include <llvm-c/Target.h>
 #include <llvm/ExecutionEngine/RTDyldMemoryManager.h>
 #include <llvm/ExecutionEngine/RuntimeDyld.h>
-#include <llvm/IR/LegacyPassManager.h>
 #include <llvm/IR/Verifier.h>
-#include <llvm/MC/TargetRegistry.h>
 #include <llvm/Object/ObjectFile.h>
 #include <llvm/Support/Memory.h>
 #include <llvm/Support/Process.h>
@@ -24,34 +21,13 @@
 #include "base/float_environment.h"
 #include "codegen/emit.h"
 #include "codegen/emit_identity.h"
+#include "codegen/emit_machine.h"
 
 namespace gradus::codegen {
 namespace {
 
-constexpr const char* kTriple = "x86_64-unknown-linux-gnu";
-
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-std::unique_ptr<llvm::TargetMachine> target_machine(const Target& target) {
-  // Registering the processor family is idempotent but not thread-safe: once per process.
-  static const bool registered = [] {
-    LLVMInitializeX86TargetInfo();
-    LLVMInitializeX86Target();
-    LLVMInitializeX86TargetMC();
-    LLVMInitializeX86AsmPrinter();
-    return true;
-  }();
-  std::string message;
-  const llvm::Target* family = llvm::TargetRegistry::lookupTarget(kTriple, message);
-  GRADUS_CHECK(registered && family != nullptr, message);
-  llvm::TargetOptions options;
-  options.AllowFPOpFusion = llvm::FPOpFusion::Strict;
-  options.MCOptions.AsmVerbose = true;  // comments name spills
-  return std::unique_ptr<llvm::TargetMachine>(
-      family->createTargetMachine(kTriple, target.cpu, target.features, options, llvm::Reloc::PIC_,
-                                  llvm::CodeModel::Small, llvm::CodeGenOptLevel::Default));
 }
 
 /// A module with some kernels, verified. scratch[i] is set for each emitted kernel.
@@ -61,7 +37,7 @@ std::unique_ptr<llvm::Module> emit_module(llvm::LLVMContext& context,
                                           const Target& target, llvm::TargetMachine& machine,
                                           std::vector<std::int64_t>& scratch) {
   auto module = std::make_unique<llvm::Module>("gradus", context);
-  module->setTargetTriple(kTriple);
+  module->setTargetTriple(machine.getTargetTriple().str());
   module->setDataLayout(machine.createDataLayout());
   for (std::size_t i = 0; i < kernels.size(); ++i) {
     scratch.push_back(emit_kernel(*kernels[i], target, *symbols[i], *module));
@@ -70,19 +46,6 @@ std::unique_ptr<llvm::Module> emit_module(llvm::LLVMContext& context,
   llvm::raw_string_ostream stream(message);
   if (llvm::verifyModule(*module, &stream)) throw InternalError("LLVM refuses: " + message);
   return module;
-}
-
-using Bytes = llvm::SmallVector<char, 0>;
-
-Bytes machine_code(llvm::Module& module, llvm::TargetMachine& machine, llvm::CodeGenFileType type) {
-  Bytes bytes;
-  llvm::raw_svector_ostream stream(bytes);
-  llvm::legacy::PassManager passes;
-  const bool failed = machine.addPassesToEmitFile(passes, stream, nullptr, type,
-                                                  /*DisableVerify=*/true);
-  GRADUS_CHECK(!failed, "no machine code for this target");
-  passes.run(module);
-  return bytes;
 }
 
 /// Code and constants of one object in one block of memory, so that they can reach each other.
@@ -211,9 +174,8 @@ CachedCode code_of(Share& share, const Target& target, CodeStore* store) {
       emit_module(context, share.kernels, share.symbols, target, *machine, code.scratch_bytes);
   share.report.emit_seconds = seconds_since(start);
   start = std::chrono::steady_clock::now();
-  const Bytes bytes = machine_code(*module, *machine, llvm::CodeGenFileType::ObjectFile);
+  code.object = machine_code(*module, *machine, CodeForm::object);
   share.report.machine_seconds = seconds_since(start);
-  code.object.assign(bytes.begin(), bytes.end());
   ++share.report.compiled_modules;
   if (store != nullptr) store->store(key, encode_entry(key, code));
   return code;
@@ -355,15 +317,7 @@ GeneratedCode generate_code(std::span<const Kernel> kernels, const Target& targe
   for (const std::string& symbol : result.symbols) {
     result.scratch_bytes.push_back(scratch_of.at(symbol));
   }
-  if (form == CodeForm::llvm_ir) {
-    llvm::raw_string_ostream stream(result.code);
-    module->print(stream, nullptr);
-    return result;
-  }
-  const Bytes bytes = machine_code(*module, *machine,
-                                   form == CodeForm::assembly ? llvm::CodeGenFileType::AssemblyFile
-                                                              : llvm::CodeGenFileType::ObjectFile);
-  result.code.assign(bytes.data(), bytes.size());
+  result.code = machine_code(*module, *machine, form);
   return result;
 }
 

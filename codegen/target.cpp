@@ -11,7 +11,7 @@
 namespace gradus::codegen {
 namespace {
 
-constexpr std::string_view kNames[] = {"native", "x86-64", "x86-64-v3", "x86-64-v4"};
+constexpr std::string_view kNames[] = {"native", "x86-64", "x86-64-v3", "x86-64-v4", "aarch64"};
 
 // What distinguishes the levels of the x86-64 psABI, as far as kernels use it.
 constexpr std::array kLevel3 = {"avx2", "fma", "bmi", "bmi2", "f16c", "lzcnt", "movbe"};
@@ -107,15 +107,25 @@ Target make_target(InstructionSet set) {
               .vector_bits = 512,
               .fma = true,
               .avx512 = true};
+    case InstructionSet::aarch64:
+      return {.set = set, .cpu = "generic", .features = "+neon", .fma = true};
   }
   return {.set = InstructionSet::x86_64, .cpu = "x86-64", .features = ""};
 }
 
 bool host_supports(InstructionSet set) {
+  if (set == InstructionSet::aarch64) return false;
   if (set == InstructionSet::native || set == InstructionSet::x86_64) return true;
   const Features features = llvm::sys::getHostCPUFeatures();
   return has_all(features, kLevel3) &&
          (set == InstructionSet::x86_64_v3 || has_all(features, kLevel4));
+}
+
+InstructionSet greatest_supported() {
+  for (InstructionSet set : {InstructionSet::x86_64_v4, InstructionSet::x86_64_v3}) {
+    if (host_supports(set)) return set;
+  }
+  return InstructionSet::x86_64;
 }
 
 RegisterTile choose_register_tile(const ContractionBox& box, ElementType type,

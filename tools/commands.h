@@ -32,6 +32,8 @@ inline constexpr int kJsonVersion = 1;
 /// Prints `object` on one line, with the version as its first key.
 void print_json(const nlohmann::ordered_json& object);
 
+/// What --isa takes.
+[[nodiscard]] std::vector<std::string> instruction_set_names();
 /// Adds the option --isa.
 void add_isa(CLI::App& command, std::string& isa);
 /// The instruction set of that name. Throws UserError E2001 when this machine cannot run it.
@@ -47,10 +49,9 @@ struct ModelOptions {
   bool json = false;
   bool no_cache = false;
 
-  void add_to(CLI::App& command);
+  /// Without `one_isa` the command has an option --isa of its own.
+  void add_to(CLI::App& command, bool one_isa = true);
   [[nodiscard]] frontend::Model model() const;
-  /// For a program that this machine need not be able to run.
-  [[nodiscard]] codegen::CompileOptions cross_compile_options() const;
   /// Throws UserError E2001 when this machine cannot run what is compiled.
   [[nodiscard]] codegen::CompileOptions compile_options() const;
   [[nodiscard]] int workers() const;

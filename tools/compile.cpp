@@ -1,12 +1,17 @@
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cctype>
 #include <filesystem>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
-#include "codegen/jit.h"
+#include "codegen/artefact.h"
 #include "runtime/file.h"
 #include "tools/commands.h"
 
@@ -16,100 +21,115 @@ namespace {
 struct CompileCommand {
   ModelOptions model;
   std::string output;
-  std::vector<std::string> programs = {"train_step"};
-  std::int64_t batch = 0;  // 0: the model's
+  std::string name;  // empty: the model's
+  std::vector<std::string> what = {"train", "predict"};
+  std::vector<std::string> isas = {"native"};
+  std::vector<std::int64_t> batches;  // empty: the model's
+  std::string linker;                 // empty: the processor family's
 };
 
-/// The kernels of the chosen programs.
-struct Kernels {
-  std::vector<codegen::Kernel> kernels;
-  std::vector<std::string> programs;        // by kernel
-  std::vector<std::string> symbols;         // by kernel
-  std::vector<std::int64_t> scratch_bytes;  // by kernel
+/// What the output's ending stands for.
+struct Form {
+  std::string_view extension;
+  codegen::CodeForm form;
 };
+constexpr Form kForms[] = {{".o", codegen::CodeForm::object},
+                           {".a", codegen::CodeForm::object},
+                           {".so", codegen::CodeForm::object},
+                           {".s", codegen::CodeForm::assembly},
+                           {".ll", codegen::CodeForm::llvm_ir}};
 
-Kernels kernels_of(const CompileCommand& command, const frontend::Model& model,
-                   const codegen::CompileOptions& options) {
-  Kernels result;
-  for (const std::string& name : command.programs) {
-    constexpr std::int64_t kWholeBatch = 1000;  // where the data decide
-    const std::int64_t own = model.training().batch > 0 ? model.training().batch : kWholeBatch;
-    const std::int64_t batch = command.batch > 0 ? command.batch : own;
-    const ir::Graph graph = graph_of(model, *runtime::parse_program(name), batch);
-    for (codegen::ScheduledKernel& kernel : codegen::plan_program(graph, options).kernels) {
-      result.kernels.push_back(std::move(kernel.kernel));
-      result.programs.push_back(name);
+const Form& form_of(const std::filesystem::path& output) {
+  for (const Form& known : kForms) {
+    if (output.extension() == known.extension) return known;
+  }
+  throw UserError("E2005", fmt::format("{} does not say what to write; expected a name that ends "
+                                       "in .o, .a, .so, .s or .ll",
+                                       output.string()));
+}
+
+bool is_identifier(const std::string& name) {
+  const auto is_part = [](unsigned char c) {
+    return c < 0x80 && (std::isalnum(c) != 0 || c == '_');
+  };
+  return !name.empty() && std::isdigit(static_cast<unsigned char>(name[0])) == 0 &&
+         std::ranges::all_of(name, is_part);
+}
+
+/// The beginning of every name in the header.
+std::string name_of(const CompileCommand& command, const frontend::Model& model) {
+  if (!command.name.empty()) {
+    if (is_identifier(command.name)) return command.name;
+    throw UserError("E2006", fmt::format("--name {} is not the beginning of a C identifier: "
+                                         "expected letters, digits and underscores, no digit first",
+                                         command.name));
+  }
+  std::string name = model.name();
+  std::ranges::replace_if(name, [](char c) { return !is_identifier(std::string("x") + c); }, '_');
+  return is_identifier(name) ? name : "model_" + name;
+}
+
+std::vector<codegen::InstructionSet> sets_of(const CompileCommand& command) {
+  std::vector<codegen::InstructionSet> sets;
+  for (const std::string& isa : command.isas) {
+    sets.push_back(*codegen::parse_instruction_set(isa));
+    if (!same_family(sets.front(), sets.back())) {
+      throw UserError("E2006", fmt::format("--isa {} and {} are of different processors; expected "
+                                           "sets of one",
+                                           command.isas.front(), isa));
     }
   }
-  return result;
+  return sets;
 }
 
-std::string_view role_name(codegen::BufferRole role) {
-  switch (role) {
-    case codegen::BufferRole::input:
-      return "read";
-    case codegen::BufferRole::output:
-      return "written";
-    default:
-      return "read and written";
+std::vector<std::int64_t> batches_of(const CompileCommand& command, const frontend::Model& model) {
+  std::vector<std::int64_t> batches;
+  for (const std::int64_t batch : command.batches) {
+    if (std::ranges::find(batches, batch) == batches.end()) batches.push_back(batch);
   }
+  if (!batches.empty()) return batches;
+  if (model.training().batch > 0) return {model.training().batch};
+  throw UserError("E2004",
+                  fmt::format("{} trains on all of its data at once; --batch says how many "
+                              "examples these are",
+                              command.model.file));
 }
 
-std::string guard_name(const std::string& model) {
-  std::string name = "GRADUS_";
-  for (char c : model) {
-    name += std::isalnum(static_cast<unsigned char>(c))
-                ? static_cast<char>(std::toupper(static_cast<unsigned char>(c)))
-                : '_';
+void add_programs(codegen::ArtefactModel& artefact, const frontend::Model& model,
+                  const std::string& what, std::span<const std::int64_t> batches) {
+  const auto add = [&](std::string function, std::string summary, runtime::Program program,
+                       std::int64_t batch, std::vector<std::string> finite = {}) {
+    artefact.programs.push_back({std::move(function), std::move(summary), batch,
+                                 graph_of(model, program, batch), std::move(finite)});
+  };
+  if (what == "init") {
+    add("init", "Writes the whole state, as at the start of training.", runtime::Program::init, 0);
   }
-  return name + "_H";
-}
-
-/// `text` as it may stand in a C comment.
-std::string in_comment(std::string text) {
-  for (auto at = text.find("*/"); at != text.npos; at = text.find("*/", at)) {
-    text.replace(at, 2, "* /");
-  }
-  return text;
-}
-
-/// The C header of the kernels' binary interface.
-std::string header(const frontend::Model& model, const Kernels& all, const std::string& isa) {
-  const std::string guard = guard_name(model.name());
-  std::string text = fmt::format(
-      "#ifndef {0}\n#define {0}\n\n"
-      "/* The kernels of the model \"{1}\" for {2}.\n"
-      "\n"
-      "   A kernel runs tasks [first_task, last_task) of its tasks, which may run in any order "
-      "and\n"
-      "   on any thread. `buffers` are its parameters in the order given below, each 64-byte\n"
-      "   aligned. `scratch` is memory of the thread's own, 64-byte aligned, of the size given\n"
-      "   below. `fault` is 0 and stays 0 unless the step is invalid (an index out of range, a\n"
-      "   division by zero). Before the call the thread sets flush-to-zero and\n"
-      "   denormals-are-zero (MXCSR bits 15 and 6), which the results depend on. Kernels with "
-      "equal\n"
-      "   contents share one symbol. */\n\n"
-      "#include <stdint.h>\n\n"
-      "#ifdef __cplusplus\nextern \"C\" {{\n#endif\n\n"
-      "typedef void gradus_kernel(void* const* buffers, void* scratch, int64_t first_task,\n"
-      "                           int64_t last_task, uint64_t* fault);\n",
-      guard, in_comment(model.name()), isa);
-  for (std::size_t i = 0; i < all.kernels.size(); ++i) {
-    const codegen::Kernel& kernel = all.kernels[i];
-    text += fmt::format("\n/* Kernel {} of {}: {}\n", i, all.programs[i], kernel.name);
-    if (!kernel.provenance.empty())
-      text += fmt::format("   from {}\n", in_comment(kernel.provenance));
-    text +=
-        fmt::format("   tasks {}, scratch {} bytes\n", kernel.task_count(), all.scratch_bytes[i]);
-    std::size_t number = 0;
-    for (const codegen::Buffer& buffer : kernel.buffers) {
-      if (buffer.role == codegen::BufferRole::scratch) continue;
-      text += fmt::format("   buffers[{}]: {} {}, {}\n", number++, in_comment(buffer.name),
-                          to_string(buffer.type), role_name(buffer.role));
+  for (const std::int64_t batch : batches) {
+    if (what == "train") {
+      add("step",
+          "One step of training: updates the state. The outputs are those before the update.",
+          runtime::Program::train_step, batch, {"loss", "gradient_norm"});
+    } else if (what == "evaluate") {
+      add("evaluate", "Loss and metrics of a batch.", runtime::Program::evaluate, batch);
+    } else if (what == "predict") {
+      add("predict", "The model's outputs for a batch.", runtime::Program::predict, batch);
     }
-    text += fmt::format("*/\nextern gradus_kernel {};\n", all.symbols[i]);
   }
-  return text + fmt::format("\n#ifdef __cplusplus\n}}\n#endif\n\n#endif /* {} */\n", guard);
+}
+
+codegen::ArtefactModel artefact_of(const CompileCommand& command, const frontend::Model& model) {
+  codegen::ArtefactModel artefact{
+      name_of(command, model), model.name(), layout_of(model), {}, false};
+  const auto wanted = [&](std::string_view what) {
+    return std::ranges::find(command.what, what) != command.what.end();
+  };
+  artefact.shuffles = wanted("train");
+  if (wanted("init") || wanted("train")) add_programs(artefact, model, "init", {});
+  for (const std::string what : {"train", "evaluate", "predict"}) {
+    if (wanted(what)) add_programs(artefact, model, what, batches_of(command, model));
+  }
+  return artefact;
 }
 
 void write(const std::string& path, const std::string& bytes) {
@@ -118,42 +138,79 @@ void write(const std::string& path, const std::string& bytes) {
   file.commit();
 }
 
-struct Form {
-  std::string_view extension;
-  codegen::CodeForm form;
-};
-constexpr Form kForms[] = {{".o", codegen::CodeForm::object},
-                           {".s", codegen::CodeForm::assembly},
-                           {".ll", codegen::CodeForm::llvm_ir}};
+/// Runs a program with these arguments; what it says goes to standard error.
+int run(const std::vector<std::string>& arguments) {
+  std::vector<char*> pointers;
+  for (const std::string& argument : arguments) {
+    pointers.push_back(const_cast<char*>(argument.c_str()));
+  }
+  pointers.push_back(nullptr);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, STDERR_FILENO, STDOUT_FILENO);
+  pid_t process = 0;
+  const int error =
+      posix_spawnp(&process, pointers[0], &actions, nullptr, pointers.data(), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  constexpr int kNotFound = 127;
+  int status = 0;
+  if (error != 0 || waitpid(process, &status, 0) != process) return kNotFound;
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/// A shared library of the object, made by the system's C compiler.
+void link_shared(const std::string& output, const std::string& object, const std::string& linker) {
+  const std::string object_path = output + ".o";
+  write(object_path, object);
+  const int status = run({linker, "-shared", "-o", output, object_path, "-lm", "-lpthread"});
+  std::filesystem::remove(object_path);
+  if (status == 0) return;
+  const std::string what = status == 127 ? "cannot be run" : fmt::format("failed with {}", status);
+  throw UserError("E4004",
+                  fmt::format("the linker {} {}; expected a C compiler that makes shared libraries "
+                              "for the instruction set (--linker)",
+                              linker, what));
+}
+
+void write_code(const CompileCommand& command, const std::filesystem::path& output,
+                const std::string& code, bool aarch64) {
+  if (output.extension() == ".so") {
+    const char* usual = aarch64 ? "aarch64-linux-gnu-gcc" : "cc";
+    link_shared(output.string(), code, command.linker.empty() ? usual : command.linker);
+  } else if (output.extension() == ".a") {
+    write(output.string(), codegen::make_archive(output.stem().string() + ".o", code));
+  } else {
+    write(output.string(), code);
+  }
+}
 
 int compile_model(const CompileCommand& command) {
   const frontend::Model model = command.model.model();
-  const codegen::CompileOptions options = command.model.cross_compile_options();
   const std::filesystem::path output =
       command.output.empty() ? std::filesystem::path(command.model.file).stem() += ".o"
                              : std::filesystem::path(command.output);
-  const Form* form = nullptr;
-  for (const Form& known : kForms) {
-    if (output.extension() == known.extension) form = &known;
-  }
-  if (form == nullptr) {
-    throw UserError("E2005", fmt::format("{} does not say what to write; expected a name that ends "
-                                         "in .o, .s or .ll",
-                                         output.string()));
-  }
-  Kernels all = kernels_of(command, model, options);
-  codegen::GeneratedCode code =
-      generate_code(all.kernels, codegen::make_target(options.set), form->form);
-  all.symbols = std::move(code.symbols);
-  all.scratch_bytes = std::move(code.scratch_bytes);
-  write(output.string(), code.code);
+  const Form& form = form_of(output);
+  const std::vector<codegen::InstructionSet> sets = sets_of(command);
+  const codegen::ArtefactModel description = artefact_of(command, model);
+  const codegen::Artefact artefact =
+      make_artefact(description, {sets, !command.model.no_fuse, form.form});
+  write_code(command, output, artefact.code, sets[0] == codegen::InstructionSet::aarch64);
   const std::string header_path = std::filesystem::path(output).replace_extension(".h").string();
-  write(header_path, header(model, all, command.model.isa));
+  write(header_path, artefact.header);
   if (command.model.json) {
-    print_json({{"output", output.string()}, {"header", header_path}, {"kernels", all.symbols}});
+    nlohmann::ordered_json functions = nlohmann::ordered_json::array();
+    for (const codegen::ArtefactProgram& program : description.programs) {
+      functions.push_back(
+          {{"name", description.name + "_" + program.function}, {"examples", program.examples}});
+    }
+    print_json({{"output", output.string()},
+                {"header", header_path},
+                {"functions", functions},
+                {"kernels", artefact.kernels}});
   } else {
-    std::cout << fmt::format("{} kernels in {}, declared in {}\n", all.kernels.size(),
-                             output.string(), header_path);
+    std::cout << fmt::format("{} programs, {} kernels in {}, declared in {}\n",
+                             description.programs.size(), artefact.kernels.size(), output.string(),
+                             header_path);
   }
   return 0;
 }
@@ -161,19 +218,36 @@ int compile_model(const CompileCommand& command) {
 }  // namespace
 
 void add_compile(CLI::App& app, int& status) {
-  CLI::App* command =
-      app.add_subcommand("compile", "Write a model's kernels as an object file with a C header");
-  command->footer("Example: gradus compile models/digits_mlp.json -o digits.o --isa x86-64-v3");
+  CLI::App* command = app.add_subcommand(
+      "compile",
+      "Write a model as an object file or library that needs no Gradus, with a C header");
+  command->footer(
+      "Example: gradus compile models/digits_mlp.json -o digits.a --isa x86-64-v3,x86-64-v4");
   auto options = std::make_shared<CompileCommand>();
-  options->model.add_to(*command);
-  command->add_option(
-      "-o,--output", options->output,
-      "File: .o object, .s assembly or .ll LLVM IR; the header is written beside it");
-  command->add_option("--what", options->programs, "Programs: init, train_step, evaluate, predict")
+  options->model.add_to(*command, /*one_isa=*/false);
+  command->add_option("-o,--output", options->output,
+                      "File: .o object, .a or .so library, .s assembly or .ll LLVM IR; the header "
+                      "is written beside it");
+  command
+      ->add_option("--what", options->what,
+                   "Functions: init, train (with init), evaluate, predict (default: train,predict)")
       ->delimiter(',')
-      ->check(CLI::IsMember({"init", "train_step", "evaluate", "predict"}));
-  command->add_option("--batch", options->batch, "Examples per batch (default: the model's)")
+      ->check(CLI::IsMember({"init", "train", "evaluate", "predict"}));
+  command
+      ->add_option("--isa", options->isas,
+                   "Instruction sets in one artefact; at start the greatest is chosen that the "
+                   "processor has (default: the greatest of this machine)")
+      ->delimiter(',')
+      ->check(CLI::IsMember(instruction_set_names()));
+  command
+      ->add_option("--batch", options->batches,
+                   "Examples per batch; several sizes may be compiled (default: the model's)")
+      ->delimiter(',')
       ->check(CLI::PositiveNumber);
+  command->add_option("--name", options->name,
+                      "Beginning of every name in the header (default: the model's name)");
+  command->add_option("--linker", options->linker,
+                      "C compiler that links a .so (default: cc; aarch64-linux-gnu-gcc)");
   command->callback([options, &status] { status = compile_model(*options); });
 }
 

@@ -16,9 +16,15 @@ void print_json(const nlohmann::ordered_json& object) {
   std::cout << all << std::endl;
 }
 
+std::vector<std::string> instruction_set_names() {
+  std::vector<std::string> names;
+  for (codegen::InstructionSet set : codegen::kInstructionSets) names.emplace_back(to_string(set));
+  return names;
+}
+
 void add_isa(CLI::App& command, std::string& isa) {
   command.add_option("--isa", isa, "Instruction set")
-      ->check(CLI::IsMember({"native", "x86-64", "x86-64-v3", "x86-64-v4"}));
+      ->check(CLI::IsMember(instruction_set_names()));
 }
 
 codegen::InstructionSet runnable_set(const std::string& isa) {
@@ -27,11 +33,11 @@ codegen::InstructionSet runnable_set(const std::string& isa) {
   throw UserError("E2001", "this machine cannot run code for " + isa);
 }
 
-void ModelOptions::add_to(CLI::App& command) {
+void ModelOptions::add_to(CLI::App& command, bool one_isa) {
   command.add_option("model", file, "Model file (JSON)")->required();
   command.add_option("--set", overrides, "Overrides a value of the file: key.path=value")
       ->take_all();
-  add_isa(command, isa);
+  if (one_isa) add_isa(command, isa);
   command.add_option("--threads", threads, "Worker threads (default: one per core)")
       ->envname("GRADUS_THREADS")
       ->check(CLI::Range(1, 1024));
@@ -47,16 +53,9 @@ int ModelOptions::workers() const {
   return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
 }
 
-codegen::CompileOptions ModelOptions::cross_compile_options() const {
-  return {*codegen::parse_instruction_set(isa), !no_fuse, workers(), nullptr};
-}
-
 codegen::CompileOptions ModelOptions::compile_options() const {
-  (void)runnable_set(isa);
-  codegen::CompileOptions options = cross_compile_options();
   if (!no_cache && !store_) store_ = open_code_store();
-  options.store = store_.get();
-  return options;
+  return {runnable_set(isa), !no_fuse, workers(), store_.get()};
 }
 
 }  // namespace gradus::tools

@@ -150,7 +150,7 @@ TEST_F(Program, JsonIsVersionedObjects) {
       {"train", model + " --set training.steps=3 -o " + run},  // first: others need its weights
       {"evaluate", model + weights},
       {"predict", model + weights + " -o " + run + "/predictions.safetensors"},
-      {"compile", model + " -o " + run + "/line.o"},
+      {"compile", model + " --batch 4 -o " + run + "/line.o"},
       {"inspect", model},
       {"inspect", model + " --stage step"},
       {"opt", "--list"},
@@ -277,38 +277,6 @@ TEST_F(Program, StagesCompareAndDraw) {
   const Outcome dot = gradus("inspect models/spirals_mlp.json --stage fusion --dot");
   EXPECT_EQ(dot.output.find("digraph"), 0u) << dot.output;
   EXPECT_NE(dot.output.find("fillcolor"), std::string::npos);
-}
-
-TEST_F(Program, CompiledKernelsRunFromC) {
-  const Outcome compiled =
-      gradus("compile models/linear_regression.json --what predict --batch 4 -o " +
-             (folder_ / "line.o").string());
-  ASSERT_EQ(compiled.status, 0) << compiled.output;
-  std::ofstream(folder_ / "main.c") << R"(#include <stdio.h>
-#include "line.h"
-
-int main(void) {
-  _Alignas(64) static float x[4] = {1, 2, 3, 4}, kernel[1] = {2}, bias[1] = {1}, y[4];
-  _Alignas(64) static char scratch[1 << 16];
-  void* const buffers[] = {x, kernel, bias, y};
-  uint64_t fault = 0;
-  gradus_kernel* line = gradus_0_predict_0_add;
-  line(buffers, scratch, 0, 1, &fault);
-  for (int i = 0; i < 4; ++i) printf("%g ", y[i]);
-  printf("fault %d\n", (int)fault);
-  return 0;
-}
-)";
-  const Outcome run =
-      run_shell(folder_, "gcc -std=c11 -Wall -Werror main.c line.o -o main && ./main");
-  EXPECT_EQ(run.status, 0);
-  EXPECT_EQ(run.output, "3 5 7 9 fault 0\n");
-  for (const std::string form : {"s", "ll"}) {
-    const Outcome text = gradus("compile models/linear_regression.json --batch 4 -o " +
-                                (folder_ / ("line." + form)).string());
-    EXPECT_EQ(text.status, 0) << text.output;
-    EXPECT_NE(contents(folder_ / ("line." + form)).find("gradus_0_train_step"), std::string::npos);
-  }
 }
 
 }  // namespace

@@ -193,7 +193,7 @@ TEST(Structure, EveryFolderIsKnown) {
 
 TEST(Structure, EveryFolderSaysWhatItIsFor) {
   for (const char* folder : {"base", "passes", "codegen", "runtime", "frontend", "tools", "models",
-                             "bench", "tests", "docs"}) {
+                             "bench", "tests", "docs", "examples"}) {
     const std::string text = read(fs::path(GRADUS_SOURCE_DIR) / folder / "README.md");
     EXPECT_GT(text.size(), 200u) << folder << "/README.md";
   }

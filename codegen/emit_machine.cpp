@@ -1,0 +1,65 @@
+#include "codegen/emit_machine.h"
+
+#include <llvm-c/Target.h>
+#include <llvm/IR/LegacyPassManager.h>
+#include <llvm/MC/TargetRegistry.h>
+#include <llvm/Support/raw_ostream.h>
+
+#include "base/check.h"
+
+namespace gradus::codegen {
+namespace {
+
+constexpr const char* kX86 = "x86_64-unknown-linux-gnu";
+constexpr const char* kArm = "aarch64-unknown-linux-gnu";
+
+}  // namespace
+
+std::unique_ptr<llvm::TargetMachine> target_machine(const Target& target) {
+  // Registering the processor families is idempotent but not thread-safe: once per process.
+  static const bool registered = [] {
+    LLVMInitializeX86TargetInfo();
+    LLVMInitializeX86Target();
+    LLVMInitializeX86TargetMC();
+    LLVMInitializeX86AsmPrinter();
+    LLVMInitializeX86AsmParser();  // for inline assembly
+    LLVMInitializeAArch64TargetInfo();
+    LLVMInitializeAArch64Target();
+    LLVMInitializeAArch64TargetMC();
+    LLVMInitializeAArch64AsmPrinter();
+    LLVMInitializeAArch64AsmParser();
+    return true;
+  }();
+  const char* triple = target.is_aarch64() ? kArm : kX86;
+  std::string message;
+  const llvm::Target* family = llvm::TargetRegistry::lookupTarget(triple, message);
+  GRADUS_CHECK(registered && family != nullptr, message);
+  llvm::TargetOptions options;
+  options.AllowFPOpFusion = llvm::FPOpFusion::Strict;
+  options.MCOptions.AsmVerbose = true;  // comments name spills
+  return std::unique_ptr<llvm::TargetMachine>(
+      family->createTargetMachine(triple, target.cpu, target.features, options, llvm::Reloc::PIC_,
+                                  llvm::CodeModel::Small, llvm::CodeGenOptLevel::Default));
+}
+
+std::string machine_code(llvm::Module& module, llvm::TargetMachine& machine, CodeForm form) {
+  std::string code;
+  if (form == CodeForm::llvm_ir) {
+    llvm::raw_string_ostream stream(code);
+    module.print(stream, nullptr);
+    return code;
+  }
+  llvm::SmallVector<char, 0> bytes;
+  llvm::raw_svector_ostream stream(bytes);
+  llvm::legacy::PassManager passes;
+  const auto type = form == CodeForm::assembly ? llvm::CodeGenFileType::AssemblyFile
+                                               : llvm::CodeGenFileType::ObjectFile;
+  const bool failed = machine.addPassesToEmitFile(passes, stream, nullptr, type,
+                                                  /*DisableVerify=*/true);
+  GRADUS_CHECK(!failed, "no machine code for this target");
+  passes.run(module);
+  code.assign(bytes.data(), bytes.size());
+  return code;
+}
+
+}  // namespace gradus::codegen

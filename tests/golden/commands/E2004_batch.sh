@@ -1,0 +1,1 @@
+gradus compile models/linear_regression.json -o line.o

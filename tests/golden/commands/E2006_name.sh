@@ -1,0 +1,1 @@
+gradus compile models/spirals_mlp.json -o spirals.o --name 2-spirals

@@ -1,0 +1,1 @@
+gradus compile models/spirals_mlp.json -o spirals.so --linker no-such-compiler
