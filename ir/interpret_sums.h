@@ -81,7 +81,8 @@ std::vector<T> sum_block(std::span<const T> x, const Shape& shape, const Integer
                     });
   std::vector<T> sums;
   for (Lanes& lanes : chains) {
-    for (std::size_t half = kLanes / 2; half > 0; half /= 2) {
+    // A chain may end at -0, which adding an empty lane would change.
+    for (std::size_t half = order.lanes ? kLanes / 2 : 0; half > 0; half /= 2) {
       for (std::size_t i = 0; i < half; ++i) lanes[i] = add(lanes[i], lanes[i + half]);
     }
     sums.push_back(lanes[0]);

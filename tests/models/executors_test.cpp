@@ -59,6 +59,31 @@ TEST(Executors, EveryOpOnEveryInstructionSet) {
   }
 }
 
+/// Products of such operands flush to a zero of either sign.
+TEST(Executors, ContractionsOfTinyNumbers) {
+  for (const ir::OpRecord& op : ir::op_records()) {
+    const bool multiplies = std::holds_alternative<ir::ContractionComputation>(op.compute) ||
+                            std::holds_alternative<ir::ConvolutionComputation>(op.compute);
+    if (!multiplies) continue;
+    for (const ir::OpExample& example : op.examples) {
+      SCOPED_TRACE(std::string(op.name) + " " + std::string(example.attributes));
+      ir::Graph graph("example");
+      std::vector<ir::Value> operands;
+      Inputs inputs;
+      for (std::size_t i = 0; i < example.operands.size(); ++i) {
+        const TensorType type = *parse_tensor_type(example.operands[i]);
+        const double tiny = type.element == ElementType::f64 ? 2e-154 : 2e-19;
+        const std::string name = "x" + std::to_string(i);
+        operands.push_back(graph.add_input(name, ir::InputKind::batch, type));
+        inputs[name] = random_tensor(type, static_cast<std::uint32_t>(i), -tiny, tiny);
+      }
+      const ir::NodeId id = graph.add(op, operands, parse_attributes(op, example.attributes));
+      graph.add_result("y", {id, 0});
+      check_all_executors(graph, inputs);
+    }
+  }
+}
+
 /// Merged contracted axes whose sums have several parts: the borders are those of slices.
 TEST(Executors, LongContractionsOverSeveralAxes) {
   for (const Shape& contracted : {Shape{70, 30}, Shape{3, 1100}, Shape{2, 9, 150}}) {
