@@ -51,7 +51,8 @@ class ContractEmitter {
       const std::int64_t columns = c_.range(contract.n).greatest();
       shape.push_back((columns + width_ - 1) / width_ * width_);
       local.push_back(contract.n);
-      sums_ = c_.add_scratch({type_, std::move(shape)}, std::move(local));
+      sums_ = c_.add_scratch({type_, shape}, local);
+      if (contract.parts.count > 1) totals_ = c_.add_scratch({type_, shape}, local);
       return;
     }
     if (lines_ > 1) {
@@ -104,21 +105,63 @@ class ContractEmitter {
 
   /// All tiles for one piece of k after the other; meanwhile the sums rest in scratch.
   void chunks() {
-    const Buffer& sums = c_.buffers[static_cast<std::size_t>(sums_)];
-    Value* first = c_.addresses[static_cast<std::size_t>(sums_)];
-    const std::int64_t vectors = sums.type.element_count() / width_;
-    c_.loop(c_.i64(0), c_.i64(vectors), 1, vectors, [&](Value* i) {
-      Value* at = b_.CreateGEP(vector_type(), first, i);
-      b_.CreateStore(llvm::Constant::getNullValue(vector_type()), at);
-    });
     box_ = c_.ranges;
-    pieces(0);
+    BufferId result = sums_;
+    if (contract_.parts.count == 1) {
+      fill_zero(sums_);
+      pieces(0);
+    } else {
+      result = totals_;
+      fill_zero(totals_);
+      each_part([&] {
+        fill_zero(sums_);
+        pieces(0);
+        add_sums();
+      });
+    }
     Loop loop{.axes = contract_.result_axes(),
               .body = contract_.epilogue,
               .stores = contract_.stores,
               .accumulates = {}};
-    loop.body.loads.insert(loop.body.loads.begin(), Load{sums_access(), {}});
+    loop.body.loads.insert(loop.body.loads.begin(), Load{resting_access(result), {}});
     LoopEmitter(c_, loop).emit();
+  }
+  /// Emits `body` for every vector of a resting buffer.
+  void each_vector(BufferId buffer, const std::function<void(Value*)>& body) {
+    const std::int64_t vectors =
+        c_.buffers[static_cast<std::size_t>(buffer)].type.element_count() / width_;
+    c_.loop(c_.i64(0), c_.i64(vectors), 1, vectors, body);
+  }
+  Value* vector_of(BufferId buffer, Value* number) {
+    return b_.CreateGEP(vector_type(), c_.addresses[static_cast<std::size_t>(buffer)], number);
+  }
+  void fill_zero(BufferId buffer) {
+    each_vector(buffer, [&](Value* i) {
+      b_.CreateStore(llvm::Constant::getNullValue(vector_type()), vector_of(buffer, i));
+    });
+  }
+  void add_sums() {
+    each_vector(sums_, [&](Value* i) {
+      Value* total = b_.CreateLoad(vector_type(), vector_of(totals_, i));
+      Value* sum = b_.CreateLoad(vector_type(), vector_of(sums_, i));
+      b_.CreateStore(b_.CreateFAdd(total, sum), vector_of(totals_, i));
+    });
+  }
+  /// Emits `body` with each part as the range of the first axis of k.
+  void each_part(const std::function<void()>& body) {
+    const ir::Cut& cut = contract_.parts;
+    const AxisId first = contract_.k.front();
+    const AxisRange whole = c_.range(first);
+    std::set<std::int64_t> sizes;
+    for (std::int64_t part = 0; part < cut.count; ++part) sizes.insert(cut(part).size());
+    const std::vector<std::int64_t> lengths(sizes.begin(), sizes.end());
+    c_.loop(c_.i64(0), c_.i64(cut.count), 1, cut.count, [&](Value* part) {
+      Value* begin = c_.border(cut, part);
+      Value* end = c_.border(cut, b_.CreateAdd(part, c_.i64(1)));
+      c_.range(first) = {begin, end, lengths, 1};
+      body();
+      c_.range(first) = whole;
+    });
   }
   void pieces(std::int32_t level) {
     const AxisId axis = contract_.k[static_cast<std::size_t>(level)];
@@ -128,8 +171,8 @@ class ContractEmitter {
       c_.tiles(axis, contract_.chunk.size, [&] { panels(); });
     }
   }
-  [[nodiscard]] Access sums_access() const {
-    Access access{sums_, {}};
+  [[nodiscard]] Access resting_access(BufferId buffer) const {
+    Access access{buffer, {}};
     for (AxisId axis : contract_.rows) access.index.push_back({{{axis, 1}}, 0, 1});
     access.index.push_back({{{contract_.n, 1}}, 0, 1});
     return access;
@@ -346,18 +389,8 @@ class ContractEmitter {
     for_each_vector(place, height, [&](Value* address, std::size_t) {
       b_.CreateStore(llvm::Constant::getNullValue(vector_type()), address);
     });
-    const ir::Cut& cut = contract_.parts;
-    const AxisId first = contract_.k.front();
-    const AxisRange whole = c_.range(first);
-    std::set<std::int64_t> sizes;
-    for (std::int64_t part = 0; part < cut.count; ++part) sizes.insert(cut(part).size());
-    const std::vector<std::int64_t> lengths(sizes.begin(), sizes.end());
-    c_.loop(c_.i64(0), c_.i64(cut.count), 1, cut.count, [&](Value* part) {
-      Value* begin = c_.border(cut, part);
-      Value* end = c_.border(cut, b_.CreateAdd(part, c_.i64(1)));
-      c_.range(first) = {begin, end, lengths, 1};
+    each_part([&] {
       const std::vector<Value*> sums = chain(place, height, zeros(place, height));
-      c_.range(first) = whole;
       for_each_vector(place, height, [&](Value* address, std::size_t i) {
         Value* old = b_.CreateLoad(vector_type(), address);
         b_.CreateStore(b_.CreateFAdd(old, sums[i]), address);
@@ -418,8 +451,9 @@ class ContractEmitter {
   std::int64_t unit_ = 1;  // heights of tiles are multiples of it
   bool short_ = false;     // the epilogue is applied in registers
   ChainEmitter chain_;
-  BufferId tile_ = 0;  // the sums of one tile in scratch
-  BufferId sums_ = 0;  // of the whole box, between chunks of k
+  BufferId tile_ = 0;    // the sums of one tile in scratch
+  BufferId sums_ = 0;    // of the whole box, between chunks of k
+  BufferId totals_ = 0;  // of the parts so far
   std::vector<AxisRange> box_;
 };
 

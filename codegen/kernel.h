@@ -177,7 +177,7 @@ struct Contract {
   Access rhs;
   std::int64_t panel = 0;
   RegisterTile tile;  // chosen by the schedule for the instruction set
-  Chunk chunk;        // so is this; only where there is one part
+  Chunk chunk;        // so is this; inside of each part
   Body epilogue;
   std::vector<Store> stores;
 

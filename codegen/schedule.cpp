@@ -21,12 +21,10 @@ using ir::Graph;
 using ir::NodeId;
 using passes::Group;
 
-// Chunks of k fill these shares of the caches ...
-constexpr std::int64_t kFirstCache = 24 * 1024;
-constexpr std::int64_t kSecondCache = 512 * 1024;
-// ... have at least so many positions, so that resting sums cost little ...
-constexpr std::int64_t kLeastChunk = 32;
-// ... and are read by at least so many register tiles.
+// A chunk of k holds so many bytes of a tile's columns of rhs, which then stay in the first cache
+// ...
+constexpr std::int64_t kFirstCache = 16 * 1024;
+// ... for at least so many register tiles.
 constexpr std::int64_t kLeastChunkTiles = 4;
 
 /// The stages of a group's kernel.
@@ -233,7 +231,7 @@ class GroupScheduler {
   /// Chunks of k where rows of lhs are neighbours in memory (as in the gradient of a convolution's
   /// weights) and every piece of k is read by many tiles.
   Chunk choose_chunk(const Contract& contract) const {
-    if (contract.parts.count > 1 || contract.k.size() < 2) return {};
+    if (contract.k.size() < 2) return {};
     if (!is_contiguous(contract.lhs, contract.m())) return {};
     const auto length = [&](AxisId axis) { return loops_.local_extent(axis); };
     const std::int64_t m = length(contract.m());
@@ -242,14 +240,13 @@ class GroupScheduler {
                          ((n - 1) / (16 * contract.tile.vectors) + 1);
     for (std::size_t i = 0; i + 1 < contract.rows.size(); ++i) tiles *= length(contract.rows[i]);
     if (tiles < kLeastChunkTiles) return {};
-    const std::int64_t bytes = 4 * (m + n);  // of one position of k
-    std::int64_t positions = kFirstCache / bytes;
-    if (positions < kLeastChunk) positions = kSecondCache / bytes;
+    const std::int64_t bytes = contract.tile.vectors * target_.vector_bits / 8;  // of rhs
+    const std::int64_t positions = kFirstCache / bytes;
     std::int64_t inner = 1;
     for (std::size_t i = contract.k.size(); i-- > 0;) {
       const std::int64_t extent = length(contract.k[i]);
-      if (inner * extent <= positions) {
-        inner *= extent;
+      if (inner * extent <= positions || i + 1 == contract.k.size()) {
+        inner *= extent;  // a line stays whole
         continue;
       }
       return {static_cast<std::int32_t>(i), std::max<std::int64_t>(1, positions / inner)};

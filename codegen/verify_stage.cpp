@@ -50,9 +50,8 @@ class StageChecker {
       broken("a register tile of several lines holds the whole of m");
     }
     if (c.chunk.size < 0 || c.chunk.axis < 0 ||
-        static_cast<std::size_t>(c.chunk.axis) >= c.k.size() ||
-        (c.chunk.size > 0 && c.parts.count > 1)) {
-      broken("chunks of what has several parts, or of no axis of k");
+        static_cast<std::size_t>(c.chunk.axis) >= c.k.size()) {
+      broken("chunks of no axis of k");
     }
     check_factors(c);
     for (AxisId k : c.k) axes_.erase(k);

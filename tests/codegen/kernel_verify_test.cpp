@@ -226,11 +226,6 @@ const BrokenKernel kBrokenKernels[] = {
      "different tiles of axis i meet in the elements of w"},
     // Contractions.
     {"contract_cut_k", "dense", {{"tasks m in 2", "tasks k in 2"}}, 0, "k must be whole"},
-    {"contract_chunk_parts",
-     "dense",
-     {{"tile 4 x 2", "tile 4 x 2 chunk k by 9"}},
-     0,
-     "several parts"},
     {"contract_lines", "convolution", {{"tile 2 x 7 x 1", "tile 2 x 6 x 1"}}, 0, "the whole of m"},
     {"contract_inner_k",
      "convolution",
