@@ -1,6 +1,7 @@
 """The subjects' training steps in JAX: one jitted function with donated state."""
 
 import functools
+import math
 import pathlib
 from typing import Any
 
@@ -11,7 +12,7 @@ from jax import lax
 import tensors
 from subjects import Subject
 
-STATISTICS = ("moving_mean", "moving_variance")
+STATISTICS = ("mean", "variance")
 IMAGE = ("NHWC", "HWIO", "NHWC")
 
 
@@ -81,7 +82,8 @@ def updated(settings: dict, step: Any, w: Any, g: Any, slots: list) -> tuple[Any
     if settings["method"] == "adam":
         beta1, beta2 = settings["beta_1"], settings["beta_2"]
         t = step + 1.0
-        alpha = rate * jnp.sqrt(1 - beta2**t) / (1 - beta1**t)
+        correction1, correction2 = (-jnp.expm1(t * math.log(beta)) for beta in (beta1, beta2))
+        alpha = rate * jnp.sqrt(correction2) / correction1
         m = slots[0] + (g - slots[0]) * (1 - beta1)
         v = slots[1] + (g * g - slots[1]) * (1 - beta2)
         return w - m * alpha / (jnp.sqrt(v) + settings["epsilon"]), [m, v]

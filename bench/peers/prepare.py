@@ -13,7 +13,7 @@ import numpy as np
 import tensors
 from subjects import SUBJECTS
 
-ONES = ("gamma", "moving_variance")
+ONES = ("gamma", "variance")
 
 
 def drawn(random: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray:

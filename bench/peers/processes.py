@@ -67,17 +67,18 @@ class Gradus:
         command = [self.program, *arguments, "--json", "--threads", str(self.threads)]
         return run(command, self.threads, {"GRADUS_CACHE": cache})
 
-    def data(self) -> list[str]:
+    def settings(self) -> list[str]:
         data = {"source": "tensors", "file": str(self.folder / "data.safetensors"),
                 "shuffle": False}
-        return ["--set", f"data={json.dumps(data)}"]
+        values = [f"data={json.dumps(data)}", *self.subject.settings]
+        return [word for value in values for word in ("--set", value)]
 
     def initial(self) -> list[str]:
         return ["--init", str(self.folder / "initial.safetensors")]
 
     def train(self, steps: int, output: str, *options: str, cache: str = "") -> Finished:
         """A data set of one batch makes every epoch a step, whose loss the log tells."""
-        return self.call("train", self.file, *self.data(), "--set", "training.epochs=null",
+        return self.call("train", self.file, *self.settings(), "--set", "training.epochs=null",
                          "--set", f"training.steps={steps}", "-o", str(self.folder / output),
                          *options, cache=cache)
 
@@ -95,7 +96,7 @@ class Gradus:
                 "compile_seconds": end["compile_seconds"], "memory": finished.memory}
 
     def bench(self, seconds: float, *options: str) -> tuple[dict, Finished]:
-        model = [self.file] if self.is_graph else [self.file, *self.data(), *self.initial()]
+        model = [self.file] if self.is_graph else [self.file, *self.settings(), *self.initial()]
         finished = self.call("bench", *model, "--seconds", str(seconds), *options)
         return json.loads(finished.output), finished
 

@@ -32,10 +32,16 @@ class Subject:
     flattened: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     # Dense kernels that follow a flattened image, with its height, width and channels.
     parameters: Callable[[np.random.Generator], Batch] | None = None  # of a graph
+    settings: tuple[str, ...] = ()  # of the model file that differ
     whole_steps: int = 0  # a whole process that trains so many steps is timed
 
 
 LAYOUTS = ("channels last", "contiguous")
+
+# At the rate of the files, 0.1, these nets amplify rounding so much within five steps that two
+# peers' losses differ by a per cent too.
+def rate(value: float) -> tuple[str, ...]:
+    return (f"optimizer.learning_rate={value}",)
 
 
 def classified(layers: Any, logits: Array, batch: Batch) -> Result:
@@ -166,6 +172,7 @@ SUBJECTS = [
         inputs=images(64, 32, 32, 3, classes=10),
         net=resnet20,
         options=LAYOUTS,
+        settings=rate(0.01),
     ),
     Subject(
         name="resnet18",
@@ -175,6 +182,7 @@ SUBJECTS = [
         inputs=images(8, 224, 224, 3, classes=1000),
         net=resnet18,
         options=LAYOUTS,
+        settings=rate(0.001),
     ),
     Subject(
         name="linear",

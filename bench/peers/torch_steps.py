@@ -9,7 +9,7 @@ import torch.nn.functional as F
 import tensors
 from subjects import Subject
 
-STATISTICS = ("moving_mean", "moving_variance")
+STATISTICS = ("mean", "variance")
 
 
 class Layers:
