@@ -11,9 +11,11 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import os
 import pathlib
 import platform
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -27,6 +29,13 @@ PEERS = {"eager": "PyTorch eager", "compile": "torch.compile", "jax": "JAX jit"}
 FIRST_STEPS = 5
 BOUNDS = [1e-5, 1e-3, 1e-3, 1e-3, 1e-3]  # relative, of each step's loss
 PAUSE = 0.2  # seconds in which another process's threads fall asleep
+
+NOTES = """ms per step: median of the rounds' medians (least - greatest); best peer / it: how many times as
+fast as the best peer; peak MB: of a process with warm caches after its first steps; loss off: by
+how much Gradus' loss differs from that row's, relative. The element-wise graph drops elements by
+random numbers, which each library draws in its own way, so its losses are not compared. A whole
+process is timed from start to end, compiling, training and saving included: Gradus without its
+cache, the peers with theirs."""
 
 
 def arguments() -> argparse.Namespace:
@@ -55,17 +64,26 @@ def first_line(path: str, start: str) -> str:
     return "unknown"
 
 
+def own_version(program: str) -> str:
+    revision = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"],
+                              capture_output=True, text=True).stdout.strip()
+    libraries = run(["ldd", program], 1).output.split()
+    llvm = next((name for name in libraries if name.startswith("libLLVM")), "LLVM inside")
+    return f"Gradus {revision or 'of unknown revision'} ({llvm})"
+
+
 def machine(options: argparse.Namespace) -> list[str]:
     doctor = json.loads(run([options.gradus, "doctor", "--json"], max(options.threads)).output)
     pages = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
     huge = pages.read_text().strip() if pages.exists() else "unknown"
     return [
         f"processor: {first_line('/proc/cpuinfo', 'model name')} ({doctor['processor']}), "
-        f"{doctor['threads']} used of {platform.machine()}; "
+        f"{os.cpu_count()} seen; with {max(options.threads)} threads "
         f"{1e-9 * doctor['peak_flops']:.0f} GFLOP/s of fma, "
         f"{1e-9 * doctor['peak_copy_bytes']:.1f} GB/s copied",
         f"system: Linux {platform.release()}, {' '.join(platform.libc_ver())}, "
         f"Python {platform.python_version()}; huge pages: {huge}",
+        own_version(options.gradus),
         f"peers' GLIBC_TUNABLES: {TUNABLES}",
         f"{options.rounds} rounds of {options.seconds} s",
     ]
@@ -79,7 +97,7 @@ class Contest:
         self.options, self.subject, self.threads, self.folder = options, subject, threads, folder
         self.ours = Gradus(options.gradus, subject, threads, folder)
         self.optimizer: dict | None = None
-        self.libraries: dict[str, str] = {}
+        self.libraries: set[str] = set()
         self.rows: list[Row] = []
 
     def prepare(self) -> None:
@@ -113,7 +131,7 @@ class Contest:
     def start_peer(self, name: str) -> Peer:
         """Tries its options in processes of their own, then starts it with the fastest."""
         row = self.row(PEERS[name])
-        candidates = self.subject.jax_options if name == "jax" else self.subject.options
+        candidates = self.subject.options.get(name, ("",))
         trials = []
         for number, option in enumerate(candidates):
             cache = self.folder / f"cache-{name}-{number}"
@@ -134,7 +152,7 @@ class Contest:
             row.compile_cold = cold["first_seconds"] - cold["later_seconds"]
             row.compile_warm = warm["first_seconds"] - warm["later_seconds"]
         row.losses, row.memory = warm["losses"], warm["memory"]
-        self.libraries[warm["libraries"]] = ""
+        self.libraries.add(warm["libraries"])
         return peer
 
     def compare_losses(self) -> list[str]:
@@ -197,7 +215,7 @@ def main() -> None:
     heading = machine(options)
     print("\n".join(heading), flush=True)
     rows: list[Row] = []
-    libraries: dict[str, str] = {}
+    libraries: set[str] = set()
     wrong: list[str] = []
     for subject in (s for s in SUBJECTS if s.name in options.subjects):
         print(f"\n{subject.title}\n{table.line(table.HEADINGS)}", flush=True)
@@ -210,11 +228,10 @@ def main() -> None:
                 shutil.rmtree(folder)
             print("\n".join(table.line(table.cells(row)) for row in contest.rows), flush=True)
             rows += contest.rows
-            libraries.update(contest.libraries)
-    print("\n" + "\n".join(libraries))
-    print("whole process: milliseconds from start to end, compiling, training and saving included")
+            libraries |= contest.libraries
+    print("\n" + "\n".join(sorted(libraries)) + "\n" + NOTES)
     if options.json:
-        results = {"machine": heading, "libraries": list(libraries),
+        results = {"machine": heading, "libraries": sorted(libraries),
                    "rows": [dataclasses.asdict(row) for row in rows]}
         pathlib.Path(options.json).write_text(json.dumps(results, indent=1) + "\n")
     if options.svg:

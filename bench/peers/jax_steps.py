@@ -45,6 +45,11 @@ class Layers:
         return x.reshape(x.shape[0], -1)
 
     def max_pool(self, x: Any, size: int, stride: int, padding: int) -> Any:
+        n, height, width, channels = x.shape
+        if size == stride and padding == 0 and height % size == width % size == 0:
+            # Faster than reduce_window and its gradient.
+            parts = x.reshape(n, height // size, size, width // size, size, channels)
+            return parts.max((2, 4))
         border = ((0, 0), (padding, padding), (padding, padding), (0, 0))
         return lax.reduce_window(x, -jnp.inf, lax.max, (1, size, size, 1),
                                  (1, stride, stride, 1), border)

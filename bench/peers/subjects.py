@@ -27,8 +27,8 @@ class Subject:
     batch: int | str
     inputs: Callable[[np.random.Generator], Batch]  # channels last
     net: Callable[[Any, Batch], Result]  # of layers and a batch
-    options: tuple[str, ...] = ("",)  # ways to run it of which a peer uses its fastest
-    jax_options: tuple[str, ...] = ("",)
+    options: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    # By peer: ways to run it, of which the fastest counts.
     flattened: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     # Dense kernels that follow a flattened image, with its height, width and channels.
     parameters: Callable[[np.random.Generator], Batch] | None = None  # of a graph
@@ -36,7 +36,8 @@ class Subject:
     whole_steps: int = 0  # a whole process that trains so many steps is timed
 
 
-LAYOUTS = ("channels last", "contiguous")
+LAYOUTS = {peer: ("channels last", "contiguous") for peer in ("eager", "compile")}
+GENERATORS = {"compile": ("own random", "eager random"), "jax": ("threefry2x32", "rbg")}
 
 # At the rate of the files, 0.1, these nets amplify rounding so much within five steps that two
 # peers' losses differ by a per cent too.
@@ -144,7 +145,7 @@ SUBJECTS = [
             "b": between(random, 1024),
         },
         net=elementwise,
-        jax_options=("threefry2x32", "rbg"),
+        options=GENERATORS,
     ),
     Subject(
         name="mlp",

@@ -73,13 +73,17 @@ def optimizer_of(settings: dict, parameters: list[torch.Tensor]) -> torch.optim.
 
 
 class Step:
-    """One subject's step, eager or compiled; `option` is a layout or empty."""
+    """One subject's step, eager or compiled; `option` is of those in `subjects`, or empty."""
 
     def __init__(self, subject: Subject, folder: pathlib.Path, settings: dict | None,
                  option: str, threads: int, compiled: bool) -> None:
         torch.set_num_threads(threads)
         torch.set_num_interop_threads(1)
         torch.manual_seed(1)
+        if compiled:
+            from torch._inductor import config  # slow to load
+
+            config.fallback_random = option == "eager random"
         self.subject, self.folder = subject, folder
         self.channels_last = option == "channels last"
         self.batch = {k: self.input(v) for k, v in tensors.read(folder / "data.safetensors").items()}
