@@ -30,7 +30,8 @@ FIRST_STEPS = 5
 BOUNDS = [1e-5, 1e-3, 1e-3, 1e-3, 1e-3]  # relative, of each step's loss
 PAUSE = 0.2  # seconds in which another process's threads fall asleep
 
-NOTES = """ms per step: median of the rounds' medians (least - greatest); best peer / it: how many times as
+NOTES = """\
+ms per step: median of the rounds' medians (least - greatest); best peer / it: how many times as
 fast as the best peer; peak MB: of a process with warm caches after its first steps; loss off: by
 how much Gradus' loss differs from that row's, relative. The element-wise graph drops elements by
 random numbers, which each library draws in its own way, so its losses are not compared. A whole

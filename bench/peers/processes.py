@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from typing import Any
 
 from subjects import Subject
 
@@ -137,7 +138,7 @@ class Peer:
             preexec_fn=lambda: os.sched_setaffinity(0, processors(self.threads)))
         return self.answer()
 
-    def answer(self):
+    def answer(self) -> Any:
         line = self.process.stdout.readline()
         if not line:
             self.errors.seek(0)

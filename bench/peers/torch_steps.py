@@ -86,7 +86,8 @@ class Step:
             config.fallback_random = option == "eager random"
         self.subject, self.folder = subject, folder
         self.channels_last = option == "channels last"
-        self.batch = {k: self.input(v) for k, v in tensors.read(folder / "data.safetensors").items()}
+        data = tensors.read(folder / "data.safetensors")
+        self.batch = {name: self.input(array) for name, array in data.items()}
         self.state = dict(self.initial())
         self.trained = [v.requires_grad_() for k, v in self.state.items()
                         if not k.endswith(STATISTICS)]
