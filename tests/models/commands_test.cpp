@@ -155,6 +155,7 @@ TEST_F(Program, JsonIsVersionedObjects) {
       {"inspect", model + " --stage step"},
       {"opt", "--list"},
       {"bench", model + " --seconds 0.01"},
+      {"bench", model + " --seconds 0.01 --fused-only --init " + run + "/weights.safetensors"},
       {"gradcheck", model},
       {"explain", ""},
       {"explain", "E3001"},
