@@ -12,6 +12,7 @@
 #include "runtime/executor.h"
 #include "tools/commands.h"
 #include "tools/machine_peak.h"
+#include "tools/memory_report.h"
 #include "tools/subject.h"
 
 namespace gradus::tools {
@@ -63,10 +64,15 @@ struct Variant {
   std::vector<double> seconds;                      // of each run
   std::vector<std::vector<double>> kernel_seconds;  // by kernel, of each run
 
-  Variant(std::string label, const Subject& subject, const codegen::CompileOptions& options)
+  Variant(std::string label, const Subject& subject, const codegen::CompileOptions& options,
+          const codegen::MemoryLimit& limit)
       : name(std::move(label)) {
     const auto start = std::chrono::steady_clock::now();
-    codegen::Plan plan = codegen::plan_program(subject.graph, options);
+    auto [plan, use, fits] = codegen::plan_within(subject.graph, subject.layout, options, limit);
+    if (!fits) {
+      throw UserError("E5002", fmt::format("{}, {}, needs {}; allowed are {}", subject.what, name,
+                                           size_text(use.total()), size_text(limit.bytes)));
+    }
     step = codegen::compile(plan, subject.layout, options);
     compile_seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -176,8 +182,8 @@ int bench(const BenchOptions& options) {
   codegen::CompileOptions unfused = fused;
   unfused.fuse = false;
   std::vector<Variant> variants;
-  variants.emplace_back("fused", subject, fused);
-  variants.emplace_back("unfused", subject, unfused);
+  variants.emplace_back("fused", subject, fused, options.model.memory_limit());
+  variants.emplace_back("unfused", subject, unfused, options.model.memory_limit());
   std::vector<std::span<const std::byte>> inputs;
   for (const Tensor& input : subject.inputs) inputs.emplace_back(input.bytes);
   const auto start = std::chrono::steady_clock::now();
@@ -207,6 +213,7 @@ void add_bench(CLI::App& app, int& status) {
   command->footer("Example: gradus bench models/digits_mlp.json --threads 1");
   auto options = std::make_shared<BenchOptions>();
   options->model.add_to(*command);
+  options->model.add_memory_to(*command);
   command->add_option("--seconds", options->seconds, "Measuring time per variant")
       ->check(CLI::Range(0.001, 3600.0));
   command->callback([options, &status] { status = bench(*options); });
