@@ -235,6 +235,7 @@ int train(const TrainOptions& options) {
                            &interrupted);
   const std::int64_t batch = runtime::BatchPlan{data.train.examples(), training.batch}.size(0);
   (void)cache.get(runtime::Program::train_step, batch);
+  (void)cache.get(runtime::Program::init, 0);  // so that the compiler's own memory is seen
   reporter.memory(cache.memory(runtime::Program::train_step, batch), resident_bytes());
   const runtime::TrainingEnded ended = trainer.run();
   const std::string weights = options.output + "/weights.safetensors";

@@ -101,9 +101,10 @@ constexpr bool kCanMeasure = true;
 
 TEST_F(Memory, ARunTakesWhatThePlanSays) {
   if (!kCanMeasure) GTEST_SKIP() << "a sanitizer takes memory of its own";
-  for (const char* limit : {"4G", "240M"}) {
-    const Training run = train({"--set", "training.batch=512", "--set", "training.steps=1",
-                                "--threads", "2", "--memory", limit});
+  for (const char* limit : {"4G", "320M"}) {
+    const Training run =
+        train({"--set", "training.batch=1024", "--set", "training.steps=1", "--set",
+               "data.examples=1024", "--threads", "2", "--memory", limit});
     ASSERT_EQ(run.status, 0);
     const auto total = run.memory["total"].get<double>();
     const auto process = run.memory["process"].get<double>();
