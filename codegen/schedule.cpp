@@ -21,6 +21,9 @@ using ir::Graph;
 using ir::NodeId;
 using passes::Group;
 
+/// Panels are packed in at most so many tasks.
+constexpr std::int64_t kMostPackingTasks = 1024;
+
 // A chunk of k holds so many bytes of a tile's columns of rhs, which then stay in the first cache
 // ...
 constexpr std::int64_t kFirstCache = 16 * 1024;
@@ -315,7 +318,7 @@ class GroupScheduler {
     for (AxisId axis : contract.k) renamed[axis] = add_axis(name(axis), loops_.extent(axis));
     const AxisId j = add_axis("j", contract.panel);
     const std::int64_t panels = kernel.axes[static_cast<std::size_t>(p)].extent;
-    kernel.tasks.push_back({p, {panels, panels, 1}});
+    kernel.tasks.push_back({p, {panels, std::min(panels, kMostPackingTasks), 1}});
     kernel.buffers.push_back({"source", type, BufferRole::input, {}});
     kernel.buffers.push_back({"panels", packed, BufferRole::output, {}});
     const Affine column{{{p, contract.panel}, {j, 1}}, 0, 1};

@@ -476,7 +476,7 @@ class Fuser {
 FusionPlan fuse(const Graph& graph, const FusionOptions& options) {
   FusionPlan plan = Fuser(graph, options, {}).run();
   if (!options.enabled) return plan;
-  const std::set<NodeId> stored = stored_values(graph, plan);
+  const std::set<NodeId> stored = options.store ? stored_values(graph, plan) : std::set<NodeId>();
   if (!stored.empty()) plan = Fuser(graph, options, stored).run();
   std::set<NodeId> shared = shared_values(graph, plan);
   while (!shared.empty()) {

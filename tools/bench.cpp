@@ -13,6 +13,7 @@
 #include "runtime/executor.h"
 #include "tools/commands.h"
 #include "tools/machine_peak.h"
+#include "tools/memory_report.h"
 #include "tools/subject.h"
 
 namespace gradus::tools {
@@ -72,10 +73,15 @@ struct Variant {
   std::vector<double> seconds;                      // of each run
   std::vector<std::vector<double>> kernel_seconds;  // by kernel, of each run
 
-  Variant(std::string label, const Subject& subject, const codegen::CompileOptions& options)
+  Variant(std::string label, const Subject& subject, const codegen::CompileOptions& options,
+          const codegen::MemoryLimit& limit)
       : name(std::move(label)) {
     const auto start = std::chrono::steady_clock::now();
-    codegen::Plan plan = codegen::plan_program(subject.graph, options);
+    auto [plan, use, fits] = codegen::plan_within(subject.graph, subject.layout, options, limit);
+    if (!fits) {
+      throw UserError("E5002", fmt::format("{}, {}, needs {}; allowed are {}", subject.what, name,
+                                           size_text(use.total()), size_text(limit.bytes)));
+    }
     step = codegen::compile(plan, subject.layout, options);
     compile_seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -188,8 +194,9 @@ int bench(const BenchOptions& options) {
   codegen::CompileOptions unfused = fused;
   unfused.fuse = false;
   std::vector<Variant> variants;
-  variants.emplace_back("fused", subject, fused);
-  if (!options.fused_only) variants.emplace_back("unfused", subject, unfused);
+  const auto limit = options.model.memory_limit();
+  variants.emplace_back("fused", subject, fused, limit);
+  if (!options.fused_only) variants.emplace_back("unfused", subject, unfused, limit);
   std::vector<std::span<const std::byte>> inputs;
   for (const Tensor& input : subject.inputs) inputs.emplace_back(input.bytes);
   const auto start = std::chrono::steady_clock::now();
@@ -221,6 +228,7 @@ void add_bench(CLI::App& app, int& status) {
   options->model.add_to(*command);
   command->add_option("--init", options->initial_weights, "Weights to start from (safetensors)");
   command->add_flag("--fused-only", options->fused_only, "Leave the unfused kernels out");
+  options->model.add_memory_to(*command);
   command->add_option("--seconds", options->seconds, "Measuring time per variant")
       ->check(CLI::Range(0.001, 3600.0));
   command->callback([options, &status] { status = bench(*options); });

@@ -48,9 +48,14 @@ struct ModelOptions {
   int threads = 0;  // 0: one per core
   bool json = false;
   bool no_cache = false;
+  std::string memory;  // "512M"; empty: any
 
   /// Without `one_isa` the command has an option --isa of its own.
   void add_to(CLI::App& command, bool one_isa = true);
+  /// Adds the option --memory.
+  void add_memory_to(CLI::App& command);
+  /// Throws UserError E2006 when --memory is no size.
+  [[nodiscard]] codegen::MemoryLimit memory_limit() const;
   [[nodiscard]] frontend::Model model() const;
   /// Throws UserError E2001 when this machine cannot run what is compiled.
   [[nodiscard]] codegen::CompileOptions compile_options() const;
