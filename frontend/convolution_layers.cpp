@@ -30,8 +30,7 @@ struct Windows {
   [[nodiscard]] std::int64_t spatial() const { return static_cast<std::int64_t>(kernel.size()); }
 };
 
-/// Examples and channels first and last; `features` input axes and `kernel_axes` of the kernel come
-/// behind the spatial ones.
+/// Examples first, then the spatial axes; the other axes of input and kernel are given.
 ir::ConvolutionAxes channels_last(const Windows& windows, std::int64_t lhs_feature,
                                   std::int64_t rhs_in, std::int64_t rhs_out) {
   ir::ConvolutionAxes axes{0, lhs_feature, rhs_in, rhs_out, -1, -1, {}};
@@ -61,7 +60,7 @@ Shape kernel_shape(const Windows& windows, std::int64_t in, std::int64_t out) {
   return shape;
 }
 
-/// The last axis, n, as two: [n / parts, parts] or [parts, n / parts].
+/// The last axis as two: [first, extent / first].
 Expr split_last(Expr x, std::int64_t first) {
   Shape shape = x.shape();
   const std::int64_t last = shape.back();

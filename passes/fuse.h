@@ -72,7 +72,7 @@ struct FusionOptions {
 };
 
 /// Plans the fusion of the live part of `graph`, in which no sum has several blocks
-/// (passes/split_sums.h) and contractions are canonical (passes/canonicalize_contractions.h).
+/// (split_sums) and contractions are canonical (canonicalize_contractions).
 [[nodiscard]] FusionPlan fuse(const ir::Graph& graph, const FusionOptions& options = {});
 
 /// The ledger as a table: producer, consumer, fused or why not, bytes.
