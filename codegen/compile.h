@@ -21,6 +21,7 @@ struct CompileOptions {
   bool fuse = true;
   int threads = 1;             // that compile
   CodeStore* store = nullptr;  // of code from earlier runs; may be null
+  DebugOptions debug = {};
 };
 
 struct StageSeconds {
