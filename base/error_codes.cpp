@@ -65,6 +65,9 @@ constexpr ErrorCode kErrorCodes[] = {
     {"E5001", ErrorClass::memory, "out of memory",
      "The operating system did not give the memory that the step or the data need. A smaller batch "
      "or a smaller data set needs less."},
+    {"E5002", ErrorClass::memory, "more memory than allowed",
+     "No plan of the program fits --memory, also when results are computed again instead of kept. "
+     "The message names the layers that need most and the largest batch that fits."},
     {"E0101", ErrorClass::model, "not JSON", "The model file does not follow the JSON grammar."},
     {"E0102", ErrorClass::model, "duplicate key", "A key may appear once in an object."},
     {"E0103", ErrorClass::model, "nested too deeply", "Model files nest at most 64 levels."},
@@ -89,10 +92,12 @@ constexpr ErrorCode kErrorCodes[] = {
      "the "
      "same hash, so that their layers would draw the same numbers."},
     {"E0210", ErrorClass::model, "unusable block",
-     "A block is defined in \"blocks\" with a list of layers, is not inside itself, and is repeated "
+     "A block is defined in \"blocks\" with a list of layers, is not inside itself, and is "
+     "repeated "
      "1 to 10000 times."},
     {"E0211", ErrorClass::model, "malformed expression",
-     "A text that begins with \"=\" is an expression over the block's parameters: numbers, names, + - "
+     "A text that begins with \"=\" is an expression over the block's parameters: numbers, names, "
+     "+ - "
      "* / // %, min, max and parentheses. Whole numbers stay whole; / must divide them exactly."},
     {"E0301", ErrorClass::model, "malformed graph",
      "The text of a graph has one node per line, then its results; ir/README.md shows the form."},

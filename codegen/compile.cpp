@@ -54,11 +54,7 @@ Kernel copy_kernel(const std::string& name, const TensorType& type) {
 }
 
 // Copies that bring a new value to its state when it could not be written in place. A copy within
-// the state goes through the arena, so that updates read the old values in any order. Their
-// parameters use panel = -1 for the way station and -2 for the state that is written.
-constexpr std::int64_t kStation = -1;
-constexpr std::int64_t kUpdatedState = -2;
-
+// the state goes through the arena, so that updates read the old values in any order.
 void add_copies(const ir::Graph& graph, const passes::FusionPlan& fusion,
                 std::vector<ScheduledKernel>& kernels) {
   std::vector<ScheduledKernel> last;
@@ -71,19 +67,41 @@ void add_copies(const ir::Graph& graph, const passes::FusionPlan& fusion,
       continue;
     }
     const TensorType& type = graph.type(result.value);
-    Parameter source{value, 0, 0};
+    Parameter source{value};
     if (passes::access_of(graph, value) == passes::Access::leaf) {
-      const Parameter station{value, kStation, 0};
+      const Parameter station{value, kStation};
       kernels.push_back({copy_kernel(graph.name() + "_save_" + std::to_string(state), type),
                          {source, station},
                          0});
       source = station;
     }
     last.push_back({copy_kernel(graph.name() + "_update_" + std::to_string(state), type),
-                    {source, {state, kUpdatedState, 0}},
+                    {source, {state, kUpdatedState}},
                     0});
   }
   for (ScheduledKernel& kernel : last) kernels.push_back(std::move(kernel));
+}
+
+std::int64_t aligned(std::int64_t bytes) {
+  constexpr std::int64_t alignment = runtime::kBufferAlignment;
+  return (bytes + alignment - 1) / alignment * alignment;
+}
+
+/// What the kernel's own buffers take, and register tiles where they are kept in memory; machine
+/// code may add the lanes of a sum.
+std::int64_t expected_scratch(const Kernel& kernel) {
+  constexpr std::int64_t kVectorBytes = 64;  // the greatest
+  std::int64_t bytes = 0;
+  for (const Buffer& buffer : kernel.buffers) {
+    if (buffer.role == BufferRole::scratch) bytes += aligned(buffer.type.byte_size());
+  }
+  for (const Stage& stage : kernel.stages) {
+    const auto* contract = std::get_if<Contract>(&stage);
+    if (contract == nullptr) continue;
+    const RegisterTile& tile = contract->tile;
+    bytes += kVectorBytes * tile.lines * tile.rows * tile.vectors;
+  }
+  return bytes;
 }
 
 /// Where every parameter of every kernel lives.
@@ -104,9 +122,9 @@ class Linker {
   BufferReference locate(const Parameter& parameter, bool written) {
     const ir::Node& node = plan_.graph.node(parameter.value);
     BufferReference reference{Space::arena, 0, node.types[0].byte_size(), written};
-    if (const auto arena = arena_.find(key(parameter)); arena != arena_.end()) {
+    if (const auto arena = arena_.find(arena_key(parameter)); arena != arena_.end()) {
       reference.offset = plan_.memory.offsets[arena->second];
-      reference.bytes = lifetimes_[arena->second].bytes;
+      reference.bytes = plan_.arena[arena->second].lifetime.bytes;
     } else if (const auto input = input_number_.find(parameter.value);
                input != input_number_.end()) {
       reference.space = Space::input;
@@ -126,41 +144,19 @@ class Linker {
   }
 
  private:
-  static Parameter key(Parameter parameter) {
-    return parameter.panel > 0 ? parameter : Parameter{parameter.value, parameter.panel, 0};
-  }
-
   NodeId state_of(NodeId value) const {
     const auto in_place = plan_.fusion.in_place.find(value);
     return in_place == plan_.fusion.in_place.end() ? value : in_place->second;
   }
 
-  bool in_arena(const Parameter& parameter) const {
-    if (parameter.panel > 0 || parameter.panel == kStation) return true;
-    if (parameter.panel == kUpdatedState) return false;
-    return passes::access_of(plan_.graph, parameter.value) != passes::Access::leaf &&
-           !plan_.fusion.in_place.contains(parameter.value);
-  }
-
   void place_arena() {
-    std::int64_t step = 0;
-    for (const ScheduledKernel& kernel : plan_.kernels) {
-      for (std::size_t i = 0; i < kernel.parameters.size(); ++i) {
-        const Parameter& parameter = kernel.parameters[i];
-        if (!in_arena(parameter)) continue;
-        const auto [at, added] = arena_.emplace(key(parameter), lifetimes_.size());
-        const std::int64_t bytes = kernel.kernel.buffers[i].type.byte_size();
-        if (added) lifetimes_.push_back({bytes, step, step});
-        lifetimes_[at->second].last = step;
-        lifetimes_[at->second].bytes = std::max(lifetimes_[at->second].bytes, bytes);
-      }
-      ++step;
+    plan_.arena = arena_buffers(plan_.graph, plan_.fusion, plan_.kernels);
+    std::vector<passes::Lifetime> lifetimes;
+    for (const ArenaBuffer& buffer : plan_.arena) {
+      arena_[buffer.memory] = lifetimes.size();
+      lifetimes.push_back(buffer.lifetime);
     }
-    for (const ir::Result& result : plan_.graph.results()) {
-      const auto at = arena_.find({passes::memory_of(plan_.graph, result.value.node), 0, 0});
-      if (!result.update && at != arena_.end()) lifetimes_[at->second].last = step;
-    }
-    plan_.memory = passes::plan_memory(lifetimes_);
+    plan_.memory = passes::plan_memory(lifetimes);
   }
 
   std::int64_t constant(NodeId id) {
@@ -181,7 +177,6 @@ class Linker {
   runtime::Executable& executable_;
   std::map<NodeId, std::int64_t> input_number_;
   std::map<Parameter, std::size_t> arena_;
-  std::vector<passes::Lifetime> lifetimes_;
   std::map<NodeId, std::int64_t> constants_;
 };
 
@@ -190,9 +185,9 @@ class Linker {
 Plan plan_program(const ir::Graph& graph, const CompileOptions& options) {
   std::vector<StageSeconds> seconds;
   Stopwatch watch(seconds);
-  Plan plan{passes::run_pipeline(graph), {}, {}, {}, {}, 0, 0};
+  Plan plan{passes::run_pipeline(graph), {}, {}, {}, {}, {}, 0, 0};
   watch.lap("passes");
-  plan.fusion = passes::fuse(plan.graph, {options.fuse});
+  plan.fusion = passes::fuse(plan.graph, {options.fuse, options.store_values});
   watch.lap("fusion");
   const Target target = make_target(options.set);
   for (std::size_t group = 0; group < plan.fusion.groups.size(); ++group) {
@@ -224,11 +219,14 @@ runtime::Executable place(Plan& plan, const runtime::StateLayout& layout) {
   }
   for (const ir::Result& result : plan.graph.results()) {
     if (result.update) continue;
-    const Parameter memory{passes::memory_of(plan.graph, result.value.node), 0, 0};
+    const Parameter memory{passes::memory_of(plan.graph, result.value.node)};
     executable.outputs.push_back(
         {result.name, plan.graph.type(result.value), linker.locate(memory, false)});
   }
   executable.arena_bytes = plan.memory.peak_bytes;
+  for (const ScheduledKernel& kernel : plan.kernels) {
+    executable.scratch_bytes = std::max(executable.scratch_bytes, expected_scratch(kernel.kernel));
+  }
   return executable;
 }
 
@@ -244,6 +242,7 @@ runtime::Executable compile(Plan& plan, const runtime::StateLayout& layout,
   plan.cached_modules = code.report.cached_modules;
   plan.compiled_modules = code.report.compiled_modules;
   watch.lap("machine code");
+  executable.scratch_bytes = 0;
   for (std::size_t i = 0; i < executable.steps.size(); ++i) {
     runtime::Step& step = executable.steps[i];
     step.function = code.kernels[i].function;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "codegen/arena.h"
 #include "codegen/code_cache.h"
 #include "codegen/schedule.h"
 #include "codegen/target.h"
@@ -22,6 +23,7 @@ struct CompileOptions {
   int threads = 1;             // that compile
   CodeStore* store = nullptr;  // of code from earlier runs; may be null
   DebugOptions debug = {};
+  bool store_values = true;    // false: light values are computed again wherever they are wanted
 };
 
 struct StageSeconds {
@@ -33,8 +35,9 @@ struct StageSeconds {
 struct Plan {
   ir::Graph graph;  // after the passes
   passes::FusionPlan fusion;
-  std::vector<ScheduledKernel> kernels;
-  passes::MemoryPlan memory;
+  std::vector<ScheduledKernel> kernels;  // a kernel may run more than once
+  std::vector<ArenaBuffer> arena;        // after `place`
+  passes::MemoryPlan memory;             // after `place`
   std::vector<StageSeconds> seconds;
   std::size_t cached_modules = 0;  // of machine code, after `compile`
   std::size_t compiled_modules = 0;
@@ -44,7 +47,8 @@ struct Plan {
 [[nodiscard]] Plan plan_program(const ir::Graph& graph, const CompileOptions& options);
 
 /// Plans memory: everything of the executable but the code. The steps are those of plan.kernels in
-/// order, without functions and sizes of scratch. State inputs are found in `layout` by name.
+/// order, without functions; scratch is an estimate. State inputs are
+/// found in `layout` by name.
 [[nodiscard]] runtime::Executable place(Plan& plan, const runtime::StateLayout& layout);
 
 /// Plans memory, compiles the kernels and links them. Adds its own stages to plan.seconds.

@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "codegen/emit_body.h"
+#include "codegen/emit_chain.h"
 #include "codegen/emit_loop.h"
 #include "codegen/emit_nest.h"
 
@@ -39,11 +40,21 @@ class ContractEmitter {
         inner_(lines_ > 1 ? context.axis(contract.m()).extent : 1),
         rows_(lines_ > 1 ? lines_ * inner_ : contract.tile.rows),
         columns_(contract.tile.vectors * width_),
-        lhs_(context, contract.lhs, {}),
-        rhs_(context, contract.rhs, {}) {
+        chain_(context, contract, type_, width_) {
     GRADUS_CHECK(contract.panel % columns_ == 0, "a panel of rhs is no multiple of the tile");
     const FlatProgram epilogue = flatten(contract.epilogue.program, {});
     short_ = epilogue.code.size() <= kShortEpilogue && contract.parts.count == 1;
+    if (contract.chunk.size > 0) {
+      Shape shape;
+      std::vector<AxisId> local = contract.rows;
+      for (AxisId axis : contract.rows) shape.push_back(c_.range(axis).greatest());
+      const std::int64_t columns = c_.range(contract.n).greatest();
+      shape.push_back((columns + width_ - 1) / width_ * width_);
+      local.push_back(contract.n);
+      sums_ = c_.add_scratch({type_, shape}, local);
+      if (contract.parts.count > 1) totals_ = c_.add_scratch({type_, shape}, local);
+      return;
+    }
     if (lines_ > 1) {
       tile_ = c_.add_scratch({type_, {lines_, inner_, columns_}},
                              {tile_axis(), contract.m(), contract.n});
@@ -83,8 +94,124 @@ class ContractEmitter {
   Value*& position(AxisId axis) { return c_.positions[static_cast<std::size_t>(axis)]; }
 
   void batch(std::size_t level) {
-    if (level == contract_.batch.size()) return panels();
-    each_position(contract_.batch[level], [&] { batch(level + 1); });
+    if (level < contract_.batch.size()) {
+      each_position(contract_.batch[level], [&] { batch(level + 1); });
+    } else if (contract_.chunk.size > 0) {
+      chunks();
+    } else {
+      panels();
+    }
+  }
+
+  /// All tiles for one piece of k after the other; meanwhile the sums rest in scratch.
+  void chunks() {
+    box_ = c_.ranges;
+    BufferId result = sums_;
+    if (contract_.parts.count == 1) {
+      fill_zero(sums_);
+      pieces(0);
+    } else {
+      result = totals_;
+      fill_zero(totals_);
+      each_part([&] {
+        fill_zero(sums_);
+        pieces(0);
+        add_sums();
+      });
+    }
+    Loop loop{.axes = contract_.result_axes(),
+              .body = contract_.epilogue,
+              .stores = contract_.stores,
+              .accumulates = {}};
+    loop.body.loads.insert(loop.body.loads.begin(), Load{resting_access(result), {}});
+    LoopEmitter(c_, loop).emit();
+  }
+  /// Emits `body` for every vector of a resting buffer.
+  void each_vector(BufferId buffer, const std::function<void(Value*)>& body) {
+    const std::int64_t vectors =
+        c_.buffers[static_cast<std::size_t>(buffer)].type.element_count() / width_;
+    c_.loop(c_.i64(0), c_.i64(vectors), 1, vectors, body);
+  }
+  Value* vector_of(BufferId buffer, Value* number) {
+    return b_.CreateGEP(vector_type(), c_.addresses[static_cast<std::size_t>(buffer)], number);
+  }
+  void fill_zero(BufferId buffer) {
+    each_vector(buffer, [&](Value* i) {
+      b_.CreateStore(llvm::Constant::getNullValue(vector_type()), vector_of(buffer, i));
+    });
+  }
+  void add_sums() {
+    each_vector(sums_, [&](Value* i) {
+      Value* total = b_.CreateLoad(vector_type(), vector_of(totals_, i));
+      Value* sum = b_.CreateLoad(vector_type(), vector_of(sums_, i));
+      b_.CreateStore(b_.CreateFAdd(total, sum), vector_of(totals_, i));
+    });
+  }
+  /// Emits `body` with each part as the range of the first axis of k.
+  void each_part(const std::function<void()>& body) {
+    const ir::Cut& cut = contract_.parts;
+    const AxisId first = contract_.k.front();
+    const AxisRange whole = c_.range(first);
+    std::set<std::int64_t> sizes;
+    for (std::int64_t part = 0; part < cut.count; ++part) sizes.insert(cut(part).size());
+    const std::vector<std::int64_t> lengths(sizes.begin(), sizes.end());
+    c_.loop(c_.i64(0), c_.i64(cut.count), 1, cut.count, [&](Value* part) {
+      Value* begin = c_.border(cut, part);
+      Value* end = c_.border(cut, b_.CreateAdd(part, c_.i64(1)));
+      c_.range(first) = {begin, end, lengths, 1};
+      body();
+      c_.range(first) = whole;
+    });
+  }
+  void pieces(std::int32_t level) {
+    const AxisId axis = contract_.k[static_cast<std::size_t>(level)];
+    if (level < contract_.chunk.axis) {
+      each_position(axis, [&] { pieces(level + 1); });
+    } else {
+      c_.tiles(axis, contract_.chunk.size, [&] { panels(); });
+    }
+  }
+  [[nodiscard]] Access resting_access(BufferId buffer) const {
+    Access access{buffer, {}};
+    for (AxisId axis : contract_.rows) access.index.push_back({{{axis, 1}}, 0, 1});
+    access.index.push_back({{{contract_.n, 1}}, 0, 1});
+    return access;
+  }
+  /// Address of the resting sums of row number `row` of a tile, at its first column.
+  Value* resting_sums(const Place& place, std::int64_t row) {
+    const Buffer& sums = c_.buffers[static_cast<std::size_t>(sums_)];
+    const std::vector<std::int64_t> strides = row_major_strides(sums.type.shape);
+    set_row(place, row);
+    Value* offset = c_.i64(0);
+    for (std::size_t i = 0; i < contract_.rows.size(); ++i) {
+      const AxisId axis = contract_.rows[i];
+      Value* inside = b_.CreateSub(c_.position(axis), box_[static_cast<std::size_t>(axis)].begin);
+      offset = b_.CreateAdd(offset, b_.CreateMul(inside, c_.i64(strides[i])));
+    }
+    Value* column = b_.CreateSub(place.n, box_[static_cast<std::size_t>(contract_.n)].begin);
+    forget_place();
+    return b_.CreateGEP(c_.memory_type(type_), c_.addresses[static_cast<std::size_t>(sums_)],
+                        b_.CreateAdd(offset, column));
+  }
+  /// Goes on with the sums of a tile where they rest.
+  void add_chunk(const Place& place, std::int64_t rows) {
+    std::vector<Value*> addresses;
+    std::vector<Value*> sums;
+    const llvm::Align alignment(static_cast<std::uint64_t>(byte_size(type_)));
+    for (std::int64_t row = 0; row < rows; ++row) {
+      Value* first = resting_sums(place, row);
+      for (std::int64_t v = 0; v < place.vectors(width_); ++v) {
+        addresses.push_back(displaced(first, v * width_));
+        sums.push_back(b_.CreateAlignedLoad(vector_type(), addresses.back(), alignment));
+      }
+    }
+    set_row(place, 0);
+    position(contract_.n) = place.n;
+    sums = chain(place, rows, std::move(sums));
+    forget_place();
+    for (std::size_t i = 0; i < sums.size(); ++i) {
+      b_.CreateAlignedStore(sums[i], addresses[i], alignment);
+    }
   }
 
   /// Emits `body` for one position of the axis after the other.
@@ -169,6 +296,10 @@ class ContractEmitter {
   void tile(const Place& place, const std::vector<std::int64_t>& heights) {
     const auto sums_of_height = [&](std::int64_t height) {
       const std::int64_t rows = height * inner_;
+      if (contract_.chunk.size > 0) {
+        add_chunk(place, rows);
+        return;
+      }
       set_row(place, 0);
       position(contract_.n) = place.n;
       if (contract_.parts.count > 1) {
@@ -176,7 +307,7 @@ class ContractEmitter {
         forget_place();
         return;
       }
-      const std::vector<Value*> sums = chain(place, rows, task_part());
+      const std::vector<Value*> sums = chain(place, rows, zeros(place, rows));
       forget_place();
       if (short_) {
         epilogue_in_registers(place, rows, sums);
@@ -192,7 +323,7 @@ class ContractEmitter {
         c_.when(b_.CreateICmpEQ(length, c_.i64(height)), [&] { sums_of_height(height); });
       }
     }
-    if (!short_) epilogue_loop(place, heights);
+    if (!short_ && contract_.chunk.size == 0) epilogue_loop(place, heights);
   }
 
   /// The position of row number `row` of a tile.
@@ -207,22 +338,12 @@ class ContractEmitter {
   }
   /// Elements of lhs between the first row of a tile and row number `row`.
   [[nodiscard]] std::int64_t row_offset(std::int64_t row) const {
-    const std::int64_t lines = row / inner_ * lhs_.stride(tile_axis());
-    return lines_ > 1 ? lines + row % inner_ * lhs_.stride(contract_.m()) : lines;
+    const std::int64_t lines = row / inner_ * chain_.lhs_stride(tile_axis());
+    return lines_ > 1 ? lines + row % inner_ * chain_.lhs_stride(contract_.m()) : lines;
   }
 
   [[nodiscard]] llvm::Type* vector_type() const {
     return EmitContext::lanes_type(c_.register_type(type_), static_cast<int>(width_));
-  }
-
-  /// Lanes of vector number `vector` that exist; null: all.
-  [[nodiscard]] Value* column_mask(const Place& place, std::int64_t vector) const {
-    if ((vector + 1) * width_ <= place.columns) return nullptr;
-    std::vector<llvm::Constant*> exists;
-    for (std::int64_t lane = 0; lane < width_; ++lane) {
-      exists.push_back(b_.getInt1(vector * width_ + lane < place.columns));
-    }
-    return width_ == 1 ? exists[0] : llvm::ConstantVector::get(exists);
   }
 
   Value* displaced(Value* address, std::int64_t elements) {
@@ -230,154 +351,16 @@ class ContractEmitter {
                                  static_cast<std::uint64_t>(elements * byte_size(type_)));
   }
 
-  /// One loop of a chain: its trips, and what the addresses of lhs and rhs move by from trip to
-  /// trip, in elements.
-  struct Level {
-    std::int64_t extent = 1;
-    std::int64_t lhs = 0;
-    std::int64_t rhs = 0;
-  };
-
-  /// The loops over the axes of k, outermost first; neighbours that step through memory as one loop
-  /// are one.
-  std::vector<Level> levels() const {
-    std::vector<Level> result;
-    std::int64_t inner = contract_.panel;  // of rhs's panels, from the innermost axis out
-    for (std::size_t i = contract_.k.size(); i-- > 0;) {
-      const AxisId axis = contract_.k[i];
-      const std::int64_t extent = c_.axis(axis).extent;
-      const std::int64_t rhs = contract_.panel > 0 ? inner : rhs_.stride(axis);
-      inner *= extent;
-      const Level level{extent, lhs_.stride(axis), rhs};
-      if (!result.empty() && level.lhs == result.back().lhs * result.back().extent &&
-          level.rhs == result.back().rhs * result.back().extent) {
-        result.back().extent *= extent;
-      } else {
-        result.push_back(level);
-      }
-    }
-    std::reverse(result.begin(), result.end());
-    return result;
+  /// One chain of fma per element of the tile over the ranges of k, row by row, going on from
+  /// `sums`.
+  std::vector<Value*> chain(const Place& place, std::int64_t height, std::vector<Value*> sums) {
+    ChainTile tile{{}, place.n, place.columns};
+    for (std::int64_t row = 0; row < height; ++row) tile.rows.push_back(row_offset(row));
+    return chain_.emit(tile, std::move(sums));
   }
-
-  /// Address of the tile's first column in rhs, where every axis of k is at its first position.
-  Value* rhs_address(const Place& place) {
-    rhs_.forget_base();
-    if (contract_.panel == 0) return rhs_.address();
-    Value* panel = b_.CreateUDiv(place.n, c_.i64(contract_.panel));
-    Value* column = b_.CreateURem(place.n, c_.i64(contract_.panel));
-    std::int64_t length = contract_.panel;
-    for (AxisId axis : contract_.k) length *= c_.axis(axis).extent;
-    Value* offset = b_.CreateAdd(b_.CreateMul(panel, c_.i64(length)), column);
-    return b_.CreateGEP(c_.memory_type(type_), rhs_.address(), offset);
-  }
-
-  /// A part of the first axis of k.
-  struct Part {
-    Value* begin = nullptr;
-    Value* end = nullptr;
-  };
-
-  /// The task's range of k[0], if tasks cut it.
-  std::optional<Part> task_part() {
-    const AxisId first = contract_.k.front();
-    const bool cut = std::ranges::any_of(c_.kernel.tasks,
-                                         [&](const TaskAxis& task) { return task.axis == first; });
-    if (!cut) return std::nullopt;
-    return Part{c_.range(first).begin, c_.range(first).end};
-  }
-
-  /// One chain of fma per element of the tile over the whole of k, or over a part; row by row.
-  std::vector<Value*> chain(const Place& place, std::int64_t height,
-                            const std::optional<Part>& part) {
-    const std::int64_t vectors = place.vectors(width_);
-    const auto start = [&](llvm::Type* type, Value* value) {
-      llvm::AllocaInst* variable = c_.variable(type);
-      b_.CreateStore(value, variable);
-      return variable;
-    };
-    std::vector<llvm::AllocaInst*> sums;
-    for (std::int64_t i = 0; i < height * vectors; ++i) {
-      sums.push_back(start(vector_type(), llvm::Constant::getNullValue(vector_type())));
-    }
-    const std::vector<Level> nest = levels();
-    // Trips of the outermost loop per position of k[0].
-    const std::int64_t merged =
-        nest[0].extent / std::max<std::int64_t>(c_.axis(contract_.k.front()).extent, 1);
-    for (AxisId axis : contract_.k) position(axis) = c_.i64(0);
-    lhs_.forget_base();
-    Value* lhs_begin = lhs_.address();
-    Value* rhs_begin = rhs_address(place);
-    for (AxisId axis : contract_.k) position(axis) = nullptr;
-    Value* begin = c_.i64(0);
-    Value* end = c_.i64(nest[0].extent);
-    if (part) {
-      begin = b_.CreateMul(part->begin, c_.i64(merged));
-      end = b_.CreateMul(part->end, c_.i64(merged));
-      const auto moved = [&](Value* address, std::int64_t step) {
-        return b_.CreateGEP(c_.memory_type(type_), address, b_.CreateMul(begin, c_.i64(step)));
-      };
-      lhs_begin = moved(lhs_begin, nest[0].lhs);
-      rhs_begin = moved(rhs_begin, nest[0].rhs);
-    }
-    llvm::AllocaInst* lhs = start(b_.getPtrTy(), lhs_begin);
-    llvm::AllocaInst* rhs = start(b_.getPtrTy(), rhs_begin);
-    const auto advance = [&](llvm::AllocaInst* pointer, std::int64_t elements) {
-      if (elements == 0) return;
-      b_.CreateStore(displaced(b_.CreateLoad(b_.getPtrTy(), pointer), elements), pointer);
-    };
-    const auto step = [&] {
-      Value* a = b_.CreateLoad(b_.getPtrTy(), lhs);
-      Value* row = b_.CreateLoad(b_.getPtrTy(), rhs);
-      std::vector<Value*> y;
-      for (std::int64_t v = 0; v < vectors; ++v) y.push_back(rhs_vector(place, row, v));
-      for (std::int64_t r = 0; r < height; ++r) {
-        Value* element =
-            b_.CreateAlignedLoad(c_.memory_type(type_), displaced(a, row_offset(r)),
-                                 llvm::Align(static_cast<std::uint64_t>(byte_size(type_))));
-        Value* x = c_.splat(element, static_cast<int>(width_));
-        for (std::int64_t v = 0; v < vectors; ++v) {
-          llvm::AllocaInst* sum = sums[static_cast<std::size_t>(r * vectors + v)];
-          Value* old = b_.CreateLoad(vector_type(), sum);
-          b_.CreateStore(multiply_add(x, y[static_cast<std::size_t>(v)], old), sum);
-        }
-      }
-    };
-    const std::function<void(std::size_t, Value*, Value*, std::optional<std::int64_t>)> run =
-        [&](std::size_t level, Value* from, Value* to, std::optional<std::int64_t> trips) {
-          c_.loop(from, to, 1, trips, [&](Value*) {
-            const Level& own = nest[level];
-            if (level + 1 == nest.size()) {
-              step();
-              advance(lhs, own.lhs);
-              advance(rhs, own.rhs);
-              return;
-            }
-            const Level& inner = nest[level + 1];
-            run(level + 1, c_.i64(0), c_.i64(inner.extent), inner.extent);
-            advance(lhs, own.lhs - inner.extent * inner.lhs);
-            advance(rhs, own.rhs - inner.extent * inner.rhs);
-          });
-        };
-    std::optional<std::int64_t> trips;
-    if (!part) trips = nest[0].extent;
-    run(0, begin, end, trips);
-    std::vector<Value*> result;
-    for (llvm::AllocaInst* sum : sums) result.push_back(b_.CreateLoad(vector_type(), sum));
-    return result;
-  }
-
-  Value* rhs_vector(const Place& place, Value* row, std::int64_t vector) {
-    Value* address = displaced(row, vector * width_);
-    const llvm::Align alignment(static_cast<std::uint64_t>(byte_size(type_)));
-    Value* mask = column_mask(place, vector);
-    if (mask == nullptr) return b_.CreateAlignedLoad(vector_type(), address, alignment);
-    return b_.CreateMaskedLoad(vector_type(), address, alignment, mask,
+  std::vector<Value*> zeros(const Place& place, std::int64_t height) const {
+    return std::vector<Value*>(static_cast<std::size_t>(height * place.vectors(width_)),
                                llvm::Constant::getNullValue(vector_type()));
-  }
-
-  Value* multiply_add(Value* x, Value* y, Value* sum) {
-    return b_.CreateIntrinsic(vector_type(), llvm::Intrinsic::fma, {x, y, sum});
   }
 
   /// Address of a vector of the tile in scratch.
@@ -406,11 +389,8 @@ class ContractEmitter {
     for_each_vector(place, height, [&](Value* address, std::size_t) {
       b_.CreateStore(llvm::Constant::getNullValue(vector_type()), address);
     });
-    const ir::Cut& cut = contract_.parts;
-    c_.loop(c_.i64(0), c_.i64(cut.count), 1, cut.count, [&](Value* part) {
-      Value* begin = c_.border(cut, part);
-      Value* end = c_.border(cut, b_.CreateAdd(part, c_.i64(1)));
-      const std::vector<Value*> sums = chain(place, height, Part{begin, end});
+    each_part([&] {
+      const std::vector<Value*> sums = chain(place, height, zeros(place, height));
       for_each_vector(place, height, [&](Value* address, std::size_t i) {
         Value* old = b_.CreateLoad(vector_type(), address);
         b_.CreateStore(b_.CreateFAdd(old, sums[i]), address);
@@ -427,7 +407,7 @@ class ContractEmitter {
     for (std::int64_t v = 0; v < vectors; ++v) {
       position(contract_.n) = b_.CreateAdd(place.n, c_.i64(v * width_));
       body.forget(contract_.n);
-      body.set_mask(column_mask(place, v));
+      body.set_mask(chain_.column_mask(place.columns, v));
       for (std::int64_t row = 0; row < height; ++row) {
         set_row(place, row);
         body.forget(tile_axis());
@@ -470,9 +450,11 @@ class ContractEmitter {
   std::int64_t columns_;
   std::int64_t unit_ = 1;  // heights of tiles are multiples of it
   bool short_ = false;     // the epilogue is applied in registers
-  Reference lhs_;
-  Reference rhs_;
-  BufferId tile_ = 0;  // the sums of one tile in scratch
+  ChainEmitter chain_;
+  BufferId tile_ = 0;    // the sums of one tile in scratch
+  BufferId sums_ = 0;    // of the whole box, between chunks of k
+  BufferId totals_ = 0;  // of the parts so far
+  std::vector<AxisRange> box_;
 };
 
 /// A product with one column whose rows are neighbours in lhs is computed as one row of many

@@ -20,7 +20,9 @@ struct Heuristics {
   std::int64_t elements_per_task = 8192;       // of a loop
   std::int64_t operations_per_task = 1 << 20;  // of a contraction
   std::int64_t maximum_tasks = 64;
-  std::int64_t enough_parts = 8;  // tasks that are parts of a contraction are cut no further
+  std::int64_t enough_parts = 8;  // tasks that are parts of a contraction are cut no further ...
+  std::int64_t tasks_of_parts =
+      12;  // ... and fewer ones into so many, which read less of lhs again
   std::int64_t column_unit = 64;
   std::int64_t row_unit = 4;                         // rows that draw their random words together
   std::int64_t loop_scratch_bytes = 40 * 1024;       // of a tile without a contraction: within L1
@@ -243,7 +245,10 @@ void GroupLoops::make_tasks() {
     if (axis.cut) {
       kernel_.tasks.push_back({axis.axis, *axis.cut});
       wanted = std::max<std::int64_t>(1, wanted / axis.cut->count);
-      if (contraction_ && axis.cut->count >= kHeuristics.enough_parts) wanted = 1;
+      if (contraction_) {
+        wanted = (kHeuristics.tasks_of_parts + axis.cut->count - 1) / axis.cut->count;
+        if (axis.cut->count >= kHeuristics.enough_parts) wanted = 1;
+      }
     } else if (wanted > 1 || (kernel_.tasks.empty() && axis.axis == axes.back().axis)) {
       const ir::Cut cut = free_cut(axis.axis, wanted);
       kernel_.tasks.push_back({axis.axis, cut});

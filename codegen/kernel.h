@@ -152,6 +152,14 @@ struct RegisterTile {
   std::int32_t lines = 1;
 };
 
+/// Cuts k into pieces that fit a cache: single positions of the axes before k[axis], at most `size`
+/// positions of k[axis], and the axes behind it. All register tiles run for one piece before the
+/// next one; their sums rest in memory meanwhile and go on with the same chains. 0: the whole of k.
+struct Chunk {
+  std::int32_t axis = 0;
+  std::int64_t size = 0;
+};
+
 /// For each (batch, rows, n) in the box: c = sum over k of lhs * rhs, row-major over the axes of k,
 /// over the task's range of k[0], which else is cut in `parts`: each part is one chain of fma from
 /// +0, several are added in order from +0; then the epilogue, whose operand 0 is c and whose
@@ -170,6 +178,7 @@ struct Contract {
   Access rhs;
   std::int64_t panel = 0;
   RegisterTile tile;  // chosen by the schedule for the instruction set
+  Chunk chunk;        // so is this; inside of each part
   Body epilogue;
   std::vector<Store> stores;
   std::string provenance = {};  // as of a Loop

@@ -149,6 +149,14 @@ class Parser {
           c.tile.rows,
           std::exchange(c.tile.vectors, static_cast<std::int32_t>(line.integer(kGreatestTile))));
     }
+    if (line.accept("chunk")) {
+      const AxisId chunked = axis(line);
+      const auto at = std::ranges::find(c.k, chunked);
+      if (at == c.k.end()) line.fail("expected an axis of k");
+      c.chunk.axis = static_cast<std::int32_t>(at - c.k.begin());
+      line.expect("by");
+      c.chunk.size = line.integer();
+    }
     c.provenance = from(line);
     line.expect("{");
     line.expect_end();

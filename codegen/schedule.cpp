@@ -21,6 +21,15 @@ using ir::Graph;
 using ir::NodeId;
 using passes::Group;
 
+/// Panels are packed in at most so many tasks.
+constexpr std::int64_t kMostPackingTasks = 1024;
+
+// A chunk of k holds so many bytes of a tile's columns of rhs, which then stay in the first cache
+// ...
+constexpr std::int64_t kFirstCache = 16 * 1024;
+// ... for at least so many register tiles.
+constexpr std::int64_t kLeastChunkTiles = 4;
+
 /// The stages of a group's kernel.
 class GroupScheduler {
  public:
@@ -180,6 +189,7 @@ class GroupScheduler {
     result.tile = loops_.register_tile();
     result.lhs = operand_access(0);
     set_rhs(result);
+    result.chunk = choose_chunk(result);
     BodyBuilder body(graph_, kernel_.axes,
                      {[&](NodeId id, const std::vector<Affine>& index) {
                         return memory_access(id, index, 0, {c});
@@ -224,6 +234,32 @@ class GroupScheduler {
     const RegisterTile tile = loops_.register_tile();
     if (!contiguous) return tile.vectors * target_.width(type);
     return choose_panel(k, n, type, tile, target_);
+  }
+
+  /// Chunks of k where rows of lhs are neighbours in memory (as in the gradient of a convolution's
+  /// weights) and every piece of k is read by many tiles.
+  Chunk choose_chunk(const Contract& contract) const {
+    if (contract.k.size() < 2) return {};
+    if (!is_contiguous(contract.lhs, contract.m())) return {};
+    const auto length = [&](AxisId axis) { return loops_.local_extent(axis); };
+    const std::int64_t m = length(contract.m());
+    const std::int64_t n = length(contract.n);
+    std::int64_t tiles = ((m + contract.tile.rows - 1) / contract.tile.rows) *
+                         ((n - 1) / (16 * contract.tile.vectors) + 1);
+    for (std::size_t i = 0; i + 1 < contract.rows.size(); ++i) tiles *= length(contract.rows[i]);
+    if (tiles < kLeastChunkTiles) return {};
+    const std::int64_t bytes = contract.tile.vectors * target_.vector_bits / 8;  // of rhs
+    const std::int64_t positions = kFirstCache / bytes;
+    std::int64_t inner = 1;
+    for (std::size_t i = contract.k.size(); i-- > 0;) {
+      const std::int64_t extent = length(contract.k[i]);
+      if (inner * extent <= positions || i + 1 == contract.k.size()) {
+        inner *= extent;  // a line stays whole
+        continue;
+      }
+      return {static_cast<std::int32_t>(i), std::max<std::int64_t>(1, positions / inner)};
+    }
+    return {};
   }
 
   /// Neighbours along `axis` are neighbours in memory.
@@ -287,7 +323,7 @@ class GroupScheduler {
     for (AxisId axis : contract.k) renamed[axis] = add_axis(name(axis), loops_.extent(axis));
     const AxisId j = add_axis("j", contract.panel);
     const std::int64_t panels = kernel.axes[static_cast<std::size_t>(p)].extent;
-    kernel.tasks.push_back({p, {panels, panels, 1}});
+    kernel.tasks.push_back({p, {panels, std::min(panels, kMostPackingTasks), 1}});
     kernel.buffers.push_back({"source", type, BufferRole::input, {}});
     kernel.buffers.push_back({"panels", packed, BufferRole::output, {}});
     const Affine column{{{p, contract.panel}, {j, 1}}, 0, 1};

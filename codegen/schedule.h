@@ -19,6 +19,7 @@ struct Parameter {
   ir::NodeId value = 0;
   std::int64_t panel = 0;
   ir::NodeId packed_for = 0;  // the contraction
+  std::int64_t copy = 0;      // > 0: made again by a later run of its kernel
   friend auto operator<=>(const Parameter&, const Parameter&) = default;
 };
 

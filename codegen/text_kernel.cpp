@@ -95,9 +95,14 @@ class Printer {
   void print(const Contract& c) {
     const std::string batch = c.batch.empty() ? "" : "[" + names(c.batch) + "] ";
     const std::string lines = c.tile.lines > 1 ? fmt::format("{} x ", c.tile.lines) : "";
-    line(2, fmt::format("contract {}{}, {}, {} parts {} tile {}{} x {}{} {{", batch, role(c.rows),
+    const std::string chunk =
+        c.chunk.size > 0
+            ? fmt::format(" chunk {} by {}", name(c.k[static_cast<std::size_t>(c.chunk.axis)]),
+                          c.chunk.size)
+            : "";
+    line(2, fmt::format("contract {}{}, {}, {} parts {} tile {}{} x {}{}{} {{", batch, role(c.rows),
                         name(c.n), role(c.k), cut(c.parts), lines, c.tile.rows, c.tile.vectors,
-                        from(c.provenance)));
+                        chunk, from(c.provenance)));
     line(4, "lhs " + to_string(c.lhs, kernel_));
     line(4, "rhs " + to_string(c.rhs, kernel_) +
                 (c.panel > 0 ? fmt::format(" panel {}", c.panel) : ""));

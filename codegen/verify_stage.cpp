@@ -49,6 +49,10 @@ class StageChecker {
                              axis_of(kernel_, c.m()).extent > c.tile.rows)) {
       broken("a register tile of several lines holds the whole of m");
     }
+    if (c.chunk.size < 0 || c.chunk.axis < 0 ||
+        static_cast<std::size_t>(c.chunk.axis) >= c.k.size()) {
+      broken("chunks of no axis of k");
+    }
     check_factors(c);
     for (AxisId k : c.k) axes_.erase(k);
     check_body(c.epilogue, {buffer_type(c.lhs)});

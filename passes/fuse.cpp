@@ -1,15 +1,13 @@
 #include "passes/fuse.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <numeric>
 #include <set>
 
 #include "ir/op.h"
 #include "passes/in_place.h"
 #include "passes/shared_values.h"
 #include "passes/stored_values.h"
+#include "passes/unite_groups.h"
 
 namespace gradus::passes {
 namespace {
@@ -37,32 +35,6 @@ bool computes(const Graph& graph, NodeId id) {
   return std::holds_alternative<Computation>(graph.node(id).op->compute);
 }
 
-/// Domain axes under construction: a union-find over the axes of two groups.
-class AxisUnion {
- public:
-  explicit AxisUnion(std::size_t count) : parent_(count) {
-    std::iota(parent_.begin(), parent_.end(), 0);
-  }
-  int find(int axis) const {
-    while (parent_[static_cast<std::size_t>(axis)] != axis) {
-      axis = parent_[static_cast<std::size_t>(axis)];
-    }
-    return axis;
-  }
-  void join(int a, int b) {
-    parent_[static_cast<std::size_t>(std::max(find(a), find(b)))] = std::min(find(a), find(b));
-  }
-
- private:
-  std::vector<int> parent_;
-};
-
-bool has_duplicates(std::vector<int> axes) {
-  std::erase(axes, -1);
-  std::sort(axes.begin(), axes.end());
-  return std::adjacent_find(axes.begin(), axes.end()) != axes.end();
-}
-
 class Fuser {
  public:
   Fuser(const Graph& graph, const FusionOptions& options, const std::set<NodeId>& shared)
@@ -70,6 +42,7 @@ class Fuser {
     in_place_ = updates_in_place(graph, roots_);
     for (const auto& [update, state] : in_place_) updated_by_[state] = update;
     collect_dependencies();
+    number_roots();
   }
 
   FusionPlan run() {
@@ -189,8 +162,36 @@ class Fuser {
     }
   }
 
+  /// Numbers the roots in an order of before_.
+  void number_roots() {
+    std::map<NodeId, int> waiting;
+    std::map<NodeId, std::vector<NodeId>> after;
+    for (const auto& [id, root] : roots_) waiting[id] = 0;
+    for (const auto& [id, others] : before_) {
+      waiting[id] = static_cast<int>(others.size());
+      for (NodeId other : others) after[other].push_back(id);
+    }
+    std::vector<NodeId> ready;
+    for (const auto& [id, count] : waiting) {
+      if (count == 0) ready.push_back(id);
+    }
+    number_.assign(graph_.size(), 0);
+    for (std::size_t i = 0; i < ready.size(); ++i) {
+      number_[ready[i]] = static_cast<int>(i);
+      for (NodeId next : after[ready[i]]) {
+        if (--waiting[next] == 0) ready.push_back(next);
+      }
+    }
+    GRADUS_CHECK(ready.size() == roots_.size(), "roots wait for each other");
+  }
+  [[nodiscard]] bool all_before(const Group& group, int number) const {
+    return std::ranges::all_of(group.roots, [&](NodeId id) { return number_[id] < number; });
+  }
+
   /// True if `from` (a group) must come after `to` by way of a third group.
   bool reaches_through_others(NodeId from, NodeId to) const {
+    int earliest = number_[groups_.at(to).roots.front()];
+    for (NodeId id : groups_.at(to).roots) earliest = std::min(earliest, number_[id]);
     std::set<NodeId> seen{from};
     std::vector<NodeId> open;
     const auto push = [&](NodeId group, bool direct) {
@@ -200,7 +201,9 @@ class Fuser {
         for (NodeId other : before->second) {
           const NodeId owner = owner_.at(other);
           if (owner == to && direct) continue;
-          if (seen.insert(owner).second) open.push_back(owner);
+          // From a group that is all before `to` nothing leads back to it.
+          if (!seen.insert(owner).second || all_before(groups_.at(owner), earliest)) continue;
+          open.push_back(owner);
         }
       }
     };
@@ -223,7 +226,7 @@ class Fuser {
     const NodeId b = owner_[read];
     if (const std::string barrier = barrier_between(groups_.at(a), groups_.at(b)); !barrier.empty())
       return barrier;
-    Group merged = unite(groups_.at(a), groups_.at(b));
+    Group merged = unite(groups_.at(a), groups_.at(b), roots_);
     merged.parallel = parallel_axes(merged);
     if (std::string reason = judge(merged, groups_.at(a), groups_.at(b)); !reason.empty()) {
       return reason;
@@ -316,84 +319,6 @@ class Fuser {
       }
     }
     return false;
-  }
-
-  Group unite(const Group& a, const Group& b) const {
-    Group merged = a;
-    const int offset = static_cast<int>(a.extents.size());
-    merged.extents.insert(merged.extents.end(), b.extents.begin(), b.extents.end());
-    for (const auto& [id, axes] : b.axes) {
-      std::vector<int>& moved = merged.axes[id];
-      for (int axis : axes) moved.push_back(axis < 0 ? -1 : axis + offset);
-    }
-    merged.roots.insert(merged.roots.end(), b.roots.begin(), b.roots.end());
-    std::sort(merged.roots.begin(), merged.roots.end());
-    AxisUnion axes(merged.extents.size());
-    for (NodeId id : merged.roots) {
-      for (const Read& read : roots_.at(id).roots) {
-        if (merged.axes.contains(read.value)) identify(merged, id, read, axes);
-      }
-    }
-    unify_shared_leaves(merged, axes);
-    renumber(merged, axes);
-    return merged;
-  }
-
-  /// Identifies the axes of reader and read value where they run together.
-  void identify(const Group& group, NodeId id, const Read& read, AxisUnion& axes) const {
-    const std::vector<int>& slots = roots_.at(read.value).iteration.result_slot;
-    for (std::size_t a = 0; a < read.slots.size(); ++a) {
-      if (read.slots[a] < 0 || slots[a] < 0) continue;
-      const int mine = group.axes.at(id)[static_cast<std::size_t>(read.slots[a])];
-      const int theirs = group.axes.at(read.value)[static_cast<std::size_t>(slots[a])];
-      if (mine >= 0 && theirs >= 0) join_if_distinct(group, mine, theirs, axes);
-    }
-  }
-
-  /// Reduced axes of different roots run together where they read the same leaf axis.
-  void unify_shared_leaves(const Group& group, AxisUnion& axes) const {
-    std::map<std::pair<NodeId, std::size_t>, int> known;
-    for (NodeId id : group.roots) {
-      for (const Read& read : roots_.at(id).leaves) {
-        for (std::size_t a = 0; a < read.slots.size(); ++a) {
-          if (read.slots[a] < 0) continue;
-          const int axis = group.axes.at(id)[static_cast<std::size_t>(read.slots[a])];
-          if (axis < 0) continue;
-          const auto [at, added] = known.emplace(std::pair{read.value, a}, axis);
-          if (!added) join_if_distinct(group, at->second, axis, axes);
-        }
-      }
-    }
-  }
-
-  void join_if_distinct(const Group& group, int a, int b, AxisUnion& axes) const {
-    if (axes.find(a) == axes.find(b)) return;
-    if (group.extents[static_cast<std::size_t>(a)] != group.extents[static_cast<std::size_t>(b)]) {
-      return;
-    }
-    AxisUnion trial = axes;
-    trial.join(a, b);
-    for (const auto& [id, own] : group.axes) {
-      std::vector<int> mapped;
-      for (int axis : own) mapped.push_back(axis < 0 ? -1 : trial.find(axis));
-      if (has_duplicates(mapped)) return;
-    }
-    axes = trial;
-  }
-
-  static void renumber(Group& group, const AxisUnion& axes) {
-    std::map<int, int> number;
-    std::vector<std::int64_t> extents;
-    for (auto& [id, own] : group.axes) {
-      for (int& axis : own) {
-        if (axis < 0) continue;
-        const int representative = axes.find(axis);
-        const auto [at, added] = number.emplace(representative, static_cast<int>(extents.size()));
-        if (added) extents.push_back(group.extents[static_cast<std::size_t>(representative)]);
-        axis = at->second;
-      }
-    }
-    group.extents = std::move(extents);
   }
 
   static std::int64_t positions(const Group& group, const std::vector<ParallelAxis>& parallel) {
@@ -540,6 +465,7 @@ class Fuser {
   std::map<NodeId, NodeId> in_place_;    // update value -> state input
   std::map<NodeId, NodeId> updated_by_;  // state input -> update value
   std::map<NodeId, std::set<NodeId>> before_;
+  std::vector<int> number_;         // of roots in an order of before_
   std::map<NodeId, Group> groups_;  // by smallest root when the group was made
   std::map<NodeId, NodeId> owner_;
   std::vector<LedgerEntry> ledger_;
@@ -550,7 +476,7 @@ class Fuser {
 FusionPlan fuse(const Graph& graph, const FusionOptions& options) {
   FusionPlan plan = Fuser(graph, options, {}).run();
   if (!options.enabled) return plan;
-  const std::set<NodeId> stored = stored_values(graph, plan);
+  const std::set<NodeId> stored = options.store ? stored_values(graph, plan) : std::set<NodeId>();
   if (!stored.empty()) plan = Fuser(graph, options, stored).run();
   std::set<NodeId> shared = shared_values(graph, plan);
   while (!shared.empty()) {
@@ -566,34 +492,6 @@ FusionPlan fuse(const Graph& graph, const FusionOptions& options) {
     if (shared.empty()) plan = Fuser(graph, options, stored).run();
   }
   return plan;
-}
-
-std::string to_string(const FusionPlan& plan, const Graph& graph) {
-  std::string text;
-  int number = 0;
-  for (const Group& group : plan.groups) {
-    text += fmt::format("group {}: roots", number++);
-    for (NodeId id : group.roots) text += fmt::format(" %{}:{}", id, graph.node(id).op->name);
-    text += "\n  outputs";
-    for (NodeId id : group.outputs) text += fmt::format(" %{}", id);
-    text += "\n  axes";
-    for (std::size_t axis = 0; axis < group.extents.size(); ++axis) {
-      text += fmt::format(" {}={}", axis, group.extents[axis]);
-    }
-    text += "\n  parallel";
-    for (const ParallelAxis& axis : group.parallel) {
-      text += fmt::format(" {}", axis.axis);
-      if (axis.cut) text += fmt::format(" in {} blocks", axis.cut->count);
-    }
-    text += '\n';
-  }
-  for (const LedgerEntry& entry : plan.ledger) {
-    text += fmt::format("%{} -> %{}: {}{}{} ({} bytes)\n", entry.producer, entry.consumer,
-                        entry.fused ? "fused" : "through memory",
-                        entry.fused || entry.reason.empty() ? "" : ": ",
-                        entry.fused ? "" : entry.reason, entry.bytes);
-  }
-  return text;
 }
 
 }  // namespace gradus::passes

@@ -68,6 +68,7 @@ struct FusionPlan {
 
 struct FusionOptions {
   bool enabled = true;  // false: one group per op; movement stays an index of the loads
+  bool store = true;    // keep what is dear to compute again (passes/stored_values.h)
 };
 
 /// Plans the fusion of the live part of `graph`, in which no sum has several blocks

@@ -70,8 +70,10 @@ ir::Graph run_passes(const ir::Graph& graph, std::span<const Pass> passes,
     const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
     const std::uint64_t before = std::exchange(hash, next.hash());
     const PassReport report{number, pass.name, time.count(), hash != before};
-    if (report.changed) ir::verify(next, std::string("after pass ") + std::string(pass.name));
-    current = ir::copy(next);  // leaves out what a rule tried and did not use
+    if (report.changed) {
+      ir::verify(next, std::string("after pass ") + std::string(pass.name));
+      current = ir::copy(next);  // leaves out what a rule tried and did not use
+    }
     if (options.after) options.after(report, current);
   }
   return current;

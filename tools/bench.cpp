@@ -8,11 +8,13 @@
 #include <nlohmann/json.hpp>
 
 #include "ir/text.h"
+#include "runtime/checkpoint.h"
 #include "runtime/evaluate.h"
 #include "runtime/executor.h"
 #include "tools/commands.h"
 #include "tools/kernel_report.h"
 #include "tools/machine_peak.h"
+#include "tools/memory_report.h"
 #include "tools/subject.h"
 
 namespace gradus::tools {
@@ -20,12 +22,17 @@ namespace {
 
 struct BenchOptions {
   ModelOptions model;
+  std::string initial_weights;
+  bool fused_only = false;
   double seconds = 1;  // per variant
 };
 
 Subject graph_of_file(const BenchOptions& options) {
   if (!options.model.overrides.empty()) {
     throw UserError("E2003", "--set changes a model file; a graph has no settings");
+  }
+  if (!options.initial_weights.empty()) {
+    throw UserError("E2003", "--init is for a model file; the state of a graph is random");
   }
   return random_subject(ir::parse_graph(read_text(options.model.file), options.model.file));
 }
@@ -38,6 +45,9 @@ Subject subject_of_model(const BenchOptions& options, runtime::Executor& executo
       graph_of(model, runtime::Program::train_step, plan.size(0)), layout_of(model), {}, {}, {}};
   ProgramCache cache(model, options.model.compile_options());
   subject.state = runtime::initial_state(cache.programs(), executor, model.training().seed);
+  if (!options.initial_weights.empty()) {
+    runtime::load_weights(options.initial_weights, subject.layout, subject.state);
+  }
   const std::vector<std::uint32_t> order = runtime::epoch_order(data.train.examples(), false, 0, 0);
   runtime::BatchReader reader(data.train);
   const auto batch = static_cast<std::size_t>(plan.size(0));
@@ -64,10 +74,15 @@ struct Variant {
   std::vector<double> seconds;                      // of each run
   std::vector<std::vector<double>> kernel_seconds;  // by kernel, of each run
 
-  Variant(std::string label, const Subject& subject, const codegen::CompileOptions& options)
+  Variant(std::string label, const Subject& subject, const codegen::CompileOptions& options,
+          const codegen::MemoryLimit& limit)
       : name(std::move(label)) {
     const auto start = std::chrono::steady_clock::now();
-    codegen::Plan plan = codegen::plan_program(subject.graph, options);
+    auto [plan, use, fits] = codegen::plan_within(subject.graph, subject.layout, options, limit);
+    if (!fits) {
+      throw UserError("E5002", fmt::format("{}, {}, needs {}; allowed are {}", subject.what, name,
+                                           size_text(use.total()), size_text(limit.bytes)));
+    }
     step = codegen::compile(plan, subject.layout, options);
     compile_seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -128,10 +143,13 @@ void print(const Subject& subject, const std::vector<Variant>& variants, const M
                                          1e6 * quantile(v.seconds, 0.9)),
                              v.step.arena_bytes, 1e3 * v.compile_seconds);
   }
-  std::cout << fmt::format(
-      "\nfused is {:.2f} times as fast; this machine: {:.0f} GFLOP/s of fma, {:.1f} GB/s copied\n",
-      quantile(variants[1].seconds, 0.5) / quantile(variants[0].seconds, 0.5), 1e-9 * peak.flops,
-      1e-9 * peak.bytes);
+  if (variants.size() > 1) {
+    std::cout << fmt::format(
+        "\nfused is {:.2f} times as fast",
+        quantile(variants[1].seconds, 0.5) / quantile(variants[0].seconds, 0.5));
+  }
+  std::cout << fmt::format("\nthis machine: {:.0f} GFLOP/s of fma, {:.1f} GB/s copied\n",
+                           1e-9 * peak.flops, 1e-9 * peak.bytes);
   std::cout << fmt::format("\n{:<36} {:>6} {:>10} {:>10} {:>9} {:>6} {:>7} {:>7}  {}\n",
                            "fused kernel", "tasks", "median us", "predicted", "GFLOP/s", "of fma",
                            "GB/s", "of copy", "from");
@@ -181,8 +199,9 @@ int bench(const BenchOptions& options) {
   codegen::CompileOptions unfused = fused;
   unfused.fuse = false;
   std::vector<Variant> variants;
-  variants.emplace_back("fused", subject, fused);
-  variants.emplace_back("unfused", subject, unfused);
+  const auto limit = options.model.memory_limit();
+  variants.emplace_back("fused", subject, fused, limit);
+  if (!options.fused_only) variants.emplace_back("unfused", subject, unfused, limit);
   std::vector<std::span<const std::byte>> inputs;
   for (const Tensor& input : subject.inputs) inputs.emplace_back(input.bytes);
   const auto start = std::chrono::steady_clock::now();
@@ -194,7 +213,7 @@ int bench(const BenchOptions& options) {
     for (Variant& variant : variants) {
       for (int i = 0; i < 5; ++i) variant.run(executor, inputs);
     }
-  } while (elapsed() < 2 * options.seconds);
+  } while (elapsed() < static_cast<double>(variants.size()) * options.seconds);
   const MachinePeak peak = measure_peak(codegen::make_target(fused.set), executor);
   if (options.model.json) {
     print_json(json_of(subject, variants, peak, executor.workers()));
@@ -212,6 +231,9 @@ void add_bench(CLI::App& app, int& status) {
   command->footer("Example: gradus bench models/digits_mlp.json --threads 1");
   auto options = std::make_shared<BenchOptions>();
   options->model.add_to(*command);
+  command->add_option("--init", options->initial_weights, "Weights to start from (safetensors)");
+  command->add_flag("--fused-only", options->fused_only, "Leave the unfused kernels out");
+  options->model.add_memory_to(*command);
   command->add_option("--seconds", options->seconds, "Measuring time per variant")
       ->check(CLI::Range(0.001, 3600.0));
   command->callback([options, &status] { status = bench(*options); });

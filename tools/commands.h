@@ -52,9 +52,14 @@ struct ModelOptions {
   bool json = false;
   bool no_cache = false;
   std::vector<std::string> debug;  // tools that are told of the kernels
+  std::string memory;              // "512M"; empty: any
 
   /// Without `runs` the command compiles for other machines, with options of its own for that.
   void add_to(CLI::App& command, bool runs = true);
+  /// Adds the option --memory.
+  void add_memory_to(CLI::App& command);
+  /// Throws UserError E2006 when --memory is no size.
+  [[nodiscard]] codegen::MemoryLimit memory_limit() const;
   [[nodiscard]] frontend::Model model() const;
   /// Throws UserError E2001 when this machine cannot run what is compiled.
   [[nodiscard]] codegen::CompileOptions compile_options() const;

@@ -18,6 +18,7 @@
 #include "tools/code_listing.h"
 #include "tools/commands.h"
 #include "tools/kernel_report.h"
+#include "tools/memory_report.h"
 #include "tools/renumber.h"
 
 namespace gradus::tools {
@@ -58,17 +59,17 @@ Json model_json(const frontend::Model& model) {
   return {{"stage", "model"}, {"layers", layers}, {"parameters", total}};
 }
 
-std::string memory_table(codegen::Plan& plan, const frontend::Model& model,
-                         const codegen::CompileOptions& options) {
-  const runtime::StateLayout layout = layout_of(model);
-  const runtime::Executable executable = codegen::compile(plan, layout, options);
-  return fmt::format(
-      "state         {:>12} bytes\n"
-      "arena         {:>12} bytes (lower bound {})\n"
-      "constants     {:>12} bytes\n"
-      "scratch       {:>12} bytes per worker\n",
-      layout.bytes, plan.memory.peak_bytes, plan.memory.lower_bound_bytes,
-      executable.constants.size(), executable.scratch_bytes);
+std::string memory_table(const codegen::MemoryUse& use, std::int64_t workers) {
+  constexpr const char* kRow = "{:<12} {:>14} bytes{}\n";
+  std::string text =
+      fmt::format(kRow, "weights", use.weights, "") + fmt::format(kRow, "slots", use.slots, "");
+  const double ratio =
+      use.alive == 0 ? 1 : static_cast<double>(use.activations) / static_cast<double>(use.alive);
+  text += fmt::format(kRow, "activations", use.activations,
+                      fmt::format(", {:.3f} of the {} alive at once", ratio, use.alive));
+  text += fmt::format(kRow, "scratch", use.scratch, fmt::format(", {} workers", workers));
+  text += fmt::format(kRow, "data", use.data, "");
+  return text + fmt::format(kRow, "total", use.total(), "");
 }
 
 /// A colour for each fusion group: hues a golden angle apart.
@@ -112,12 +113,19 @@ class Stages {
     if (const std::optional<ir::Graph> graph = graph_at(stage)) {
       return options_.dot ? to_dot(*graph) : to_text(*graph);
     }
-    codegen::Plan plan = codegen::plan_program(graph(), compile_options());
+    const codegen::MemoryLimit limit = options_.model.memory_limit();
+    codegen::Plan plan = fitted_plan(model_, *runtime::parse_program(options_.program), batch(),
+                                     compile_options(), limit)
+                             .plan;
     if (stage == "fusion") {
       return options_.dot ? fusion_dot(plan) : to_string(plan.fusion, plan.graph);
     }
     if (options_.dot) throw UserError("E2003", fmt::format("stage {} is not a graph", stage));
-    if (stage == "memory") return memory_table(plan, model_, compile_options());
+    if (stage == "memory") {
+      const runtime::StateLayout layout = layout_of(model_);
+      const runtime::Executable executable = codegen::compile(plan, layout, compile_options());
+      return memory_table(memory_use(plan, executable, layout, limit.workers), limit.workers);
+    }
     keep_chosen(plan);
     return kernel_text(stage, plan);
   }
@@ -156,10 +164,12 @@ class Stages {
   }
 
  private:
-  ir::Graph graph() const {
+  std::int64_t batch() const {
     constexpr std::int64_t kShownBatch = 1000;  // where the data decide
-    const std::int64_t batch = model_.training().batch > 0 ? model_.training().batch : kShownBatch;
-    return graph_of(model_, *runtime::parse_program(options_.program), batch);
+    return model_.training().batch > 0 ? model_.training().batch : kShownBatch;
+  }
+  ir::Graph graph() const {
+    return graph_of(model_, *runtime::parse_program(options_.program), batch());
   }
   codegen::CompileOptions compile_options() const { return options_.model.compile_options(); }
 
@@ -287,6 +297,7 @@ void add_inspect(CLI::App& app, int& status) {
       "step.svg");
   auto options = std::make_shared<InspectOptions>();
   options->model.add_to(*command);
+  options->model.add_memory_to(*command);
   command->add_option("--stage", options->stage,
                       "model, graph, a pass, step, fusion, kernels, llvm, asm, code (both side by "
                       "side) or memory");

@@ -8,6 +8,7 @@
 #include "base/diagnostic.h"
 #include "tools/cache.h"
 #include "tools/commands.h"
+#include "tools/memory_report.h"
 
 namespace gradus::tools {
 
@@ -61,6 +62,16 @@ void ModelOptions::add_to(CLI::App& command, bool runs) {
   command.add_flag("--no-fuse", no_fuse, "One kernel per op");
   command.add_flag("--no-cache", no_cache, "Compile anew what earlier runs have compiled");
   command.add_flag("--json", json, kJsonHelp);
+}
+
+void ModelOptions::add_memory_to(CLI::App& command) {
+  command.add_option("--memory", memory,
+                     "Most memory that weights, slots, activations, scratch and batches may take, "
+                     "such as 512M: what does not fit is computed again, or refused");
+}
+
+codegen::MemoryLimit ModelOptions::memory_limit() const {
+  return {memory.empty() ? 0 : parse_size(memory, "--memory"), workers()};
 }
 
 frontend::Model ModelOptions::model() const { return {file, read_text(file), overrides}; }

@@ -5,6 +5,8 @@
 #include <fstream>
 #include <sstream>
 
+#include "tools/memory_report.h"
+
 namespace gradus::tools {
 namespace {
 
@@ -135,19 +137,21 @@ ir::Graph graph_of(const frontend::Model& model, runtime::Program program, std::
   return model.predict(batch);
 }
 
-ProgramCache::ProgramCache(const frontend::Model& model, codegen::CompileOptions options)
-    : model_(model), options_(options), layout_(layout_of(model)) {}
+ProgramCache::ProgramCache(const frontend::Model& model, codegen::CompileOptions options,
+                           codegen::MemoryLimit limit)
+    : model_(model), options_(options), limit_(limit), layout_(layout_of(model)) {}
 
 const runtime::Executable& ProgramCache::get(runtime::Program program, std::int64_t batch) {
   std::unique_ptr<runtime::Executable>& known = known_[{program, batch}];
   if (known) return *known;
   const auto start = std::chrono::steady_clock::now();
-  const ir::Graph graph = graph_of(model_, program, batch);
-  const std::chrono::duration<double> building = std::chrono::steady_clock::now() - start;
-  codegen::Plan plan = codegen::plan_program(graph, options_);
+  codegen::Plan plan = fitted_plan(model_, program, batch, options_, limit_).plan;
   known = std::make_unique<runtime::Executable>(codegen::compile(plan, layout_, options_));
+  memory_[{program, batch}] = codegen::memory_use(plan, *known, layout_, limit_.workers);
   const std::chrono::duration<double> all = std::chrono::steady_clock::now() - start;
-  plan.seconds.insert(plan.seconds.begin(), {"graph", building.count()});
+  double graph_seconds = all.count();
+  for (const codegen::StageSeconds& stage : plan.seconds) graph_seconds -= stage.seconds;
+  plan.seconds.insert(plan.seconds.begin(), {"graph", graph_seconds});
   times_.push_back({program, batch, all.count(), std::move(plan.seconds), plan.cached_modules,
                     plan.compiled_modules});
   return *known;

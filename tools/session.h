@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "codegen/compile.h"
+#include "codegen/memory_use.h"
 #include "frontend/model.h"
 #include "runtime/data/batches.h"
 #include "runtime/data/source.h"
@@ -42,9 +42,16 @@ struct CompileTime {
 /// Compiles programs when they are first asked for and keeps them.
 class ProgramCache {
  public:
-  ProgramCache(const frontend::Model& model, codegen::CompileOptions options);
+  ProgramCache(const frontend::Model& model, codegen::CompileOptions options,
+               codegen::MemoryLimit limit = {});
 
+  /// Throws UserError E5002 when the program does not fit the limit.
   [[nodiscard]] const runtime::Executable& get(runtime::Program program, std::int64_t batch);
+  /// What a program that has been compiled takes.
+  [[nodiscard]] const codegen::MemoryUse& memory(runtime::Program program,
+                                                 std::int64_t batch) const {
+    return memory_.at({program, batch});
+  }
   /// For the runtime; valid while the cache lives.
   [[nodiscard]] runtime::Programs programs();
   /// Of all programs compiled so far.
@@ -54,7 +61,9 @@ class ProgramCache {
  private:
   const frontend::Model& model_;
   codegen::CompileOptions options_;
+  codegen::MemoryLimit limit_;
   runtime::StateLayout layout_;
+  std::map<std::pair<runtime::Program, std::int64_t>, codegen::MemoryUse> memory_;
   std::map<std::pair<runtime::Program, std::int64_t>, std::unique_ptr<runtime::Executable>> known_;
   std::vector<CompileTime> times_;
 };

@@ -16,6 +16,7 @@
 #include "runtime/trainer.h"
 #include "tools/commands.h"
 #include "tools/locate_failure.h"
+#include "tools/memory_report.h"
 
 namespace gradus::tools {
 namespace {
@@ -64,6 +65,16 @@ class Reporter {
                           },
                           [&](const runtime::TrainingEnded&) {}},
                event);
+  }
+
+  /// The plan's memory, and what the process has beside it.
+  void memory(const codegen::MemoryUse& use, std::int64_t process) const {
+    Ordered json{{"event", "memory"}};
+    json.update(memory_json(use));
+    json["process"] = process;
+    object(json);
+    line(fmt::format("{}\nbeside it the process has {}: code, LLVM and the data set",
+                     memory_line(use), size_text(process)));
   }
 
  private:
@@ -201,7 +212,7 @@ int train(const TrainOptions& options) {
     model_options.overrides.push_back(fmt::format("training.seed={}", *options.seed));
   }
   const frontend::Model model = model_options.model();
-  ProgramCache cache(model, model_options.compile_options());
+  ProgramCache cache(model, model_options.compile_options(), model_options.memory_limit());
   const runtime::Programs programs = cache.programs();
   runtime::Executor executor(model_options.workers());
   runtime::DataSplits data = load_data_of(model);
@@ -219,8 +230,13 @@ int train(const TrainOptions& options) {
   const auto locate = [&](const runtime::NumericFailure& failure) {
     return locate_failure(model, model_options.compile_options(), failure);
   };
-  runtime::Trainer trainer(programs, executor, data.train, validation, training,
-                           {Reporter(options.model.json), locate}, &interrupted);
+  const Reporter reporter(options.model.json);
+  runtime::Trainer trainer(programs, executor, data.train, validation, training, {reporter, locate},
+                           &interrupted);
+  const std::int64_t batch = runtime::BatchPlan{data.train.examples(), training.batch}.size(0);
+  (void)cache.get(runtime::Program::train_step, batch);
+  (void)cache.get(runtime::Program::init, 0);  // so that the compiler's own memory is seen
+  reporter.memory(cache.memory(runtime::Program::train_step, batch), resident_bytes());
   const runtime::TrainingEnded ended = trainer.run();
   const std::string weights = options.output + "/weights.safetensors";
   runtime::save_weights(weights, programs.layout, trainer.state(), training.model_hash);
@@ -242,6 +258,7 @@ void add_train(CLI::App& app, int& status) {
   command->footer("Example: gradus train models/digits_mlp.json --set training.epochs=3 -o run");
   auto options = std::make_shared<TrainOptions>();
   options->model.add_to(*command);
+  options->model.add_memory_to(*command);
   command->add_option("-o,--output", options->output, "Directory for weights and metrics");
   command->add_option("--init", options->initial_weights, "Weights to start from (safetensors)");
   command->add_flag("--resume", options->resume, "Go on from the checkpoint in the directory");

@@ -54,8 +54,12 @@ struct Compiled {
   runtime::AlignedBytes state;
   std::vector<std::span<const std::byte>> inputs;
 
-  Compiled(const ir::Graph& graph, const Inputs& values, const codegen::CompileOptions& options)
+  Compiled(const ir::Graph& graph, const Inputs& values, const codegen::CompileOptions& options,
+           bool least_memory = false)
       : plan(codegen::plan_program(graph, options)) {
+    if (least_memory) {
+      plan.kernels = codegen::run_again(plan.graph, plan.fusion, plan.kernels, 1);
+    }
     for (ir::NodeId id : graph.inputs()) {
       const ir::Node& node = graph.node(id);
       if (node.attributes.get<std::string>("kind") == "state") {
@@ -88,8 +92,8 @@ struct Compiled {
 }  // namespace
 
 ir::Interpretation run(const ir::Graph& graph, const Inputs& inputs,
-                       const codegen::CompileOptions& options, int threads) {
-  Compiled program(graph, inputs, options);
+                       const codegen::CompileOptions& options, int threads, bool least_memory) {
+  Compiled program(graph, inputs, options, least_memory);
   runtime::Executor executor(threads);
   const runtime::RunResult ended = executor.run(program.executable, program.state, program.inputs);
   ir::Interpretation result;

@@ -19,9 +19,11 @@ Tensor random_tensor(const TensorType& type, std::uint32_t seed, double low, dou
 /// Equal bits, where all NaNs are one.
 bool same(const Tensor& a, const Tensor& b);
 
-/// Runs the graph through kernels; outputs and updates by name.
+/// Runs the graph through kernels; outputs and updates by name. With `least_memory` kernels run
+/// again wherever that makes the arena smaller.
 ir::Interpretation run(const ir::Graph& graph, const Inputs& inputs,
-                       const codegen::CompileOptions& options, int threads);
+                       const codegen::CompileOptions& options, int threads,
+                       bool least_memory = false);
 
 /// Runs the graph through the interpreter of its fused kernels, one task after the other.
 ir::Interpretation interpret_kernels(const ir::Graph& graph, const Inputs& inputs);

@@ -11,6 +11,7 @@
 #include "ir/expr.h"
 #include "ir/op.h"
 #include "ir/text.h"
+#include "passes/differentiate.h"
 
 namespace gradus {
 namespace {
@@ -81,6 +82,38 @@ TEST(Executors, ContractionsOfTinyNumbers) {
       graph.add_result("y", {id, 0});
       check_all_executors(graph, inputs);
     }
+  }
+}
+
+/// Convolutions large enough for what the schedule does with them: tiles of several lines, panels,
+/// parts as tasks, chunks of k; and their gradients.
+TEST(Executors, LargerConvolutions) {
+  struct Case {
+    Shape x;
+    Shape w;
+    std::int64_t stride, low, high;
+  };
+  for (const Case& c : {Case{{3, 7, 7, 20}, {3, 3, 20, 40}, 1, 1, 1},
+                        Case{{2, 14, 14, 9}, {3, 3, 9, 33}, 2, 1, 1},
+                        Case{{4, 20, 20, 16}, {3, 3, 16, 16}, 1, 1, 1},
+                        Case{{3, 5, 5, 70}, {1, 1, 70, 24}, 1, 0, 0},
+                        Case{{2, 17, 17, 3}, {7, 7, 3, 18}, 2, 3, 3}}) {
+    SCOPED_TRACE(to_string(c.x) + " " + to_string(c.w));
+    ir::Graph graph("convolution");
+    Inputs inputs{{"x", random_tensor({ElementType::f32, c.x}, 1, -1, 1)},
+                  {"w", random_tensor({ElementType::f32, c.w}, 2, -1, 1)}};
+    const Expr x{&graph, graph.add_input("x", ir::InputKind::batch, inputs["x"].type)};
+    const Expr w{&graph, graph.add_input("w", ir::InputKind::state, inputs["w"].type)};
+    const ir::ConvolutionAxes axes{
+        0, 3, 2, 3, -1, -1, {{1, 0, c.stride, c.low, c.high}, {2, 1, c.stride, c.low, c.high}}};
+    const Expr y = ir::conv(ir::map("tanh", x), w, axes);
+    const std::vector<Expr> variables{x, w};
+    const std::vector<Expr> gradients = passes::gradients(ir::sum_all(y * y), variables);
+    graph.add_result("y", y.value);
+    graph.add_result("dx", gradients[0].value);
+    graph.add_result("dw", gradients[1].value);
+    check_all_executors(graph, inputs);
+    expect_same(ir::interpret(graph, inputs), interpret_kernels(graph, inputs), "kernels");
   }
 }
 

@@ -152,6 +152,8 @@ TEST(RandomTraining, EveryExecutorGivesTheInterpretersBits) {
     expect_same(expected, run(step.graph(), step.inputs(), options, 2), "fused");
     options.fuse = false;
     expect_same(expected, run(step.graph(), step.inputs(), options, 1), "unfused");
+    options.fuse = seed % 3 != 0;
+    expect_same(expected, run(step.graph(), step.inputs(), options, 3, true), "least memory");
     options.fuse = true;
     options.set =
         seed % 2 == 0 ? codegen::InstructionSet::x86_64_v3 : codegen::InstructionSet::x86_64;

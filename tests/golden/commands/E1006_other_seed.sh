@@ -1,2 +1,2 @@
 gradus train models/linear_regression.json --set training.steps=1 --json > log
-gradus train models/linear_regression.json --set training.steps=2 --seed 9 --resume
+gradus train models/linear_regression.json --set training.steps=2 --seed 9 --resume --json > log

@@ -17,4 +17,4 @@ cat > model.json <<'JSON'
   "training": { "steps": 1, "batch": 1 }
 }
 JSON
-gradus train model.json
+gradus train model.json --json > log

@@ -1,0 +1,43 @@
+#pragma once
+
+// The memory of a program's kernels in the arena: what is alive when, and what may be made again.
+
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "codegen/schedule.h"
+#include "ir/graph.h"
+#include "passes/fuse.h"
+#include "passes/plan_memory.h"
+
+namespace gradus::codegen {
+
+// Copies that bring a new value to its state when it could not be written in place use the panel
+// of their parameters for the way station in the arena, and for the state that is written.
+inline constexpr std::int64_t kStation = -1;
+inline constexpr std::int64_t kUpdatedState = -2;
+
+/// A buffer of the arena with the kernels, by number, between which it is needed.
+struct ArenaBuffer {
+  Parameter memory;
+  passes::Lifetime lifetime;
+};
+
+/// `parameter` as the arena knows it: packed operands are told apart by their contraction.
+[[nodiscard]] Parameter arena_key(Parameter parameter);
+
+/// The buffers of the arena in the order in which `kernels` first use them. Results that are no
+/// state are needed to the end.
+[[nodiscard]] std::vector<ArenaBuffer> arena_buffers(const ir::Graph& graph,
+                                                     const passes::FusionPlan& fusion,
+                                                     const std::vector<ScheduledKernel>& kernels);
+
+/// The kernels with some of them run again, so that the arena needs at most `bytes`, or as little
+/// as is found (passes/rematerialise.h).
+[[nodiscard]] std::vector<ScheduledKernel> run_again(const ir::Graph& graph,
+                                                     const passes::FusionPlan& fusion,
+                                                     const std::vector<ScheduledKernel>& kernels,
+                                                     std::int64_t bytes);
+
+}  // namespace gradus::codegen

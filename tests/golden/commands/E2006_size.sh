@@ -1,0 +1,1 @@
+gradus train models/digits_mlp.json --memory 12Q
