@@ -163,8 +163,10 @@ std::int64_t position_of(std::span<const Named> all, const std::string& name) {
 class ArtefactBuilder {
  public:
   ArtefactBuilder(const ArtefactModel& model, std::span<const ArtefactFunction> functions,
-                  llvm::Module& module)
-      : model_(model), functions_(functions), module_(module), tables_(module) {}
+                  llvm::Module& module, const DebugOptions& debug)
+      : model_(model), functions_(functions), module_(module), tables_(module) {
+    if (debug.lines) debug_.emplace(module, debug.directory);
+  }
 
   void add_variant(InstructionSet set, bool fuse);
   /// When all variants are there: the header's functions, and everything else hidden.
@@ -205,6 +207,7 @@ class ArtefactBuilder {
   std::span<const ArtefactFunction> functions_;
   llvm::Module& module_;
   Tables tables_;
+  std::optional<DebugInfo> debug_;
   std::vector<Constant*> variants_;
   std::vector<std::string> kernels_;
 };
@@ -246,7 +249,8 @@ std::vector<ArtefactBuilder::Code> ArtefactBuilder::emit(std::span<const Kernel>
   for (std::size_t i = 0; i < kernels.size(); ++i) {
     const auto [at, added] = known.try_emplace(symbols[i] + symbol_suffix(target.set));
     if (added) {
-      at->second.scratch_bytes = emit_kernel(kernels[i], target, at->first, module_);
+      at->second.scratch_bytes =
+          emit_kernel(kernels[i], target, at->first, module_, debug_ ? &*debug_ : nullptr);
       at->second.function = module_.getFunction(at->first);
       kernels_.push_back(at->first);
       if (!target.fma) call_drivers_fma(*at->second.function, module_);
@@ -413,6 +417,7 @@ void ArtefactBuilder::finish() {
     visible.insert(wrapper(functions_[i], static_cast<std::int64_t>(i)));
   }
   hide_all_but(visible);
+  if (debug_) debug_->finish();
 }
 
 /// Native by its name, none twice, the greatest first.
@@ -436,7 +441,7 @@ Artefact make_artefact(const ArtefactModel& model, const ArtefactOptions& option
   const auto machine = target_machine(make_target(sets.back()));
   module->setTargetTriple(machine->getTargetTriple().str());
   module->setDataLayout(machine->createDataLayout());
-  ArtefactBuilder builder(model, functions, *module);
+  ArtefactBuilder builder(model, functions, *module, options.debug);
   for (InstructionSet set : sets) builder.add_variant(set, options.fuse);
   builder.finish();
   std::string message;

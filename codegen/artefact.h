@@ -38,6 +38,7 @@ struct ArtefactOptions {
   std::vector<InstructionSet> sets;
   bool fuse = true;
   CodeForm form = CodeForm::object;
+  DebugOptions debug = {};  // `lines` alone counts
 };
 
 struct Artefact {

@@ -32,6 +32,14 @@ void add(llvm::SHA256& hash, std::string_view part) {
   hash.update(view(part));
 }
 
+void add_places(llvm::SHA256& hash, const Kernel& kernel) {
+  add(hash, kernel.name);
+  add(hash, kernel.provenance);
+  for (const Stage& stage : kernel.stages) {
+    std::visit([&](const auto& s) { add(hash, s.provenance); }, stage);
+  }
+}
+
 void append(std::string& bytes, std::int64_t value) {
   bytes.append(reinterpret_cast<const char*>(&value), sizeof value);
 }
@@ -47,7 +55,8 @@ std::optional<std::int64_t> take(std::string_view& bytes) {
 }  // namespace
 
 std::string code_key(std::span<const Kernel* const> kernels,
-                     std::span<const std::string* const> symbols, const Target& target) {
+                     std::span<const std::string* const> symbols, const Target& target,
+                     const DebugOptions& debug) {
   llvm::SHA256 hash;
   add(hash, kSourceHash);
   add(hash, LLVM_VERSION_STRING);
@@ -58,7 +67,9 @@ std::string code_key(std::span<const Kernel* const> kernels,
   for (std::size_t i = 0; i < kernels.size(); ++i) {
     add(hash, *symbols[i]);
     add(hash, kernel_identity(*kernels[i]));
+    if (debug.lines) add_places(hash, *kernels[i]);
   }
+  if (debug.lines) add(hash, debug.directory);
   const auto digest = hash.final();
   return llvm::toHex(llvm::ArrayRef<std::uint8_t>(digest.data(), digest.size()),
                      /*LowerCase=*/true);

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "codegen/debug_options.h"
 #include "codegen/kernel.h"
 #include "codegen/target.h"
 
@@ -30,10 +31,11 @@ struct CachedCode {
 };
 
 /// SHA-256, in hexadecimal digits, of everything that the module's code depends on: the kernels and
-/// their symbols, the processor with its features, LLVM, and the sources of this compiler.
+/// their symbols, the processor with its features, LLVM, and the sources of this compiler; with
+/// debug information also the kernels' names and places.
 [[nodiscard]] std::string code_key(std::span<const Kernel* const> kernels,
                                    std::span<const std::string* const> symbols,
-                                   const Target& target);
+                                   const Target& target, const DebugOptions& debug = {});
 
 /// The bytes of an entry: what it is, its key, SHA-256 of the rest, the rest.
 [[nodiscard]] std::string encode_entry(const std::string& key, const CachedCode& code);

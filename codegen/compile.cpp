@@ -238,7 +238,7 @@ runtime::Executable compile(Plan& plan, const runtime::StateLayout& layout,
   std::vector<Kernel> kernels;
   for (const ScheduledKernel& kernel : plan.kernels) kernels.push_back(kernel.kernel);
   MachineCode code = codegen::compile(std::span<const Kernel>(kernels), make_target(options.set),
-                                      options.threads, options.store);
+                                      options.threads, options.store, options.debug);
   plan.cached_modules = code.report.cached_modules;
   plan.compiled_modules = code.report.compiled_modules;
   watch.lap("machine code");

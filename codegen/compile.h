@@ -22,6 +22,7 @@ struct CompileOptions {
   bool fuse = true;
   int threads = 1;             // that compile
   CodeStore* store = nullptr;  // of code from earlier runs; may be null
+  DebugOptions debug = {};
   bool store_values = true;    // false: light values are computed again wherever they are wanted
 };
 

@@ -38,7 +38,7 @@ void enter_part(EmitContext& c, const TaskAxis& task, Value* part) {
 
 class KernelEmitter {
  public:
-  explicit KernelEmitter(EmitContext& context) : c_(context) {}
+  KernelEmitter(EmitContext& context, DebugInfo* debug) : c_(context), debug_(debug) {}
 
   /// All stages of one task.
   void task() {
@@ -58,33 +58,48 @@ class KernelEmitter {
   }
 
  private:
-  void begin(const Stage& stage) {
+  void enter(const Stage& stage) {
     c_.tile_ranges = c_.ranges;
+    if (debug_ == nullptr) return;
+    c_.b.SetCurrentDebugLocation(std::visit(
+        [&](const auto& s) {
+          return debug_->place(s.provenance.empty() ? c_.kernel.provenance : s.provenance);
+        },
+        stage));
+  }
+  void begin(const Stage& stage) {
+    enter(stage);
     if (const auto* loop = std::get_if<Loop>(&stage)) {
       loops_.insert_or_assign(loop, std::make_unique<LoopEmitter>(c_, *loop))
           .first->second->begin_task();
     }
   }
   void emit(const Stage& stage) {
-    c_.tile_ranges = c_.ranges;
+    enter(stage);
     std::visit(overloaded{[&](const Loop& loop) { loops_.at(&loop)->emit(); },
                           [&](const Contract& contract) { emit_contract(c_, contract); }},
                stage);
   }
   void end(const Stage& stage) {
-    c_.tile_ranges = c_.ranges;
+    enter(stage);
     if (const auto* loop = std::get_if<Loop>(&stage)) loops_.at(loop)->end_task();
   }
 
   EmitContext& c_;
+  DebugInfo* debug_;
   std::map<const Loop*, std::unique_ptr<LoopEmitter>> loops_;  // only looked up, never walked
 };
 
 }  // namespace
 
 std::int64_t emit_kernel(const Kernel& kernel, const Target& target, const std::string& symbol,
-                         llvm::Module& module) {
+                         llvm::Module& module, DebugInfo* debug) {
   EmitContext c(kernel, target, module, symbol);
+  if (debug != nullptr) debug->add(kernel, *c.function);
+  const auto outside_stages = [&] {
+    if (debug != nullptr) c.b.SetCurrentDebugLocation(debug->place(kernel.provenance));
+  };
+  outside_stages();
   const std::int64_t tasks = kernel.task_count();
   const auto one_task = [&](Value* number) {
     std::int64_t inner = tasks;
@@ -96,7 +111,8 @@ std::int64_t emit_kernel(const Kernel& kernel, const Target& target, const std::
       }
       enter_part(c, task, part);
     }
-    KernelEmitter(c).task();
+    KernelEmitter(c, debug).task();
+    outside_stages();
   };
   c.loop(c.function->getArg(2), c.function->getArg(3), 1, std::nullopt, one_task);
   return c.finish();

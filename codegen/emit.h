@@ -5,12 +5,13 @@
 #include <string>
 
 #include "codegen/emit_context.h"
+#include "codegen/emit_debug.h"
 
 namespace gradus::codegen {
 
 /// Adds the function of `kernel` to `module` under the name `symbol`; returns the bytes of scratch
-/// that a worker must give it.
+/// that a worker must give it. With `debug` the function and its stages have their places in it.
 std::int64_t emit_kernel(const Kernel& kernel, const Target& target, const std::string& symbol,
-                         llvm::Module& module);
+                         llvm::Module& module, DebugInfo* debug = nullptr);
 
 }  // namespace gradus::codegen

@@ -37,6 +37,9 @@ std::unique_ptr<llvm::TargetMachine> target_machine(const Target& target) {
   llvm::TargetOptions options;
   options.AllowFPOpFusion = llvm::FPOpFusion::Strict;
   options.MCOptions.AsmVerbose = true;  // comments name spills
+  // Frames are described (outside of what is loaded) with and without debug information: the
+  // description moves instructions of the prologue, and debug information must not.
+  options.ForceDwarfFrameSection = true;
   return std::unique_ptr<llvm::TargetMachine>(
       family->createTargetMachine(triple, target.cpu, target.features, options, llvm::Reloc::PIC_,
                                   llvm::CodeModel::Small, llvm::CodeGenOptLevel::Default));

@@ -20,6 +20,7 @@
 #include "base/check.h"
 #include "base/float_environment.h"
 #include "codegen/emit.h"
+#include "codegen/emit_announce.h"
 #include "codegen/emit_identity.h"
 #include "codegen/emit_machine.h"
 
@@ -35,13 +36,18 @@ std::unique_ptr<llvm::Module> emit_module(llvm::LLVMContext& context,
                                           std::span<const Kernel* const> kernels,
                                           std::span<const std::string* const> symbols,
                                           const Target& target, llvm::TargetMachine& machine,
+                                          const DebugOptions& debug,
                                           std::vector<std::int64_t>& scratch) {
   auto module = std::make_unique<llvm::Module>("gradus", context);
   module->setTargetTriple(machine.getTargetTriple().str());
   module->setDataLayout(machine.createDataLayout());
+  std::optional<DebugInfo> places;
+  if (debug.lines) places.emplace(*module, debug.directory);
   for (std::size_t i = 0; i < kernels.size(); ++i) {
-    scratch.push_back(emit_kernel(*kernels[i], target, *symbols[i], *module));
+    scratch.push_back(
+        emit_kernel(*kernels[i], target, *symbols[i], *module, places ? &*places : nullptr));
   }
+  if (places) places->finish();
   std::string message;
   llvm::raw_string_ostream stream(message);
   if (llvm::verifyModule(*module, &stream)) throw InternalError("LLVM refuses: " + message);
@@ -51,7 +57,16 @@ std::unique_ptr<llvm::Module> emit_module(llvm::LLVMContext& context,
 /// Code and constants of one object in one block of memory, so that they can reach each other.
 class CodeMemory : public llvm::RTDyldMemoryManager {
  public:
-  ~CodeMemory() override { llvm::sys::Memory::releaseMappedMemory(block_); }
+  ~CodeMemory() override {
+    announcement_.reset();
+    llvm::sys::Memory::releaseMappedMemory(block_);
+  }
+
+  /// Tells others of the object in this memory while it is there.
+  void announce(const llvm::object::ObjectFile& object,
+                const llvm::RuntimeDyld::LoadedObjectInfo& loaded, const DebugOptions& debug) {
+    announcement_ = std::make_unique<Announcement>(object, loaded, debug);
+  }
 
   bool needsToReserveAllocationSpace() override { return true; }
   void reserveAllocationSpace(std::uintptr_t code, llvm::Align, std::uintptr_t constants,
@@ -117,6 +132,7 @@ class CodeMemory : public llvm::RTDyldMemoryManager {
     return static_cast<std::uint8_t*>(block_.base()) + begin;
   }
 
+  std::unique_ptr<Announcement> announcement_;
   llvm::sys::MemoryBlock block_;
   std::size_t code_ = 0;
   std::size_t code_end_ = 0;
@@ -135,7 +151,7 @@ struct Share {
   std::exception_ptr failure;
 };
 
-void link(Share& share, std::string_view bytes) {
+void link(Share& share, std::string_view bytes, const DebugOptions& debug) {
   const llvm::MemoryBufferRef buffer(llvm::StringRef(bytes.data(), bytes.size()), "kernels");
   auto object = llvm::object::ObjectFile::createObjectFile(buffer);
   if (!object) throw InternalError(llvm::toString(object.takeError()));
@@ -147,6 +163,7 @@ void link(Share& share, std::string_view bytes) {
   GRADUS_CHECK(!linker.hasError(), linker.getErrorString().str());
   std::string message;
   GRADUS_CHECK(!share.memory->finalizeMemory(&message), message);
+  if (debug.announces()) share.memory->announce(**object, *loaded, debug);
   for (const std::string* symbol : share.symbols) {
     const std::uint64_t address = linker.getSymbol(*symbol).getAddress();
     GRADUS_CHECK(address != 0, "no symbol " + *symbol);
@@ -155,8 +172,9 @@ void link(Share& share, std::string_view bytes) {
 }
 
 /// The share's code from the store, or compiled and added to it.
-CachedCode code_of(Share& share, const Target& target, CodeStore* store) {
-  const std::string key = store ? code_key(share.kernels, share.symbols, target) : "";
+CachedCode code_of(Share& share, const Target& target, CodeStore* store,
+                   const DebugOptions& debug) {
+  const std::string key = store ? code_key(share.kernels, share.symbols, target, debug) : "";
   if (store != nullptr) {
     if (const std::optional<std::string> entry = store->load(key)) {
       std::optional<CachedCode> known = decode_entry(key, *entry);
@@ -170,8 +188,8 @@ CachedCode code_of(Share& share, const Target& target, CodeStore* store) {
   llvm::LLVMContext context;
   const std::unique_ptr<llvm::TargetMachine> machine = target_machine(target);
   CachedCode code;
-  const auto module =
-      emit_module(context, share.kernels, share.symbols, target, *machine, code.scratch_bytes);
+  const auto module = emit_module(context, share.kernels, share.symbols, target, *machine, debug,
+                                  code.scratch_bytes);
   share.report.emit_seconds = seconds_since(start);
   start = std::chrono::steady_clock::now();
   code.object = machine_code(*module, *machine, CodeForm::object);
@@ -181,18 +199,20 @@ CachedCode code_of(Share& share, const Target& target, CodeStore* store) {
   return code;
 }
 
-void compile_share(Share& share, const Target& target, CodeStore* store) {
-  CachedCode code = code_of(share, target, store);
+void compile_share(Share& share, const Target& target, CodeStore* store,
+                   const DebugOptions& debug) {
+  CachedCode code = code_of(share, target, store, debug);
   share.scratch = std::move(code.scratch_bytes);
   const auto start = std::chrono::steady_clock::now();
-  link(share, code.object);
+  link(share, code.object, debug);
   share.report.link_seconds = seconds_since(start);
 }
 
-void run_shares(std::vector<Share>& shares, const Target& target, CodeStore* store) {
+void run_shares(std::vector<Share>& shares, const Target& target, CodeStore* store,
+                const DebugOptions& debug) {
   const auto run = [&](Share& share) {
     try {
-      compile_share(share, target, store);
+      compile_share(share, target, store, debug);
     } catch (...) {
       share.failure = std::current_exception();
     }
@@ -265,14 +285,14 @@ std::vector<std::size_t> distinct_of(std::span<const std::size_t> original) {
 }  // namespace
 
 MachineCode compile(std::span<const Kernel> kernels, const Target& target, int threads,
-                    CodeStore* store) {
+                    CodeStore* store, const DebugOptions& debug) {
   const auto start = std::chrono::steady_clock::now();
   GRADUS_CHECK(host_supports(target.set), "this machine cannot run code for the target");
   const std::vector<std::size_t> original = originals(kernels);
   const std::vector<std::string> symbols = symbols_of(kernels, original);
   const std::vector<std::size_t> distinct = distinct_of(original);
   std::vector<Share> shares = spread(kernels, symbols, distinct, threads);
-  run_shares(shares, target, store);
+  run_shares(shares, target, store, debug);
 
   MachineCode result;
   result.report.distinct_kernels = distinct.size();
@@ -299,7 +319,8 @@ std::vector<std::string> kernel_symbols(std::span<const Kernel> kernels) {
   return symbols_of(kernels, originals(kernels));
 }
 
-GeneratedCode generate_code(std::span<const Kernel> kernels, const Target& target, CodeForm form) {
+GeneratedCode generate_code(std::span<const Kernel> kernels, const Target& target, CodeForm form,
+                            const DebugOptions& debug) {
   const std::vector<std::size_t> original = originals(kernels);
   GeneratedCode result{{}, symbols_of(kernels, original), {}};
   std::vector<const Kernel*> distinct;
@@ -311,7 +332,7 @@ GeneratedCode generate_code(std::span<const Kernel> kernels, const Target& targe
   llvm::LLVMContext context;
   const std::unique_ptr<llvm::TargetMachine> machine = target_machine(target);
   std::vector<std::int64_t> scratch;
-  const auto module = emit_module(context, distinct, names, target, *machine, scratch);
+  const auto module = emit_module(context, distinct, names, target, *machine, debug, scratch);
   std::map<std::string_view, std::int64_t> scratch_of;
   for (std::size_t i = 0; i < names.size(); ++i) scratch_of[*names[i]] = scratch[i];
   for (const std::string& symbol : result.symbols) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "codegen/code_cache.h"
+#include "codegen/debug_options.h"
 #include "codegen/kernel.h"
 #include "codegen/target.h"
 #include "runtime/kernel_abi.h"
@@ -42,7 +43,8 @@ struct MachineCode {
 /// that are in `store`, if there is one, are not compiled; the others are added. Throws
 /// InternalError where LLVM refuses the code.
 [[nodiscard]] MachineCode compile(std::span<const Kernel> kernels, const Target& target,
-                                  int threads, CodeStore* store = nullptr);
+                                  int threads, CodeStore* store = nullptr,
+                                  const DebugOptions& debug = {});
 
 /// Names of the kernels' functions: functions of the kernels' contents and order alone; identical
 /// kernels share theirs.
@@ -58,6 +60,6 @@ struct GeneratedCode {
 
 /// All distinct kernels in one module, for any target.
 [[nodiscard]] GeneratedCode generate_code(std::span<const Kernel> kernels, const Target& target,
-                                          CodeForm form);
+                                          CodeForm form, const DebugOptions& debug = {});
 
 }  // namespace gradus::codegen

@@ -141,6 +141,7 @@ struct Loop {
   Body body;
   std::vector<Store> stores;
   std::vector<Accumulate> accumulates;
+  std::string provenance = {};  // the model lines it comes from; empty: those of the kernel
 };
 
 /// The register tile of a contraction: positions of m, vectors of n. With `lines` > 1 it also spans
@@ -180,6 +181,7 @@ struct Contract {
   Chunk chunk;        // so is this; inside of each part
   Body epilogue;
   std::vector<Store> stores;
+  std::string provenance = {};  // as of a Loop
 
   [[nodiscard]] AxisId m() const { return rows.back(); }
   /// Axes of the result: batch, rows, n.

@@ -32,7 +32,7 @@ class Parser {
     result_.line = line.number();
     line.expect("kernel");
     kernel_.name = line.quoted();
-    if (line.accept("from")) kernel_.provenance = line.quoted();
+    kernel_.provenance = from(line);
     line.expect("{");
     line.expect_end();
     while (true) {
@@ -64,6 +64,8 @@ class Parser {
     if (line.accept("contract")) return contract(line);
     line.fail("expected axes, tasks, tile, a buffer, loop, contract or '}'");
   }
+
+  static std::string from(TextLine& line) { return line.accept("from") ? line.quoted() : ""; }
 
   void axes(TextLine& line) {
     std::vector<std::pair<std::size_t, std::string>> blocks;
@@ -110,7 +112,8 @@ class Parser {
 
   void loop(TextLine& line) {
     Loop loop;
-    if (line.peek() != "{") loop.axes = axis_list(line);
+    if (line.peek() != "{" && line.peek() != "from") loop.axes = axis_list(line);
+    loop.provenance = from(line);
     line.expect("{");
     line.expect_end();
     read_body(loop.body, 0, [&](TextLine& inner) {
@@ -154,6 +157,7 @@ class Parser {
       line.expect("by");
       c.chunk.size = line.integer();
     }
+    c.provenance = from(line);
     line.expect("{");
     line.expect_end();
     read_body(c.epilogue, 1, [&](TextLine& inner) {

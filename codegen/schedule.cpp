@@ -143,6 +143,7 @@ class GroupScheduler {
       }
     }
     result.body = body.finish();
+    result.provenance = origin(members);
     count_operations(order, result.body);
     return result;
   }
@@ -200,6 +201,10 @@ class GroupScheduler {
       result.stores.push_back({target_of(id), value});
     }
     result.epilogue = body.finish();
+    std::vector<NodeId> members;
+    std::ranges::copy_if(group_.roots, std::back_inserter(members),
+                         [&](NodeId id) { return loops_.level(id) == 0; });
+    result.provenance = origin(members);
     operations_ += 2 * element_count(loops_.iteration(c).extents);
     return result;
   }
@@ -363,10 +368,22 @@ class GroupScheduler {
     operations_ += points * instructions;
   }
 
-  void describe() {
+  /// The model lines that these roots come from.
+  std::string origin(const std::vector<NodeId>& roots) const {
     ir::Provenance provenance;
-    for (NodeId id : group_.roots) provenance.merge(graph_.node(id).provenance);
-    kernel_.provenance = to_string(provenance);
+    for (NodeId id : roots) provenance.merge(graph_.node(id).provenance);
+    return to_string(provenance);
+  }
+
+  void describe() {
+    kernel_.provenance = origin(group_.roots);
+    for (Stage& stage : kernel_.stages) {
+      std::visit(
+          [&](auto& s) {
+            if (s.provenance == kernel_.provenance) s.provenance.clear();
+          },
+          stage);
+    }
     for (ScheduledKernel& pack : packs_) pack.kernel.provenance = kernel_.provenance;
   }
 

@@ -32,9 +32,7 @@ class Printer {
   explicit Printer(const Kernel& kernel) : kernel_(kernel) {}
 
   std::string print() {
-    text_ = "kernel " + quote(kernel_.name);
-    if (!kernel_.provenance.empty()) text_ += " from " + quote(kernel_.provenance);
-    text_ += " {\n";
+    text_ = "kernel " + quote(kernel_.name) + from(kernel_.provenance) + " {\n";
     if (!kernel_.axes.empty()) {
       line(2,
            "axes " + join(kernel_.axes, ", ", [&](const Axis& axis) { return declaration(axis); }));
@@ -74,6 +72,9 @@ class Printer {
   [[nodiscard]] static std::string cut(const ir::Cut& cut) {
     return fmt::format("{}{}", cut.count, cut.unit == 1 ? "" : fmt::format(" unit {}", cut.unit));
   }
+  [[nodiscard]] static std::string from(const std::string& provenance) {
+    return provenance.empty() ? "" : " from " + quote(provenance);
+  }
   void print(const Buffer& buffer) {
     std::string text = fmt::format("{} {} : {}", role_name(buffer.role), buffer.name,
                                    gradus::to_string(buffer.type));
@@ -81,7 +82,8 @@ class Printer {
     line(2, text);
   }
   void print(const Loop& loop) {
-    line(2, loop.axes.empty() ? "loop {" : "loop " + names(loop.axes) + " {");
+    line(2,
+         (loop.axes.empty() ? "loop" : "loop " + names(loop.axes)) + from(loop.provenance) + " {");
     print(loop.body, 0);
     print_stores(loop.stores, loop.body);
     for (const Accumulate& a : loop.accumulates) {
@@ -98,9 +100,9 @@ class Printer {
             ? fmt::format(" chunk {} by {}", name(c.k[static_cast<std::size_t>(c.chunk.axis)]),
                           c.chunk.size)
             : "";
-    line(2, fmt::format("contract {}{}, {}, {} parts {} tile {}{} x {}{} {{", batch, role(c.rows),
+    line(2, fmt::format("contract {}{}, {}, {} parts {} tile {}{} x {}{}{} {{", batch, role(c.rows),
                         name(c.n), role(c.k), cut(c.parts), lines, c.tile.rows, c.tile.vectors,
-                        chunk));
+                        chunk, from(c.provenance)));
     line(4, "lhs " + to_string(c.lhs, kernel_));
     line(4, "rhs " + to_string(c.rhs, kernel_) +
                 (c.panel > 0 ? fmt::format(" panel {}", c.panel) : ""));

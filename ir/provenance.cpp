@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <tuple>
 
 namespace gradus::ir {
@@ -41,6 +42,21 @@ std::string to_string(const Provenance& provenance) {
     text += to_string(role);
   }
   return text;
+}
+
+SourceLocation first_place(const std::string& text) {
+  // The first ":line:column" that ends a word: paths may have colons and spaces of their own.
+  const char* end = text.data() + text.size();
+  for (std::size_t colon = text.find(':'); colon != text.npos; colon = text.find(':', colon + 1)) {
+    const std::size_t comma = text.rfind(", ", colon);
+    const std::size_t begin = comma == text.npos ? 0 : comma + 2;
+    SourceLocation place{text.substr(begin, colon - begin), 0, 0, 1};
+    const auto line = std::from_chars(text.data() + colon + 1, end, place.line);
+    if (line.ec != std::errc() || line.ptr == end || *line.ptr != ':') continue;
+    const auto column = std::from_chars(line.ptr + 1, end, place.column);
+    if (column.ec == std::errc() && (column.ptr == end || *column.ptr == ' ')) return place;
+  }
+  return {};
 }
 
 }  // namespace gradus::ir

@@ -41,5 +41,7 @@ class Provenance {
 
 /// "model.json:9:7 hidden forward, model.json:12:7 logits forward".
 [[nodiscard]] std::string to_string(const Provenance& provenance);
+/// The first place with a line in such a text; line 0 where there is none.
+[[nodiscard]] SourceLocation first_place(const std::string& text);
 
 }  // namespace gradus::ir

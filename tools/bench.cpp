@@ -12,6 +12,7 @@
 #include "runtime/evaluate.h"
 #include "runtime/executor.h"
 #include "tools/commands.h"
+#include "tools/kernel_report.h"
 #include "tools/machine_peak.h"
 #include "tools/memory_report.h"
 #include "tools/subject.h"
@@ -112,18 +113,19 @@ struct KernelRate {
   const runtime::Step* step;
   double seconds = 0;
   double flops = 0;
-  double bytes = 0;  // of its parameters, each counted once
+  double bytes = 0;      // of its parameters, each counted once
+  double predicted = 0;  // seconds
 };
 
-std::vector<KernelRate> kernel_rates(const Variant& variant) {
+std::vector<KernelRate> kernel_rates(const Variant& variant, const MachinePeak& peak,
+                                     std::int64_t threads) {
   std::vector<KernelRate> rates;
   for (std::size_t i = 0; i < variant.step.steps.size(); ++i) {
     const runtime::Step& step = variant.step.steps[i];
     const double seconds = std::max(quantile(variant.kernel_seconds[i], 0.5), 1e-9);
-    std::int64_t bytes = 0;
-    for (const runtime::BufferReference& buffer : step.buffers) bytes += buffer.bytes;
-    rates.push_back({&step, seconds, static_cast<double>(step.operations) / seconds,
-                     static_cast<double>(bytes) / seconds});
+    const KernelWork work = work_of(step);
+    rates.push_back({&step, seconds, work.flops / seconds, work.bytes / seconds,
+                     predicted_seconds(work, peak, threads)});
   }
   std::ranges::stable_sort(rates, std::ranges::greater{}, &KernelRate::seconds);
   return rates;
@@ -148,13 +150,15 @@ void print(const Subject& subject, const std::vector<Variant>& variants, const M
   }
   std::cout << fmt::format("\nthis machine: {:.0f} GFLOP/s of fma, {:.1f} GB/s copied\n",
                            1e-9 * peak.flops, 1e-9 * peak.bytes);
-  std::cout << fmt::format("\n{:<36} {:>6} {:>10} {:>9} {:>6} {:>7} {:>7}  {}\n", "fused kernel",
-                           "tasks", "median us", "GFLOP/s", "of fma", "GB/s", "of copy", "from");
-  for (const KernelRate& rate : kernel_rates(variants[0])) {
-    std::cout << fmt::format("{:<36} {:>6} {:>10.1f} {:>9.1f} {:>5.0f}% {:>7.1f} {:>6.0f}%  {}\n",
-                             rate.step->name, rate.step->tasks, 1e6 * rate.seconds,
-                             1e-9 * rate.flops, 100 * rate.flops / peak.flops, 1e-9 * rate.bytes,
-                             100 * rate.bytes / peak.bytes, rate.step->provenance);
+  std::cout << fmt::format("\n{:<36} {:>6} {:>10} {:>10} {:>9} {:>6} {:>7} {:>7}  {}\n",
+                           "fused kernel", "tasks", "median us", "predicted", "GFLOP/s", "of fma",
+                           "GB/s", "of copy", "from");
+  for (const KernelRate& rate : kernel_rates(variants[0], peak, threads)) {
+    std::cout << fmt::format(
+        "{:<36} {:>6} {:>10.1f} {:>10.1f} {:>9.1f} {:>5.0f}% {:>7.1f} {:>6.0f}%  {}\n",
+        rate.step->name, rate.step->tasks, 1e6 * rate.seconds, 1e6 * rate.predicted,
+        1e-9 * rate.flops, 100 * rate.flops / peak.flops, 1e-9 * rate.bytes,
+        100 * rate.bytes / peak.bytes, rate.step->provenance);
   }
 }
 
@@ -166,11 +170,12 @@ nlohmann::ordered_json json_of(const Subject& subject, const std::vector<Variant
                               {"peak_copy_bytes", peak.bytes}};
   for (const Variant& v : variants) {
     nlohmann::ordered_json kernels = nlohmann::ordered_json::array();
-    for (const KernelRate& rate : kernel_rates(v)) {
+    for (const KernelRate& rate : kernel_rates(v, peak, threads)) {
       kernels.push_back({{"name", rate.step->name},
                          {"from", rate.step->provenance},
                          {"tasks", rate.step->tasks},
                          {"seconds", rate.seconds},
+                         {"predicted_seconds", rate.predicted},
                          {"flops", rate.flops},
                          {"bytes", rate.bytes}});
     }

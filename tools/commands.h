@@ -39,6 +39,9 @@ void add_isa(CLI::App& command, std::string& isa);
 /// The instruction set of that name. Throws UserError E2001 when this machine cannot run it.
 [[nodiscard]] codegen::InstructionSet runnable_set(const std::string& isa);
 
+/// Functions and lines in compiled code: what debuggers want, announced to nobody.
+[[nodiscard]] codegen::DebugOptions debug_lines();
+
 /// What every command that runs a model takes.
 struct ModelOptions {
   std::string file;
@@ -48,10 +51,11 @@ struct ModelOptions {
   int threads = 0;  // 0: one per core
   bool json = false;
   bool no_cache = false;
-  std::string memory;  // "512M"; empty: any
+  std::vector<std::string> debug;  // tools that are told of the kernels
+  std::string memory;              // "512M"; empty: any
 
-  /// Without `one_isa` the command has an option --isa of its own.
-  void add_to(CLI::App& command, bool one_isa = true);
+  /// Without `runs` the command compiles for other machines, with options of its own for that.
+  void add_to(CLI::App& command, bool runs = true);
   /// Adds the option --memory.
   void add_memory_to(CLI::App& command);
   /// Throws UserError E2006 when --memory is no size.

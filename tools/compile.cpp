@@ -26,6 +26,7 @@ struct CompileCommand {
   std::vector<std::string> isas = {"native"};
   std::vector<std::int64_t> batches;  // empty: the model's
   std::string linker;                 // empty: the processor family's
+  bool debug_info = false;
 };
 
 /// What the output's ending stands for.
@@ -192,8 +193,9 @@ int compile_model(const CompileCommand& command) {
   const Form& form = form_of(output);
   const std::vector<codegen::InstructionSet> sets = sets_of(command);
   const codegen::ArtefactModel description = artefact_of(command, model);
+  const codegen::DebugOptions debug = command.debug_info ? debug_lines() : codegen::DebugOptions();
   const codegen::Artefact artefact =
-      make_artefact(description, {sets, !command.model.no_fuse, form.form});
+      make_artefact(description, {sets, !command.model.no_fuse, form.form, debug});
   write_code(command, output, artefact.code, sets[0] == codegen::InstructionSet::aarch64);
   const std::string header_path = std::filesystem::path(output).replace_extension(".h").string();
   write(header_path, artefact.header);
@@ -224,7 +226,7 @@ void add_compile(CLI::App& app, int& status) {
   command->footer(
       "Example: gradus compile models/digits_mlp.json -o digits.a --isa x86-64-v3,x86-64-v4");
   auto options = std::make_shared<CompileCommand>();
-  options->model.add_to(*command, /*one_isa=*/false);
+  options->model.add_to(*command, /*runs=*/false);
   command->add_option("-o,--output", options->output,
                       "File: .o object, .a or .so library, .s assembly or .ll LLVM IR; the header "
                       "is written beside it");
@@ -248,6 +250,8 @@ void add_compile(CLI::App& app, int& status) {
                       "Beginning of every name in the header (default: the model's name)");
   command->add_option("--linker", options->linker,
                       "C compiler that links a .so (default: cc; aarch64-linux-gnu-gcc)");
+  command->add_flag("-g,--debug-info", options->debug_info,
+                    "Kernels as functions with their lines of the model file (DWARF)");
   command->callback([options, &status] { status = compile_model(*options); });
 }
 

@@ -15,7 +15,9 @@
 #include "ir/rewrite.h"
 #include "ir/text.h"
 #include "passes/pipeline.h"
+#include "tools/code_listing.h"
 #include "tools/commands.h"
+#include "tools/kernel_report.h"
 #include "tools/memory_report.h"
 #include "tools/renumber.h"
 
@@ -27,6 +29,7 @@ struct InspectOptions {
   std::string stage = "model";
   std::string program = "train_step";
   std::vector<std::string> compared;  // two stages
+  std::string kernel;                 // empty: all
   bool dot = false;
 };
 
@@ -91,7 +94,7 @@ std::string unknown_stage(const std::string& stage) {
   std::string known = "model, graph";
   for (const passes::Pass& pass : passes::pipeline()) known += fmt::format(", {}", pass.name);
   return fmt::format(
-      "there is no stage '{}'; expected {}, step, fusion, kernels, llvm, asm or "
+      "there is no stage '{}'; expected {}, step, fusion, kernels, llvm, asm, code or "
       "memory",
       stage, known);
 }
@@ -123,7 +126,27 @@ class Stages {
       const runtime::Executable executable = codegen::compile(plan, layout, compile_options());
       return memory_table(memory_use(plan, executable, layout, limit.workers), limit.workers);
     }
+    keep_chosen(plan);
     return kernel_text(stage, plan);
+  }
+
+  /// What the kernels do and need, one by one.
+  Json kernels_json() const {
+    codegen::Plan plan = codegen::plan_program(graph(), compile_options());
+    keep_chosen(plan);
+    const codegen::Target target = codegen::make_target(compile_options().set);
+    const MachinePeak core = nominal_core(target);
+    Json kernels = Json::array();
+    std::string text;
+    for (const KernelReport& report : report_kernels(plan, target, core)) {
+      kernels.push_back(to_json(report, target));
+      text += to_comments(report, target) + to_string(*report.kernel) + '\n';
+    }
+    return {{"stage", "kernels"},
+            {"program", options_.program},
+            {"text", text},
+            {"predicted_for", {{"flops", core.flops}, {"bytes", core.bytes}}},
+            {"kernels", kernels}};
   }
 
   /// The graph of a stage that is one, without dead nodes.
@@ -150,15 +173,48 @@ class Stages {
   }
   codegen::CompileOptions compile_options() const { return options_.model.compile_options(); }
 
+  /// Drops all kernels but the chosen one.
+  void keep_chosen(codegen::Plan& plan) const {
+    if (options_.kernel.empty()) return;
+    std::string names;
+    for (const codegen::ScheduledKernel& scheduled : plan.kernels) {
+      names += (names.empty() ? "" : ", ") + scheduled.kernel.name;
+    }
+    std::erase_if(plan.kernels, [&](const codegen::ScheduledKernel& scheduled) {
+      return scheduled.kernel.name != options_.kernel;
+    });
+    if (!plan.kernels.empty()) return;
+    throw UserError("E2002", fmt::format("{} has no kernel '{}'; expected {}", options_.program,
+                                         options_.kernel, names));
+  }
+
+  /// LLVM IR and assembly of each kernel.
+  static std::string code_text(std::span<const codegen::Kernel> kernels,
+                               const codegen::Target& target) {
+    const codegen::DebugOptions lines = debug_lines();
+    std::string text;
+    for (std::size_t i = 0; i < kernels.size(); ++i) {
+      const std::span<const codegen::Kernel> kernel = kernels.subspan(i, 1);
+      text += fmt::format("{} from {}\n", kernel[0].name, kernel[0].provenance);
+      text += side_by_side(generate_code(kernel, target, codegen::CodeForm::llvm_ir, lines).code,
+                           generate_code(kernel, target, codegen::CodeForm::assembly, lines).code);
+      text += '\n';
+    }
+    return text;
+  }
+
   std::string kernel_text(const std::string& stage, const codegen::Plan& plan) const {
     std::vector<codegen::Kernel> kernels;
     for (const codegen::ScheduledKernel& kernel : plan.kernels) kernels.push_back(kernel.kernel);
     const codegen::Target target = codegen::make_target(compile_options().set);
+    if (stage == "code") return code_text(kernels, target);
     if (stage == "llvm") return generate_code(kernels, target, codegen::CodeForm::llvm_ir).code;
     if (stage == "asm") return generate_code(kernels, target, codegen::CodeForm::assembly).code;
     if (stage != "kernels") throw UserError("E2002", unknown_stage(stage));
     std::string text;
-    for (const codegen::Kernel& kernel : kernels) text += to_string(kernel) + '\n';
+    for (const KernelReport& report : report_kernels(plan, target, nominal_core(target))) {
+      text += to_comments(report, target) + to_string(*report.kernel) + '\n';
+    }
     return text;
   }
 
@@ -211,6 +267,10 @@ int inspect(const InspectOptions& options) {
     print_json(model_json(model));
     return 0;
   }
+  if (options.model.json && options.stage == "kernels" && !compares) {
+    print_json(stages.kernels_json());
+    return 0;
+  }
   const std::string text = compares ? difference(options.compared[0], options.compared[1], stages)
                                     : stages.text(options.stage);
   if (options.model.json) {
@@ -231,6 +291,7 @@ void add_inspect(CLI::App& app, int& status) {
   CLI::App* command = app.add_subcommand("inspect", "Show a model and every stage of its program");
   command->footer(
       "Example: gradus inspect models/digits_mlp.json --stage kernels\n"
+      "         gradus inspect models/digits_mlp.json --stage code --kernel train_step_0_max\n"
       "         gradus inspect models/digits_mlp.json --diff graph step\n"
       "         gradus inspect models/digits_mlp.json --stage fusion --dot | dot -Tsvg -o "
       "step.svg");
@@ -238,7 +299,10 @@ void add_inspect(CLI::App& app, int& status) {
   options->model.add_to(*command);
   options->model.add_memory_to(*command);
   command->add_option("--stage", options->stage,
-                      "model, graph, a pass, step, fusion, kernels, llvm, asm or memory");
+                      "model, graph, a pass, step, fusion, kernels, llvm, asm, code (both side by "
+                      "side) or memory");
+  command->add_option("--kernel", options->kernel,
+                      "Of the stages kernels, llvm, asm and code: only this kernel");
   command->add_option("--program", options->program, "init, train_step, evaluate or predict")
       ->check(CLI::IsMember({"init", "train_step", "evaluate", "predict"}));
   command->add_option("--diff", options->compared, "What changed from one stage to another")

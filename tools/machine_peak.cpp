@@ -82,6 +82,14 @@ double seconds_of(const Kernel& kernel, const codegen::Target& target,
 
 }  // namespace
 
+MachinePeak nominal_core(const codegen::Target& target) {
+  constexpr double kHertz = 3e9;
+  constexpr double kBytesPerSecond = 10e9;
+  const double flops_per_cycle = target.fma ? 4 : 2;  // of each lane
+  const auto lanes = static_cast<double>(target.width(ElementType::f32));
+  return {flops_per_cycle * lanes * kHertz, kBytesPerSecond};
+}
+
 MachinePeak measure_peak(const codegen::Target& target, runtime::Executor& executor) {
   const std::int64_t workers = executor.workers();
   MachinePeak peak;

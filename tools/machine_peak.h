@@ -11,6 +11,11 @@ struct MachinePeak {
   double bytes = 0;  // per second, read and written: copying between arrays far beyond the caches
 };
 
+/// One core for comparing kernels on paper, the same on every machine: at 3 GHz it does two fma of
+/// the target's f32 vectors in a cycle (without fma one multiplication and one addition), and it
+/// moves 10 GB/s to and from memory.
+[[nodiscard]] MachinePeak nominal_core(const codegen::Target& target);
+
 /// Measures with kernels compiled for `target`; takes about a fifth of a second.
 [[nodiscard]] MachinePeak measure_peak(const codegen::Target& target, runtime::Executor& executor);
 

@@ -133,6 +133,16 @@ void print(const OptResult& result, const OptOptions& options) {
   print_json(json);
 }
 
+/// Whether the first word of a text, comments aside, is `kernel`.
+bool begins_with_kernel(const std::string& text) {
+  constexpr const char* kBlank = " \t\r\n";
+  std::size_t begin = text.find_first_not_of(kBlank);
+  while (begin != text.npos && text[begin] == '#') {
+    begin = text.find_first_not_of(kBlank, std::min(text.find('\n', begin), text.size()));
+  }
+  return begin != text.npos && text.compare(begin, 7, "kernel ") == 0;
+}
+
 int opt(const OptOptions& options) {
   if (options.list) {
     list_passes(options.json);
@@ -140,9 +150,7 @@ int opt(const OptOptions& options) {
   }
   if (options.file.empty()) throw UserError("E2004", "opt needs a file, or - for standard input");
   const std::string text = text_of(options.file);
-  const std::size_t begin = text.find_first_not_of(" \t\r\n");
-  const bool kernels = options.file.ends_with(".kernel") ||
-                       (begin != std::string::npos && text.compare(begin, 7, "kernel ") == 0);
+  const bool kernels = options.file.ends_with(".kernel") || begins_with_kernel(text);
   const OptResult result = kernels ? opt_kernels(text, options) : opt_graph(text, options);
   print(result, options);
   const bool equal = std::ranges::all_of(

@@ -1,5 +1,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <filesystem>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -34,11 +35,27 @@ codegen::InstructionSet runnable_set(const std::string& isa) {
   throw UserError("E2001", "this machine cannot run code for " + isa);
 }
 
-void ModelOptions::add_to(CLI::App& command, bool one_isa) {
+codegen::DebugOptions debug_lines() {
+  std::error_code error;  // the folder may be gone: then relative paths stay as they are
+  return {.lines = true,
+          .gdb = false,
+          .perf = false,
+          .directory = std::filesystem::current_path(error).string()};
+}
+
+void ModelOptions::add_to(CLI::App& command, bool runs) {
   command.add_option("model", file, "Model file (JSON)")->required();
   command.add_option("--set", overrides, "Overrides a value of the file: key.path=value")
       ->take_all();
-  if (one_isa) add_isa(command, isa);
+  if (runs) {
+    add_isa(command, isa);
+    command
+        .add_option("--debug", debug,
+                    "Shows kernels, with their lines of the model, to gdb, perf (jitdump) or both")
+        ->envname("GRADUS_DEBUG")
+        ->delimiter(',')
+        ->check(CLI::IsMember({"gdb", "perf"}));
+  }
   command.add_option("--threads", threads, "Worker threads (default: one per core)")
       ->envname("GRADUS_THREADS")
       ->check(CLI::Range(1, 1024));
@@ -66,7 +83,14 @@ int ModelOptions::workers() const {
 
 codegen::CompileOptions ModelOptions::compile_options() const {
   if (!no_cache && !store_) store_ = open_code_store();
-  return {runnable_set(isa), !no_fuse, workers(), store_.get()};
+  const auto told = [&](std::string_view tool) {
+    return std::ranges::find(debug, tool) != debug.end();
+  };
+  codegen::DebugOptions shown;
+  if (!debug.empty()) shown = debug_lines();
+  shown.gdb = told("gdb");
+  shown.perf = told("perf");
+  return {runnable_set(isa), !no_fuse, workers(), store_.get(), std::move(shown)};
 }
 
 }  // namespace gradus::tools

@@ -79,6 +79,21 @@ TEST(GraphText, RandomGraphsUseTheWholeRegistry) {
   for (std::string_view name : missing) ADD_FAILURE() << name << " never occurs";
 }
 
+TEST(ProvenanceText, TellsItsFirstPlace) {
+  const auto place = [](const std::string& text) { return to_string(first_place(text)); };
+  EXPECT_EQ(place("m.json:9:7 hidden forward, m.json:12:7 logits forward"), "m.json:9:7");
+  EXPECT_EQ(place("m.json:9:7"), "m.json:9:7");
+  EXPECT_EQ(place("C:12/my model 3:4.json:10:18 hidden forward"), "C:12/my model 3:4.json:10:18");
+  EXPECT_EQ(place("m.json loss update, m.json:12:7 logits forward"), "m.json:12:7");
+  EXPECT_EQ(place("m.json loss update"), "");
+  EXPECT_EQ(place("m.json:9: x"), "");
+  EXPECT_EQ(place("m.json:9:"), "");
+  EXPECT_EQ(place(""), "");
+  Provenance both{std::make_shared<const Origin>(Origin{{"b.json", 5, 3}, "input"}), Role::forward};
+  both.merge({std::make_shared<const Origin>(Origin{{"a.json", 7, 1}, ""}), Role::update});
+  EXPECT_EQ(place(to_string(both)), "a.json:7:1");
+}
+
 TEST(GraphText, IsWhatTheHeaderShows) {
   Graph graph("step");
   graph.set_provenance(

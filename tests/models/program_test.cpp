@@ -118,8 +118,8 @@ TEST_F(TrainingProgram, GradientsOfTheSpiralsModelAreRight) {
 }
 
 TEST_F(TrainingProgram, EveryStageCanBeLookedAt) {
-  for (const char* stage :
-       {"model", "graph", "step", "split_sums", "fusion", "kernels", "llvm", "asm", "memory"}) {
+  for (const char* stage : {"model", "graph", "step", "split_sums", "fusion", "kernels", "llvm",
+                            "asm", "code", "memory"}) {
     const Outcome outcome = gradus("inspect models/spirals_mlp.json --stage " + std::string(stage));
     EXPECT_EQ(outcome.status, 0) << stage << ": " << outcome.output;
     EXPECT_GT(outcome.output.size(), 100u) << stage;

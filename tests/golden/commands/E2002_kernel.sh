@@ -1,0 +1,1 @@
+gradus inspect models/linear_regression.json --stage code --kernel nothing

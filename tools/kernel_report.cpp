@@ -1,0 +1,146 @@
+#include "tools/kernel_report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/overloaded.h"
+#include "codegen/jit.h"
+
+namespace gradus::tools {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using codegen::Kernel;
+
+std::string axes_text(const Kernel& kernel, const std::vector<codegen::AxisId>& axes) {
+  std::string text;
+  for (codegen::AxisId axis : axes) {
+    text += (text.empty() ? "" : ", ") + kernel.axes[static_cast<std::size_t>(axis)].name;
+  }
+  return text;
+}
+
+/// Of a register tile: accumulators, a row of rhs and an element of lhs.
+std::int64_t registers_of(const codegen::RegisterTile& tile) {
+  return std::int64_t{tile.lines} * tile.rows * tile.vectors + tile.vectors + 1;
+}
+
+std::string tile_text(const codegen::RegisterTile& tile) {
+  return (tile.lines > 1 ? fmt::format("{} x ", tile.lines) : "") +
+         fmt::format("{} x {}", tile.rows, tile.vectors);
+}
+
+Json stage_json(const Kernel& kernel, const codegen::Stage& stage) {
+  Json json;
+  std::visit(overloaded{[&](const codegen::Loop& loop) {
+                          json = {{"stage", "loop"}, {"axes", axes_text(kernel, loop.axes)}};
+                        },
+                        [&](const codegen::Contract& contract) {
+                          json = {{"stage", "contract"},
+                                  {"axes", axes_text(kernel, contract.result_axes())},
+                                  {"over", axes_text(kernel, contract.k)},
+                                  {"register_tile", tile_text(contract.tile)},
+                                  {"vector_registers", registers_of(contract.tile)}};
+                        }},
+             stage);
+  const std::string& from =
+      std::visit([](const auto& s) -> const std::string& { return s.provenance; }, stage);
+  json["from"] = from.empty() ? kernel.provenance : from;
+  return json;
+}
+
+std::string tasks_text(const Kernel& kernel) {
+  std::string text =
+      fmt::format("{} task{}", kernel.task_count(), kernel.task_count() == 1 ? "" : "s");
+  if (kernel.tile) {
+    text +=
+        fmt::format(", tile {} by {}", axes_text(kernel, {kernel.tile->axis}), kernel.tile->size);
+  }
+  return text;
+}
+
+}  // namespace
+
+KernelWork work_of(const runtime::Step& step) {
+  KernelWork work{static_cast<double>(step.operations), 0, step.tasks};
+  for (const runtime::BufferReference& buffer : step.buffers) {
+    work.bytes += static_cast<double>(buffer.bytes);
+  }
+  return work;
+}
+
+double predicted_seconds(const KernelWork& work, const MachinePeak& peak, std::int64_t workers) {
+  const double busy = static_cast<double>(std::clamp<std::int64_t>(work.tasks, 1, workers)) /
+                      static_cast<double>(workers);
+  return std::max(work.flops / (busy * peak.flops), work.bytes / (busy * peak.bytes));
+}
+
+std::vector<KernelReport> report_kernels(const codegen::Plan& plan, const codegen::Target& target,
+                                         const MachinePeak& peak) {
+  std::vector<Kernel> kernels;
+  for (const codegen::ScheduledKernel& scheduled : plan.kernels) {
+    kernels.push_back(scheduled.kernel);
+  }
+  const codegen::GeneratedCode code = generate_code(kernels, target, codegen::CodeForm::llvm_ir);
+  std::vector<KernelReport> reports;
+  for (std::size_t i = 0; i < kernels.size(); ++i) {
+    KernelReport& report = reports.emplace_back();
+    report.kernel = &plan.kernels[i].kernel;
+    report.symbol = code.symbols[i];
+    report.flops = plan.kernels[i].operations;
+    report.scratch_bytes = code.scratch_bytes[i];
+    for (const codegen::Buffer& buffer : kernels[i].buffers) {
+      using enum codegen::BufferRole;
+      const std::int64_t bytes = buffer.type.byte_size();
+      if (buffer.role == input || buffer.role == in_out) report.bytes_read += bytes;
+      if (buffer.role == output || buffer.role == in_out) report.bytes_written += bytes;
+    }
+    const KernelWork work{static_cast<double>(report.flops),
+                          static_cast<double>(report.bytes_read + report.bytes_written), 1};
+    report.predicted_seconds = predicted_seconds(work, peak, 1);
+  }
+  return reports;
+}
+
+std::string to_comments(const KernelReport& report, const codegen::Target& target) {
+  const Kernel& kernel = *report.kernel;
+  std::string text = "# " + tasks_text(kernel);
+  for (const codegen::Stage& stage : kernel.stages) {
+    if (const auto* contract = std::get_if<codegen::Contract>(&stage)) {
+      text +=
+          fmt::format("; register tile {}: {} of {} vector registers", tile_text(contract->tile),
+                      registers_of(contract->tile), target.vector_registers());
+    }
+  }
+  return text + fmt::format(
+                    "\n# reads {} bytes, writes {}, scratch {} per worker; {} flops; "
+                    "predicted {:.2f} us\n",
+                    report.bytes_read, report.bytes_written, report.scratch_bytes, report.flops,
+                    1e6 * report.predicted_seconds);
+}
+
+Json to_json(const KernelReport& report, const codegen::Target& target) {
+  const Kernel& kernel = *report.kernel;
+  Json stages = Json::array();
+  for (const codegen::Stage& stage : kernel.stages) stages.push_back(stage_json(kernel, stage));
+  Json tile;
+  if (kernel.tile) {
+    tile = {{"axis", axes_text(kernel, {kernel.tile->axis})}, {"size", kernel.tile->size}};
+  }
+  return {{"name", kernel.name},
+          {"from", kernel.provenance},
+          {"symbol", report.symbol},
+          {"tasks", kernel.task_count()},
+          {"tile", tile},
+          {"stages", stages},
+          {"vector_registers", target.vector_registers()},
+          {"scratch_bytes", report.scratch_bytes},
+          {"bytes_read", report.bytes_read},
+          {"bytes_written", report.bytes_written},
+          {"flops", report.flops},
+          {"predicted_seconds", report.predicted_seconds}};
+}
+
+}  // namespace gradus::tools
