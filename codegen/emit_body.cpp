@@ -92,6 +92,13 @@ BodyEmitter::Operand BodyEmitter::operand_of(const Load& load, AxisSet looped) c
   return operand;
 }
 
+bool BodyEmitter::computes_for(AxisSet axes) const {
+  for (std::size_t i = 0; i < program_.code.size(); ++i) {
+    if (needs_[i] == axes && argument_count(program_.code[i]) > 0) return true;
+  }
+  return false;
+}
+
 void BodyEmitter::give(int operand, Value* value) {
   given_values_[static_cast<std::size_t>(operand)] = value;
 }

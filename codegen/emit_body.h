@@ -18,6 +18,8 @@ class BodyEmitter {
   BodyEmitter(EmitContext& context, FlatProgram program, std::span<const Load> loads,
               const std::vector<AxisId>& axes, VectorAxis vector, int given = 0);
 
+  /// Whether an operation depends on all of `axes` and on no other axis.
+  [[nodiscard]] bool computes_for(AxisSet axes) const;
   /// Value of a given operand: one per lane. Depends on every axis.
   void give(int operand, llvm::Value* value);
   /// Emits all that depends only on axes of `known` and has not been emitted.

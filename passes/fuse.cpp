@@ -17,8 +17,8 @@ using ir::NodeId;
 
 // The heuristics, all of them. They are the same on every machine: tasks are part of the plan.
 struct Heuristics {
-  /// A group that loses parallel positions by growing keeps at least this many.
-  std::int64_t least_parallel = 32;
+  /// A group that loses tasks by growing can still be cut in at least this many.
+  std::int64_t least_tasks = 32;
   /// A contraction that loses tasks by growing keeps at least this many.
   std::int64_t least_contraction_tasks = 16;
   /// A group may run as one task while its loops have no more positions than this.
@@ -321,10 +321,26 @@ class Fuser {
     return false;
   }
 
-  static std::int64_t positions(const Group& group, const std::vector<ParallelAxis>& parallel) {
+  /// Positions of the parallel axes.
+  static std::int64_t positions(const Group& group) {
     std::int64_t count = 1;
-    for (const ParallelAxis& axis : parallel) {
+    for (const ParallelAxis& axis : group.parallel) {
       count *= group.extents[static_cast<std::size_t>(axis.axis)];
+    }
+    return count;
+  }
+
+  /// How many tasks a group can be cut in: the axis that a loop runs in vectors is cut coarsely.
+  std::int64_t most_tasks(const Group& group) const {
+    std::int64_t count = 1;
+    for (const ParallelAxis& axis : group.parallel) {
+      const std::int64_t extent = group.extents[static_cast<std::size_t>(axis.axis)];
+      const bool vector = std::ranges::any_of(group.roots, [&](NodeId id) {
+        const std::vector<int>& axes = group.axes.at(id);
+        return !computes<ir::ContractionComputation>(graph_, id) && !axes.empty() &&
+               axes.back() == axis.axis;
+      });
+      count *= vector ? std::max<std::int64_t>(1, extent / kLeastTaskLanes) : extent;
     }
     return count;
   }
@@ -348,19 +364,19 @@ class Fuser {
         return "a task cannot hold whole sum blocks";
       }
     }
-    const std::int64_t kept = positions(merged, merged.parallel);
-    const std::int64_t before = std::max(positions(a, a.parallel), positions(b, b.parallel));
     const bool small = work(merged) <= kHeuristics.small_positions;
-    if (!small && kept < before && kept < kHeuristics.least_parallel) {
+    const std::int64_t tasks = most_tasks(merged);
+    if (!small && tasks < std::max(most_tasks(a), most_tasks(b)) &&
+        tasks < kHeuristics.least_tasks) {
       return "too little would be left to run in parallel";
     }
     for (const Group* part : {&a, &b}) {
-      const std::int64_t tasks = contraction_tasks(merged);
-      if (tasks < contraction_tasks(*part) && tasks < kHeuristics.least_contraction_tasks) {
+      const std::int64_t left = contraction_tasks(merged);
+      if (left < contraction_tasks(*part) && left < kHeuristics.least_contraction_tasks) {
         return "too few tasks would be left for the contraction";
       }
     }
-    if (!small && scratch_bytes(merged, kept) > kHeuristics.scratch_bytes) {
+    if (!small && scratch_bytes(merged, positions(merged)) > kHeuristics.scratch_bytes) {
       return "what a task keeps would not fit the cache";
     }
     return "";
