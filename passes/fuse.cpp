@@ -18,13 +18,17 @@ using ir::NodeId;
 // The heuristics, all of them. They are the same on every machine: tasks are part of the plan.
 struct Heuristics {
   /// A group that loses tasks by growing can still be cut in at least this many.
-  std::int64_t least_tasks = 32;
+  std::int64_t least_tasks = 8;
   /// A contraction that loses tasks by growing keeps at least this many.
   std::int64_t least_contraction_tasks = 16;
   /// A group may run as one task while its loops have no more positions than this.
   std::int64_t small_positions = 4096;
   /// The left operand of a contraction is made by its kernel if the result has as many rows.
   std::int64_t least_prologue_rows = 256;
+  /// What groups read together, if it is as large as a small L2 cache and what they write smaller
+  /// by this factor.
+  std::int64_t least_shared_bytes = 256 * 1024;
+  std::int64_t least_reduction = 16;
   /// What one position of the parallel axes may keep in scratch: half of a small L2 cache.
   std::int64_t scratch_bytes = 256 * 1024;
 };
@@ -56,6 +60,7 @@ class Fuser {
         if (owner_[read.value] != owner_[id]) record(read.value, id, try_merge(id, read.value));
       }
     }
+    for (const auto& [bytes, value] : shared_reads()) merge_readers(value);
     return finish();
   }
 
@@ -240,6 +245,57 @@ class Fuser {
     groups_.erase(drop);
     groups_[keep] = std::move(merged);
     return "";
+  }
+
+  /// What several groups read, the largest first.
+  std::vector<std::pair<std::int64_t, NodeId>> shared_reads() const {
+    std::map<NodeId, std::set<NodeId>> readers;
+    for (const auto& [id, root] : roots_) {
+      for (const std::vector<Read>* reads : {&root.roots, &root.leaves}) {
+        for (const Read& read : *reads) {
+          if (!groups_.at(owner_.at(id)).axes.contains(read.value)) {
+            readers[read.value].insert(owner_.at(id));
+          }
+        }
+      }
+    }
+    std::vector<std::pair<std::int64_t, NodeId>> shared;
+    for (const auto& [value, groups] : readers) {
+      const std::int64_t bytes = graph_.node(value).types[0].byte_size();
+      if (groups.size() > 1 && bytes >= kHeuristics.least_shared_bytes) {
+        shared.emplace_back(-bytes, value);
+      }
+    }
+    std::ranges::sort(shared);
+    return shared;
+  }
+
+  /// Groups that reduce what they read, such as the sums of a normalisation, read `value` together.
+  void merge_readers(NodeId value) {
+    std::vector<NodeId> reducing;
+    for (const auto& [key, group] : groups_) {
+      if (reduces(group, value)) reducing.push_back(key);
+    }
+    for (std::size_t i = 1; i < reducing.size(); ++i) {
+      for (std::size_t j = 0; j < i; ++j) {
+        if (groups_.contains(reducing[j]) && try_merge(reducing[i], reducing[j]).empty()) break;
+      }
+    }
+  }
+
+  /// Whether a group without contraction reads `value` and leaves little compared with it.
+  bool reduces(const Group& group, NodeId value) const {
+    const auto reads_value = [&](const Read& read) { return read.value == value; };
+    bool reads = false;
+    std::int64_t bytes = 0;
+    for (NodeId id : group.roots) {
+      if (id == value || computes<ir::ContractionComputation>(graph_, id)) return false;
+      bytes += graph_.node(id).types[0].byte_size();
+      const Root& root = roots_.at(id);
+      reads = reads || std::ranges::any_of(root.roots, reads_value) ||
+              std::ranges::any_of(root.leaves, reads_value);
+    }
+    return reads && bytes * kHeuristics.least_reduction <= graph_.node(value).types[0].byte_size();
   }
 
   /// A read between the groups that must go through memory.
