@@ -108,14 +108,7 @@ class ColumnsEmitter {
                         std::min<std::int64_t>(lanes - lane, kVectorLanes)});
       copies.back().body.set_mask(mask_of(copies.back()));
     }
-    Value*& position = c_.positions[static_cast<std::size_t>(effective_.vector.axis)];
-    const auto each = [&](auto&& action) {
-      for (std::size_t number = 0; number < copies.size(); ++number) {
-        position = copies[number].begin;
-        action(number, copies[number]);
-      }
-      position = nullptr;
-    };
+    const auto each = [&](auto&& action) { each_copy(copies, action); };
     const auto enter_from = [&](std::size_t first) {
       return [&, first](std::size_t level) {
         AxisSet known = ~AxisSet{0};
@@ -131,9 +124,7 @@ class ColumnsEmitter {
     enter_from(levels_.columns)(0);
     const Nest inner{.axes = axes(levels_.sums, effective_.axes.size() - 1),
                      .enter = enter_from(levels_.sums),
-                     .point = [&](Value*) {
-                       each([&](std::size_t number, Copy& copy) { point(number, copy); });
-                     }};
+                     .point = [&](Value*) { point(copies); }};
     emit_nest(c_, {.axes = axes(levels_.columns, levels_.sums),
                    .enter = enter_from(levels_.columns),
                    .point = [&](Value*) {
@@ -150,12 +141,64 @@ class ColumnsEmitter {
                    }});
   }
 
-  void point(std::size_t number, Copy& copy) {
-    copy.body.advance(~AxisSet{0});
-    copy.stores.advance(~AxisSet{0});
-    copy.stores.store(copy.body);
-    for (std::size_t i = 0; i < accumulates_.size(); ++i) {
-      accumulates_[i]->add_to_column(number, copy.body.result(loop_.accumulates[i].value));
+  template <typename Action>
+  void each_copy(std::vector<Copy>& copies, const Action& action) {
+    Value*& position = c_.positions[static_cast<std::size_t>(effective_.vector.axis)];
+    for (std::size_t number = 0; number < copies.size(); ++number) {
+      position = copies[number].begin;
+      action(number, copies[number]);
+    }
+    position = nullptr;
+  }
+
+  void point(std::vector<Copy>& copies) {
+    if (const std::optional<std::size_t> choice = rare_choice(copies[0].body)) {
+      chosen_point(copies, *choice);
+      return;
+    }
+    each_copy(copies, [&](std::size_t number, Copy& copy) {
+      copy.body.advance(~AxisSet{0});
+      copy.stores.advance(~AxisSet{0});
+      copy.stores.store(copy.body);
+      for (std::size_t i = 0; i < accumulates_.size(); ++i) {
+        accumulates_[i]->add_to_column(number, copy.body.result(loop_.accumulates[i].value));
+      }
+    });
+  }
+
+  /// The choice of a body that a stride makes: it holds at one of several positions only.
+  [[nodiscard]] std::optional<std::size_t> rare_choice(const BodyEmitter& body) const {
+    const bool strided = std::ranges::any_of(loop_.body.loads, [](const Load& load) {
+      return std::ranges::any_of(load.guards,
+                                 [](const Guard& guard) { return guard.value.divisor != 1; });
+    });
+    if (!strided || !loop_.stores.empty()) return std::nullopt;
+    return body.choice();
+  }
+
+  /// Accumulates constants where the choice does not hold, without computing anything else.
+  void chosen_point(std::vector<Copy>& copies, std::size_t choice) {
+    std::vector<llvm::AllocaInst*> terms;
+    each_copy(copies, [&](std::size_t, Copy& copy) {
+      for (const Accumulate& accumulate : loop_.accumulates) {
+        Value* constant = copy.body.otherwise(accumulate.value);
+        terms.push_back(c_.variable(constant->getType()));
+        c_.b.CreateStore(constant, terms.back());
+      }
+    });
+    c_.when(copies[0].body.emit_choice(choice), [&] {
+      std::size_t term = 0;
+      each_copy(copies, [&](std::size_t, Copy& copy) {
+        copy.body.assume(choice);
+        copy.body.advance(~AxisSet{0});
+        for (const Accumulate& accumulate : loop_.accumulates) {
+          c_.b.CreateStore(copy.body.result(accumulate.value), terms[term++]);
+        }
+      });
+    });
+    for (std::size_t term = 0; term < terms.size(); ++term) {
+      Value* value = c_.b.CreateLoad(terms[term]->getAllocatedType(), terms[term]);
+      accumulates_[term % accumulates_.size()]->add_to_column(term / accumulates_.size(), value);
     }
   }
 
