@@ -20,14 +20,16 @@ namespace gradus::bench {
 namespace {
 
 constexpr const char* kUsage =
-    "bench_kernels [--threads=1,2] [--check=no] FILE...\n"
+    "bench_kernels [--threads=1,2] [--check=yes|no] FILE...\n"
     "  FILE            problems, one per line: bench/problems\n"
     "  --threads=...   numbers of workers; default 1\n"
-    "  --check=no      does not compare with the interpreter\n";
+    "  --check=...     whether to compare with the interpreter; default yes\n"
+    "and Google Benchmark's: --benchmark_filter=PATTERN, --benchmark_repetitions=N,\n"
+    "--benchmark_min_time=SECONDS, --benchmark_out=FILE (JSON), ...\n";
 
-constexpr int kRepetitions = 7;
-constexpr double kSeconds = 0.05;  // least of a repetition
-constexpr int kPeakSamples = 3;    // before and after each
+// Before the user's options, of which the last one counts.
+const char* const kDefaults[] = {"--benchmark_repetitions=7", "--benchmark_min_time=0.05"};
+constexpr int kPeakSamples = 3;  // before and after each
 
 struct Options {
   std::vector<int> threads{1};
@@ -205,9 +207,7 @@ void add(const Options& options) {
                                        measure(state, *now, threads, group);
                                      })
             ->Unit(benchmark::kMicrosecond)
-            ->UseRealTime()
-            ->MinTime(kSeconds)
-            ->Repetitions(kRepetitions);
+            ->UseRealTime();
       }
     }
   }
@@ -251,8 +251,8 @@ Options parse(int count, char** arguments) {
       for (std::string number; std::getline(numbers, number, ',');) {
         options.threads.push_back(std::max(1, std::stoi(number)));
       }
-    } else if (word == "--check=no") {
-      options.check = false;
+    } else if (word == "--check=no" || word == "--check=yes") {
+      options.check = word == "--check=yes";
     } else if (word.starts_with("-")) {
       throw ProblemError(fmt::format("no option {}\n{}", word, kUsage));
     } else {
@@ -263,9 +263,13 @@ Options parse(int count, char** arguments) {
   return options;
 }
 
-int run(int count, char** arguments) {
-  benchmark::Initialize(&count, arguments);
-  const Options options = parse(count, arguments);
+int run(std::vector<std::string> words) {
+  words.insert(words.begin() + 1, std::begin(kDefaults), std::end(kDefaults));
+  std::vector<char*> arguments;
+  for (std::string& word : words) arguments.push_back(word.data());
+  auto count = static_cast<int>(arguments.size());
+  benchmark::Initialize(&count, arguments.data());
+  const Options options = parse(count, arguments.data());
   add(options);
   TableReporter table(heading(options));
   benchmark::RunSpecifiedBenchmarks(&table);
@@ -278,7 +282,7 @@ int run(int count, char** arguments) {
 
 int main(int count, char** arguments) {
   try {
-    return gradus::bench::run(count, arguments);
+    return gradus::bench::run({arguments, arguments + count});
   } catch (const std::exception& error) {
     std::cerr << error.what() << "\n";
     return 2;
