@@ -6,6 +6,8 @@
 #include "ir/compositions/activations.h"
 #include "ir/compositions/optimizers.h"
 #include "ir/expr.h"
+#include "ir/op.h"
+#include "ir/rewrite.h"
 #include "passes/differentiate.h"
 
 namespace gradus::bench {
@@ -18,7 +20,20 @@ Expr input(ir::Graph& graph, std::string name, Shape shape, InputKind kind = Inp
   return {&graph, graph.add_input(std::move(name), kind, {ElementType::f32, std::move(shape)})};
 }
 
-/// Adds the gradients of y for the cotangent "dy" as results.
+/// The constant 1, repeated.
+bool is_one(Expr x) {
+  const ir::Node& node = x.graph->node(x.value.node);
+  if (node.op->name == "broadcast") {
+    return is_one({x.graph, x.graph->operands(x.value.node)[0]});
+  }
+  const ir::Attribute* value = node.attributes.find("value");
+  if (value == nullptr || !std::holds_alternative<ir::TensorPointer>(*value)) return false;
+  return *std::get<ir::TensorPointer>(*value) == Tensor::scalar(ElementType::f32, 1.0f);
+}
+
+/// Adds the gradients of y, after which no earlier Expr counts, for the cotangent "dy" as results.
+/// The cotangent of the sum that they come from, 1, is left out where it is multiplied: a training
+/// step has none there.
 void add_gradients(Expr y, std::initializer_list<std::pair<const char*, Expr>> of) {
   ir::Graph& graph = *y.graph;
   std::vector<Expr> values;
@@ -28,6 +43,11 @@ void add_gradients(Expr y, std::initializer_list<std::pair<const char*, Expr>> o
   for (std::size_t i = 0; const auto& [name, value] : of) {
     graph.add_result(fmt::format("d{}", name), found[i++].value);
   }
+  graph = ir::rewrite(graph, [](const ir::RewriteContext& c) -> std::optional<Expr> {
+    if (c.node.op->name != "mul") return std::nullopt;
+    if (is_one(c.operands[0])) return c.operands[1];
+    return is_one(c.operands[1]) ? std::optional(c.operands[0]) : std::nullopt;
+  });
 }
 
 /// y[m,n] = lhs[m,k] rhs[k,n]; the one that `transposed` names is there with its axes exchanged.
@@ -77,6 +97,7 @@ Workload convolution(const Problem& problem) {
   const std::int64_t around = (window - 1) / 2;
   axes.spatial = {{1, 0, stride, around, around}, {2, 1, stride, around, around}};
   const Expr y = ir::conv(x, w, axes);
+  work.operations = 2.0 * static_cast<double>(element_count(y.shape()) * window * window * in);
   const std::string direction = problem.text("direction", "forward");
   if (direction == "forward") {
     work.graph.add_result("y", y.value);
@@ -87,7 +108,6 @@ Workload convolution(const Problem& problem) {
   } else {
     throw ProblemError("direction is forward, input or weight, not " + direction);
   }
-  work.operations = 2.0 * static_cast<double>(element_count(y.shape()) * window * window * in);
   return work;
 }
 
