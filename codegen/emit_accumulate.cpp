@@ -251,30 +251,19 @@ void AccumulateEmitter::leave(std::size_t level) {
   }
 }
 
-void AccumulateEmitter::add(std::span<Value* const> values, Value* mask) {
-  if (horizontal_) {
-    for (Value* value : values) add_in_registers(value, mask);
-    return;
-  }
-  State sum = from_memory(mask);
-  for (Value* value : values) sum = combine(sum, state_of(value));
-  to_memory(sum, mask);
-}
-
-AccumulateEmitter::State AccumulateEmitter::state_of(Value* value) {
-  State state{value};
-  if (argument_) state.push_back(row_major_position());
-  return state;
-}
-
-void AccumulateEmitter::add_in_registers(Value* value, Value* mask) {
-  State x = state_of(value);
+void AccumulateEmitter::add(Value* value, Value* mask) {
+  State x{value};
+  if (argument_) x.push_back(row_major_position());
   if (chain_ && loop_.vector.lanes > 1) {
     if (mask != nullptr) {  // adding -0 changes nothing
       llvm::Type* type = value->getType();
       x[0] = emit_select(c_, mask, value, llvm::ConstantFP::getNegativeZero(type));
     }
     set_registers({c_.b.CreateFAddReduce(registers()[0], x[0])});
+    return;
+  }
+  if (!horizontal_) {
+    to_memory(combine(from_memory(mask), x), mask);
     return;
   }
   const State old = registers();

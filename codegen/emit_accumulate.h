@@ -4,7 +4,6 @@
 // registers through the innermost loops that are all accumulated, and in scratch beyond them;
 // where it is not, the target in memory is the accumulator. Private to the emitter.
 
-#include <span>
 #include <vector>
 
 #include "codegen/emit_nest.h"
@@ -30,8 +29,7 @@ class AccumulateEmitter {
   /// The hooks of the loop's nest.
   void enter(std::size_t level);
   void leave(std::size_t level);
-  /// One after another.
-  void add(std::span<llvm::Value* const> values, llvm::Value* mask);
+  void add(llvm::Value* value, llvm::Value* mask);
 
  private:
   using State = std::vector<llvm::Value*>;  // the value; for arg_max and arg_min its position too
@@ -45,8 +43,6 @@ class AccumulateEmitter {
   void to_memory(const State& state, llvm::Value* mask);
   [[nodiscard]] llvm::Value* row_major_position();
   void store_result(const State& state);
-  void add_in_registers(llvm::Value* value, llvm::Value* mask);
-  [[nodiscard]] State state_of(llvm::Value* value);
   void emit_bases();
   void at_first_lane(const std::function<void()>& body);
   void for_each_kept(bool vectors, const std::function<void(llvm::Value* mask)>& point);

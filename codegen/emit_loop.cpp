@@ -6,14 +6,14 @@
 
 // Two kinds of loop run over groups of rows, with the copies of the body side by side: those whose
 // body costs much and shares much between neighbouring rows (dropout: one counter gives the random
-// words of four rows), and those with a short body that accumulates: along its rows one row alone
-// would wait for its own last addition, across them every row would read and write the sums.
+// words of four rows), and those with a short body that accumulates along its rows, where one row
+// alone would wait for its own last addition.
 
 namespace gradus::codegen {
 namespace {
 
 constexpr std::size_t kLongBody = 40;   // instructions from which sharing is worth grouping
-constexpr std::size_t kShortBody = 28;  // instructions of which four copies fit the registers
+constexpr std::size_t kShortBody = 16;  // instructions that take less time than an addition waits
 
 Affine shifted(Affine affine, AxisId axis, std::int64_t by) {
   for (const Term& term : affine.terms) {
@@ -153,16 +153,13 @@ void LoopEmitter::nest(BodyEmitter& body, std::vector<StoreEmitter>& stores, Axi
 
 void LoopEmitter::add(BodyEmitter& body) {
   const auto results = static_cast<std::int32_t>(loop_.body.program.results.size());
-  for (std::size_t i = 0; i < loop_.accumulates.size(); ++i) {
-    for (std::size_t copy = 0; copy < accumulates_.size();) {
-      AccumulateEmitter& target = *accumulates_[copy][i];
-      std::vector<llvm::Value*> values;
-      do {
-        values.push_back(
-            body.result(static_cast<std::int32_t>(copy) * results + loop_.accumulates[i].value));
-        ++copy;
-      } while (copy < accumulates_.size() && accumulates_[copy][i] == nullptr);
-      target.add(values, body.mask());
+  for (std::size_t copy = 0; copy < accumulates_.size(); ++copy) {
+    for (std::size_t i = 0; i < loop_.accumulates.size(); ++i) {
+      AccumulateEmitter* own = accumulates_[copy][i].get();
+      AccumulateEmitter& target = own != nullptr ? *own : *accumulates_[0][i];
+      const std::int32_t result =
+          static_cast<std::int32_t>(copy) * results + loop_.accumulates[i].value;
+      target.add(body.result(result), body.mask());
     }
   }
 }
@@ -191,14 +188,17 @@ bool LoopEmitter::emit_groups() {
   if (axes.size() < 2 || !can_group(axes[axes.size() - 2])) return false;
   const AxisId axis = axes[axes.size() - 2];
   const FlatProgram single = flatten(loop_.body.program, loop_.body.fault_nodes);
-  const bool is_short = !loop_.accumulates.empty() && single.code.size() <= kShortBody;
-  if (!is_short && single.code.size() < kLongBody) return false;
+  const bool waits = single.code.size() <= kShortBody &&
+                     std::ranges::any_of(loop_.accumulates, [&](const Accumulate& accumulate) {
+                       return contains(accumulate.over, axes.back());
+                     });
+  if (!waits && single.code.size() < kLongBody) return false;
   for (const ir::ScalarInstruction& instruction : single.code) {
     if (ir::can_fault(single, instruction)) return false;
   }
   const GroupLoads loads(loop_.body.loads, axis);
   FlatProgram group = flatten_rows(loop_.body.program, axis, loads.numbers);
-  if (!is_short && 4 * group.code.size() > 3 * kGroupRows * single.code.size()) return false;
+  if (!waits && 4 * group.code.size() > 3 * kGroupRows * single.code.size()) return false;
   BodyEmitter body(c_, std::move(group), loads.loads, loop_.axes, effective_.vector);
   const auto results = static_cast<std::int32_t>(loop_.body.program.results.size());
   std::vector<StoreEmitter> stores;
