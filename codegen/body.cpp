@@ -108,7 +108,9 @@ Scalar BodyBuilder::compute(NodeId id, const std::vector<Affine>& index, const G
     const Tensor& tensor = *node.attributes.get<ir::TensorPointer>("value");
     std::uint64_t bits = 0;
     std::memcpy(&bits, tensor.bytes.data(), tensor.bytes.size());
-    return builder_.constant_bits(tensor.type.element, bits);
+    const Scalar constant = builder_.constant_bits(tensor.type.element, bits);
+    if (bits == 0) zeros_.push_back(constant.id);
+    return constant;
   }
   if (std::holds_alternative<ir::ElementwiseComputation>(node.op->compute)) {
     return elementwise(id, index, guards);
@@ -151,7 +153,11 @@ Scalar BodyBuilder::elementwise(NodeId id, const std::vector<Affine>& index, con
 Scalar BodyBuilder::movement(NodeId id, const std::vector<Affine>& index, const Guards& guards) {
   const std::vector<ir::IndexMap> maps = passes::operand_maps(graph_, id);
   const std::vector<ir::Value> operands = graph_.operands(id);
-  std::vector<std::pair<Scalar, Scalar>> choices;  // condition, value
+  struct Choice {
+    Guards guards;
+    Scalar value;
+  };
+  std::vector<Choice> choices;
   Scalar result;
   for (std::size_t i = 0; i < operands.size(); ++i) {
     std::vector<Affine> inner;
@@ -165,13 +171,29 @@ Scalar BodyBuilder::movement(NodeId id, const std::vector<Affine>& index, const 
       result = value(operands[i].node, inner, all);
       break;
     }
-    choices.emplace_back(holds(own), value(operands[i].node, inner, all));
+    choices.push_back({own, value(operands[i].node, inner, all)});
   }
-  while (!choices.empty()) {
-    result = select(choices.back().first, choices.back().second, result);
-    choices.pop_back();
+  for (; !choices.empty(); choices.pop_back()) {
+    const Choice& choice = choices.back();
+    result = is_zero(result) && is_zero_outside(choice.value, choice.guards)
+                 ? choice.value
+                 : select(holds(choice.guards), choice.value, result);
   }
   return result;
+}
+
+/// A constant all of whose bits are zero.
+bool BodyBuilder::is_zero(const Scalar& value) const {
+  return std::ranges::find(zeros_, value.id) != zeros_.end();
+}
+
+/// A load that gives zero where the guards do not hold.
+bool BodyBuilder::is_zero_outside(const Scalar& value, const Guards& guards) const {
+  const auto at = std::ranges::find(load_values_, value.id, &Scalar::id);
+  if (at == load_values_.end()) return false;
+  const Guards& own = loads_[static_cast<std::size_t>(at - load_values_.begin())].guards;
+  return std::ranges::all_of(
+      guards, [&](const Guard& guard) { return std::ranges::find(own, guard) != own.end(); });
 }
 
 Scalar BodyBuilder::load(Access access, const TensorType& type, const Guards& guards) {

@@ -48,6 +48,8 @@ class BodyBuilder {
   ir::Scalar movement(ir::NodeId id, const std::vector<Affine>& index, const Guards& guards);
   ir::Scalar load(Access access, const TensorType& type, const Guards& guards);
   [[nodiscard]] bool inside(const Access& access, const Shape& shape) const;
+  [[nodiscard]] bool is_zero(const ir::Scalar& value) const;
+  [[nodiscard]] bool is_zero_outside(const ir::Scalar& value, const Guards& guards) const;
   ir::Scalar position(const Affine& affine);
   ir::Scalar holds(const Guards& guards);
   [[nodiscard]] Guards needed_guards(const std::vector<Affine>& index, const Shape& shape) const;
@@ -58,6 +60,7 @@ class BodyBuilder {
   ir::ScalarBuilder builder_;
   std::vector<Load> loads_;
   std::vector<ir::Scalar> load_values_;
+  std::vector<std::int32_t> zeros_;  // constants among the values
   struct Known {
     ir::NodeId id;
     std::vector<Affine> index;
