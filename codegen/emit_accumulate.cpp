@@ -70,10 +70,11 @@ AccumulateEmitter::AccumulateEmitter(EmitContext& context, const Accumulate& acc
   const bool lane_sum = accumulate.lanes && !axes.empty() && accumulate.over.back() == axes.back();
   chain_ = horizontal_ && floats && !lane_sum;
   lanes_ = chain_ ? 1 : loop_.vector.lanes;
-  level_ = axes.size();
+  level_ = in_columns_ ? axes.size() - 1 : axes.size();
   while (level_ > 0 && contains(accumulate.over, axes[level_ - 1])) --level_;
-  const bool register_loops = kept_.size() == level_;
-  in_memory_ = in_columns_ ? whole_task_ : !horizontal_ || whole_task_ || !register_loops;
+  const std::size_t outside = in_columns_ ? kept_.size() - 1 : kept_.size();
+  const bool register_loops = outside == level_;
+  in_memory_ = whole_task_ || !register_loops || (!horizontal_ && !in_columns_);
 }
 
 AccumulateEmitter::State AccumulateEmitter::identity(int lanes) {

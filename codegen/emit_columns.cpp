@@ -20,15 +20,12 @@ bool contains(const std::vector<AxisId>& axes, AxisId axis) {
   return std::ranges::find(axes, axis) != axes.end();
 }
 
-/// The first level from which all axes before the vector axis are accumulated, when none before is.
+/// The first level from which all axes before the vector axis are accumulated.
 std::optional<std::size_t> sums_level(const std::vector<AxisId>& axes,
                                       const Accumulate& accumulate) {
   if (contains(accumulate.over, axes.back())) return std::nullopt;
   std::size_t level = axes.size() - 1;
   while (level > 0 && contains(accumulate.over, axes[level - 1])) --level;
-  for (std::size_t l = 0; l < level; ++l) {
-    if (contains(accumulate.over, axes[l])) return std::nullopt;
-  }
   return level;
 }
 

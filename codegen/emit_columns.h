@@ -16,7 +16,7 @@ struct ColumnLevels {
   std::size_t sums = 0;     // from this level on all axes but the vector axis are accumulated
 };
 
-/// Where `loop` runs in columns: all its accumulations are over the same innermost axes before the
+/// Where `loop` runs in columns: all its accumulations are over the same last axes before the
 /// vector axis, or it has none and computes something for a position of the vector axis alone.
 [[nodiscard]] std::optional<ColumnLevels> column_levels(EmitContext& context, const Loop& loop,
                                                         const EffectiveAxes& effective);

@@ -20,7 +20,8 @@ struct Heuristics {
   std::int64_t elements_per_task = 8192;       // of a loop
   std::int64_t operations_per_task = 1 << 20;  // of a contraction
   std::int64_t maximum_tasks = 64;
-  std::int64_t enough_parts = 8;  // tasks that are parts of a contraction are cut no further ...
+  // Tasks that are parts of a contraction, or would read the same again, are cut no further ...
+  std::int64_t enough_parts = 8;
   std::int64_t tasks_of_parts =
       12;  // ... and fewer ones into so many, which read less of lhs again
   std::int64_t column_unit = 64;
@@ -249,6 +250,9 @@ void GroupLoops::make_tasks() {
         wanted = (kHeuristics.tasks_of_parts + axis.cut->count - 1) / axis.cut->count;
         if (axis.cut->count >= kHeuristics.enough_parts) wanted = 1;
       }
+    } else if (kernel_.task_count() >= kHeuristics.enough_parts && !contraction_ &&
+               repeats_reads(axis.axis)) {
+      continue;
     } else if (wanted > 1 || (kernel_.tasks.empty() && axis.axis == axes.back().axis)) {
       const ir::Cut cut = free_cut(axis.axis, wanted);
       kernel_.tasks.push_back({axis.axis, cut});
@@ -385,16 +389,47 @@ AxisOrder GroupLoops::preferred_order(NodeId id) {
   for (int slot : iteration.result_slot) {
     if (slot >= 0) kept.insert(axes[static_cast<std::size_t>(slot)]);
   }
-  AxisOrder order;
   AxisId vector = axes.empty() ? -1 : axes.back();
   if (vector < 0 || is_chain(id, vector, kept)) vector = unit_axis();
-  for (const bool want_kept : {true, false}) {
-    for (int axis : axes) {
-      if (axis >= 0 && axis != vector && kept.contains(axis) == want_kept) order.push_back(axis);
+  AxisOrder order, repeated, reduced;
+  for (int axis : axes) {
+    if (axis < 0 || axis == vector) continue;
+    if (!kept.contains(axis)) {
+      reduced.push_back(axis);
+    } else {
+      (kept.contains(vector) && repeats_reads(id, axis) ? repeated : order).push_back(axis);
     }
   }
+  // What is read again for every position of an axis is read again soon.
+  const std::ptrdiff_t outer = repeated.empty() || reduced.empty() ? 0 : std::ssize(reduced) - 1;
+  order.insert(order.end(), reduced.begin(), reduced.begin() + outer);
+  order.insert(order.end(), repeated.begin(), repeated.end());
+  order.insert(order.end(), reduced.begin() + outer, reduced.end());
   order.push_back(vector);
   return order;
+}
+
+bool GroupLoops::repeats_reads(AxisId axis) const {
+  return std::ranges::any_of(group_.roots, [&](NodeId id) {
+    const std::vector<int>& axes = axes_of(id);
+    return std::ranges::find(axes, axis) != axes.end() && repeats_reads(id, axis);
+  });
+}
+
+/// Whether root `id` reads something that is larger than a first cache once for every position of
+/// `axis`, which it keeps.
+bool GroupLoops::repeats_reads(NodeId id, AxisId axis) const {
+  constexpr std::int64_t kFirstCache = 32 * 1024;
+  const std::vector<int>& axes = axes_of(id);
+  const auto repeated = [&](const passes::Read& read) {
+    return graph_.node(read.value).types[0].byte_size() > kFirstCache &&
+           std::ranges::none_of(read.slots, [&](int slot) {
+             return slot == passes::kOtherIndex ||
+                    (slot >= 0 && axes[static_cast<std::size_t>(slot)] == axis);
+           });
+  };
+  const passes::Root& root = plan_.roots.at(id);
+  return std::ranges::any_of(root.roots, repeated) || std::ranges::any_of(root.leaves, repeated);
 }
 
 /// A sum that reduces `axis` without lanes.

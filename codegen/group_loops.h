@@ -45,7 +45,8 @@ class GroupLoops {
   /// its left operand have levels below, all others levels from 1. Levels run in ascending order.
   [[nodiscard]] int level(ir::NodeId id) const { return levels_.at(id); }
   /// How the loop of root `id` likes to run: kept axes, then reduced ones, then the innermost
-  /// operand axis as vector axis - unless a sum along it is one chain.
+  /// operand axis as vector axis - unless a sum along it is one chain. Kept axes along which much
+  /// is read again stand before the last reduced axis.
   [[nodiscard]] AxisOrder preferred_order(ir::NodeId id);
 
   [[nodiscard]] bool in_group(ir::NodeId id) const { return group_.axes.contains(id); }
@@ -83,6 +84,8 @@ class GroupLoops {
   [[nodiscard]] int level_of(ir::NodeId id) const;
   [[nodiscard]] bool reads_only_accumulator(ir::NodeId id) const;
   [[nodiscard]] bool level_shares_loop(ir::NodeId reader, ir::NodeId value) const;
+  [[nodiscard]] bool repeats_reads(AxisId axis) const;
+  [[nodiscard]] bool repeats_reads(ir::NodeId id, AxisId axis) const;
   [[nodiscard]] bool is_chain(ir::NodeId id, AxisId axis, const std::set<int>& kept) const;
 
   void make_tasks();
