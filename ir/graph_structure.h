@@ -1,7 +1,9 @@
 #pragma once
 
 #include <boost/graph/adjacency_list.hpp>
+#include <deque>
 #include <unordered_map>
+#include <vector>
 
 #include "ir/graph.h"
 
@@ -19,6 +21,8 @@ using BoostGraph =
 
 struct GraphStructure {
   BoostGraph graph;
+  /// Of each node, in order: what its in-edges say. The vectors stay where they are.
+  std::deque<std::vector<Value>> operands;
   std::unordered_multimap<std::uint64_t, NodeId> known;  // structural hash -> node
 };
 
