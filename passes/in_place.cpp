@@ -23,7 +23,19 @@ bool depends(const Roots& roots, NodeId reader, NodeId on) {
   return false;
 }
 
-bool can_update(const ir::Graph& graph, const Roots& roots, NodeId value, NodeId state) {
+/// The roots that read each leaf.
+using Readers = std::map<NodeId, std::vector<NodeId>>;
+
+Readers readers_of_leaves(const Roots& roots) {
+  Readers readers;
+  for (const auto& [id, root] : roots) {
+    for (const Read& read : root.leaves) readers[read.value].push_back(id);
+  }
+  return readers;
+}
+
+bool can_update(const ir::Graph& graph, const Roots& roots, const std::vector<NodeId>& readers,
+                NodeId value, NodeId state) {
   for (const Read& read : roots.at(value).leaves) {
     if (read.value != state) continue;
     if (access_of(graph, value) == Access::heavy || read.through_view) return false;
@@ -34,24 +46,21 @@ bool can_update(const ir::Graph& graph, const Roots& roots, NodeId value, NodeId
   for (const ir::Result& result : graph.results()) {
     if (memory_of(graph, result.value.node) == state) return false;
   }
-  return std::ranges::none_of(roots, [&](const auto& entry) {
-    const auto& [id, root] = entry;
-    const bool reads =
-        std::ranges::any_of(root.leaves, [&](const Read& read) { return read.value == state; });
-    return id != value && reads && depends(roots, id, value);
-  });
+  return std::ranges::none_of(readers,
+                              [&](NodeId id) { return id != value && depends(roots, id, value); });
 }
 
 }  // namespace
 
 std::map<NodeId, NodeId> updates_in_place(const ir::Graph& graph, const Roots& roots) {
+  Readers readers = readers_of_leaves(roots);
   std::map<NodeId, NodeId> updates;
   for (const ir::Result& result : graph.results()) {
     if (!result.update) continue;
     const NodeId value = result.value.node;
     const NodeId state = graph.find_input(result.name)->node;
     if (!roots.contains(value) || updates.contains(value)) continue;
-    if (can_update(graph, roots, value, state)) updates[value] = state;
+    if (can_update(graph, roots, readers[state], value, state)) updates[value] = state;
   }
   return updates;
 }
