@@ -118,15 +118,17 @@ std::optional<NodeId> Graph::find(const OpRecord& op, std::span<const Value> ope
 
 NodeId Graph::append(Node node, std::span<const Value> operands, std::uint64_t hash) {
   BoostGraph& graph = structure_->graph;
-  const bool input = std::holds_alternative<InputComputation>(node.op->compute);
   const auto id = static_cast<NodeId>(boost::add_vertex(graph));
+  if (std::holds_alternative<InputComputation>(node.op->compute)) {
+    inputs_.push_back(id);
+    structure_->inputs.emplace(node.attributes.get<std::string>("name"), id);
+  }
   graph[id] = std::move(node);
   for (std::uint32_t i = 0; i < operands.size(); ++i) {
     boost::add_edge(operands[i].node, id, Edge{i, operands[i].result}, graph);
   }
   structure_->operands.emplace_back(operands.begin(), operands.end());
   structure_->known.emplace(hash, id);
-  if (input) inputs_.push_back(id);
   return id;
 }
 
@@ -187,10 +189,8 @@ std::vector<NodeId> Graph::users(NodeId id) const {
 }
 
 std::optional<Value> Graph::find_input(std::string_view name) const {
-  for (NodeId id : inputs_) {
-    if (node(id).attributes.get<std::string>("name") == name) return Value{id, 0};
-  }
-  return std::nullopt;
+  const auto at = structure_->inputs.find(name);
+  return at == structure_->inputs.end() ? std::nullopt : std::optional(Value{at->second, 0});
 }
 
 std::vector<bool> Graph::live() const {

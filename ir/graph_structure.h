@@ -2,6 +2,9 @@
 
 #include <boost/graph/adjacency_list.hpp>
 #include <deque>
+#include <functional>
+#include <map>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -24,6 +27,7 @@ struct GraphStructure {
   /// Of each node, in order: what its in-edges say. The vectors stay where they are.
   std::deque<std::vector<Value>> operands;
   std::unordered_multimap<std::uint64_t, NodeId> known;  // structural hash -> node
+  std::map<std::string, NodeId, std::less<>> inputs;     // by name
 };
 
 }  // namespace gradus::ir

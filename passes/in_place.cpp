@@ -43,9 +43,6 @@ bool can_update(const ir::Graph& graph, const Roots& roots, const std::vector<No
       if (read.slots[a] != static_cast<int>(a) && read.slots[a] != kUnitAxis) return false;
     }
   }
-  for (const ir::Result& result : graph.results()) {
-    if (memory_of(graph, result.value.node) == state) return false;
-  }
   return std::ranges::none_of(readers,
                               [&](NodeId id) { return id != value && depends(roots, id, value); });
 }
@@ -54,12 +51,16 @@ bool can_update(const ir::Graph& graph, const Roots& roots, const std::vector<No
 
 std::map<NodeId, NodeId> updates_in_place(const ir::Graph& graph, const Roots& roots) {
   Readers readers = readers_of_leaves(roots);
+  std::set<NodeId> results;
+  for (const ir::Result& result : graph.results()) {
+    results.insert(memory_of(graph, result.value.node));
+  }
   std::map<NodeId, NodeId> updates;
   for (const ir::Result& result : graph.results()) {
     if (!result.update) continue;
     const NodeId value = result.value.node;
     const NodeId state = graph.find_input(result.name)->node;
-    if (!roots.contains(value) || updates.contains(value)) continue;
+    if (!roots.contains(value) || updates.contains(value) || results.contains(state)) continue;
     if (can_update(graph, roots, readers[state], value, state)) updates[value] = state;
   }
   return updates;
