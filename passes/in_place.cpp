@@ -9,18 +9,18 @@ namespace {
 using ir::NodeId;
 using Roots = std::map<NodeId, Root>;
 
-bool depends(const Roots& roots, NodeId reader, NodeId on) {
-  std::vector<NodeId> open{reader};
-  std::set<NodeId> seen;
-  while (!open.empty()) {
-    const NodeId id = open.back();
-    open.pop_back();
-    for (const Read& read : roots.at(id).roots) {
-      if (read.value == on) return true;
-      if (read.value > on && seen.insert(read.value).second) open.push_back(read.value);
+/// Whether one of the readers depends on `value`.
+bool any_depends(const Roots& roots, const std::vector<NodeId>& readers, NodeId value) {
+  if (std::ranges::all_of(readers, [&](NodeId id) { return id <= value; })) return false;
+  std::set<NodeId> dependents{value};
+  for (auto root = roots.upper_bound(value); root != roots.end(); ++root) {
+    if (std::ranges::any_of(root->second.roots,
+                            [&](const Read& read) { return dependents.contains(read.value); })) {
+      dependents.insert(root->first);
     }
   }
-  return false;
+  return std::ranges::any_of(readers,
+                             [&](NodeId id) { return id != value && dependents.contains(id); });
 }
 
 /// The roots that read each leaf.
@@ -43,8 +43,7 @@ bool can_update(const ir::Graph& graph, const Roots& roots, const std::vector<No
       if (read.slots[a] != static_cast<int>(a) && read.slots[a] != kUnitAxis) return false;
     }
   }
-  return std::ranges::none_of(readers,
-                              [&](NodeId id) { return id != value && depends(roots, id, value); });
+  return !any_depends(roots, readers, value);
 }
 
 }  // namespace
