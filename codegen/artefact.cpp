@@ -298,9 +298,9 @@ Constant* ArtefactBuilder::program(const ArtefactProgram& program, const Executa
       buffers.push_back(buffer(reference, executable, function));
     }
     const auto buffer_count = static_cast<std::int64_t>(buffers.size());
-    steps.push_back(
-        tables_.record({code[i].function, tables_.array(buffers, "buffers"), number(buffer_count),
-                        number(step.tasks), tables_.text(step.provenance)}));
+    steps.push_back(tables_.record({code[i].function, tables_.array(buffers, "buffers"),
+                                    number(buffer_count), number(step.tasks),
+                                    number(step.most_workers()), tables_.text(step.provenance)}));
     sizes.scratch = std::max(sizes.scratch, code[i].scratch_bytes);
     sizes.buffers = std::max(sizes.buffers, buffer_count);
   }

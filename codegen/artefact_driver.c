@@ -66,6 +66,7 @@ struct step {
   const struct buffer* buffers;
   int64_t buffer_count;
   int64_t tasks;
+  int64_t most_workers;
   const char* place;  // where in the model it comes from
 };
 struct output {
@@ -301,7 +302,7 @@ static char* resolve(const struct gradus_context* c, struct buffer buffer) {
 /// The worker's share of one step.
 static void run_step(struct gradus_context* c, struct worker* worker, const struct step* step) {
   const int64_t threads = load(&c->threads);
-  const int64_t active = step->tasks < threads ? step->tasks : threads;
+  const int64_t active = step->most_workers < threads ? step->most_workers : threads;
   if (worker->number >= active) return;
   const int64_t share = step->tasks / active, rest = step->tasks % active;
   const int64_t number = worker->number;
@@ -326,7 +327,8 @@ static void run_program(struct gradus_context* c, struct worker* worker) {
       if (worker->fault != 0) store(&c->failed_step, i);
     }
     const int is_last = i + 1 == program->step_count;
-    if (program->steps[i].tasks > 1 || (!is_last && program->steps[i + 1].tasks > 1)) {
+    if (program->steps[i].most_workers > 1 ||
+        (!is_last && program->steps[i + 1].most_workers > 1)) {
       wait_for_all(c);
       // A faster worker may already have failed in a later step, to which all must come.
       if (load(&c->failed_step) <= i) break;

@@ -53,8 +53,9 @@ bool contains(const std::vector<AxisId>& axes, AxisId axis) {
 }  // namespace
 
 AccumulateEmitter::AccumulateEmitter(EmitContext& context, const Accumulate& accumulate,
-                                     ElementType value_type, const EffectiveAxes& loop)
-    : c_(context), accumulate_(accumulate), loop_(loop), types_{value_type} {
+                                     ElementType value_type, const EffectiveAxes& loop,
+                                     bool columns)
+    : c_(context), accumulate_(accumulate), loop_(loop), types_{value_type}, in_columns_(columns) {
   argument_ =
       accumulate.kind == ReductionKind::arg_max || accumulate.kind == ReductionKind::arg_min;
   if (argument_) types_.push_back(ElementType::i32);
@@ -72,7 +73,7 @@ AccumulateEmitter::AccumulateEmitter(EmitContext& context, const Accumulate& acc
   level_ = axes.size();
   while (level_ > 0 && contains(accumulate.over, axes[level_ - 1])) --level_;
   const bool register_loops = kept_.size() == level_;
-  in_memory_ = !horizontal_ || whole_task_ || !register_loops;
+  in_memory_ = in_columns_ ? whole_task_ : !horizontal_ || whole_task_ || !register_loops;
 }
 
 AccumulateEmitter::State AccumulateEmitter::identity(int lanes) {
@@ -154,16 +155,30 @@ AccumulateEmitter::State AccumulateEmitter::fold(State state) {
   return state;
 }
 
-AccumulateEmitter::State AccumulateEmitter::registers() {
+AccumulateEmitter::Registers AccumulateEmitter::new_registers() {
+  Registers registers;
+  for (ElementType type : types_) {
+    registers.push_back(c_.variable(EmitContext::lanes_type(c_.register_type(type), lanes_)));
+  }
+  return registers;
+}
+
+AccumulateEmitter::State AccumulateEmitter::read(const Registers& registers) {
   State state;
-  for (llvm::AllocaInst* variable : variables_) {
+  for (llvm::AllocaInst* variable : registers) {
     state.push_back(c_.b.CreateLoad(variable->getAllocatedType(), variable));
   }
   return state;
 }
 
-void AccumulateEmitter::set_registers(const State& state) {
-  for (std::size_t i = 0; i < state.size(); ++i) c_.b.CreateStore(state[i], variables_[i]);
+void AccumulateEmitter::write(const Registers& registers, const State& state) {
+  for (std::size_t i = 0; i < state.size(); ++i) c_.b.CreateStore(state[i], registers[i]);
+}
+
+AccumulateEmitter::State AccumulateEmitter::state_of(Value* value) {
+  State state{value};
+  if (argument_) state.push_back(row_major_position());
+  return state;
 }
 
 AccumulateEmitter::State AccumulateEmitter::from_memory(Value* mask) {
@@ -195,12 +210,10 @@ void AccumulateEmitter::for_each_kept(bool vectors, const std::function<void(Val
 }
 
 void AccumulateEmitter::begin() {
-  for (ElementType type : types_) {
-    if (!horizontal_) continue;
-    variables_.push_back(c_.variable(EmitContext::lanes_type(c_.register_type(type), lanes_)));
-  }
-  if (!in_memory_) return;
+  if (horizontal_) registers_ = new_registers();
   const VectorAxis vector{loop_.vector.axis, lanes_};
+  if (in_columns_ && !in_memory_) memory_.emplace_back(c_, accumulate_.target, vector);
+  if (!in_memory_) return;
   for (std::size_t i = 0; i < types_.size(); ++i) {
     const bool in_target = !horizontal_ && i + 1 == types_.size();
     if (in_target) {
@@ -231,40 +244,58 @@ void AccumulateEmitter::enter(std::size_t level) {
   if (!horizontal_ && level + 1 == loop_.axes.size()) emit_bases();
   if (!horizontal_ || level != level_) return;
   if (in_memory_) {
-    at_first_lane([&] { set_registers(from_memory(nullptr)); });
+    at_first_lane([&] { write(registers_, from_memory(nullptr)); });
   } else {
-    set_registers(identity(lanes_));
+    write(registers_, identity(lanes_));
   }
 }
 
 void AccumulateEmitter::leave(std::size_t level) {
   if (!horizontal_ || level != level_) return;
   if (in_memory_) {
-    at_first_lane([&] { to_memory(registers(), nullptr); });
+    at_first_lane([&] { to_memory(read(registers_), nullptr); });
   } else {
-    store_result(fold(registers()));
+    store_result(fold(read(registers_)));
   }
 }
 
 void AccumulateEmitter::add(Value* value, Value* mask) {
-  State x{value};
-  if (argument_) x.push_back(row_major_position());
+  State x = state_of(value);
   if (chain_ && loop_.vector.lanes > 1) {
     if (mask != nullptr) {  // adding -0 changes nothing
       llvm::Type* type = value->getType();
       x[0] = emit_select(c_, mask, value, llvm::ConstantFP::getNegativeZero(type));
     }
-    set_registers({c_.b.CreateFAddReduce(registers()[0], x[0])});
+    write(registers_, {c_.b.CreateFAddReduce(read(registers_)[0], x[0])});
     return;
   }
   if (!horizontal_) {
     to_memory(combine(from_memory(mask), x), mask);
     return;
   }
-  const State old = registers();
+  const State old = read(registers_);
   State sum = combine(old, x);
   if (mask != nullptr) sum = choose(mask, sum, old);
-  set_registers(sum);
+  write(registers_, sum);
+}
+
+void AccumulateEmitter::open_column(Value* mask) {
+  emit_bases();
+  columns_.push_back(new_registers());
+  write(columns_.back(), in_memory_ ? from_memory(mask) : identity(lanes_));
+}
+
+void AccumulateEmitter::add_to_column(std::size_t number, Value* value) {
+  write(columns_[number], combine(read(columns_[number]), state_of(value)));
+}
+
+void AccumulateEmitter::close_column(std::size_t number, Value* mask) {
+  const State state = read(columns_[number]);
+  if (in_memory_) {
+    to_memory(state, mask);
+  } else {
+    memory_[0].store(state.back(), mask);
+  }
 }
 
 Value* AccumulateEmitter::row_major_position() {

@@ -2,7 +2,8 @@
 
 // Accumulations of a loop. Where the vector axis is accumulated, 16 lanes (or a chain) are held in
 // registers through the innermost loops that are all accumulated, and in scratch beyond them;
-// where it is not, the target in memory is the accumulator. Private to the emitter.
+// where it is not, they are held in registers if the loop runs in columns (emit_columns.h), else
+// the target in memory is the accumulator. Private to the emitter.
 
 #include <vector>
 
@@ -14,7 +15,7 @@ class AccumulateEmitter {
  public:
   /// `value_type` is the type of the accumulated results.
   AccumulateEmitter(EmitContext& context, const Accumulate& accumulate, ElementType value_type,
-                    const EffectiveAxes& loop);
+                    const EffectiveAxes& loop, bool columns);
 
   /// True when the value is complete only at the end of the task.
   [[nodiscard]] bool whole_task() const { return whole_task_; }
@@ -31,14 +32,24 @@ class AccumulateEmitter {
   void leave(std::size_t level);
   void add(llvm::Value* value, llvm::Value* mask);
 
+  /// In columns: the state of one more vector, at its position, comes into registers; its number is
+  /// how many have been opened since `clear_columns`. It goes back to memory where it is closed.
+  void clear_columns() { columns_.clear(); }
+  void open_column(llvm::Value* mask);
+  void add_to_column(std::size_t number, llvm::Value* value);
+  void close_column(std::size_t number, llvm::Value* mask);
+
  private:
   using State = std::vector<llvm::Value*>;  // the value; for arg_max and arg_min its position too
   [[nodiscard]] State identity(int lanes);
   [[nodiscard]] State combine(const State& old, const State& x);
   [[nodiscard]] State choose(llvm::Value* condition, const State& x, const State& y);
   [[nodiscard]] State fold(State lanes);
-  [[nodiscard]] State registers();
-  void set_registers(const State& state);
+  using Registers = std::vector<llvm::AllocaInst*>;  // of a state
+  [[nodiscard]] Registers new_registers();
+  [[nodiscard]] State read(const Registers& registers);
+  void write(const Registers& registers, const State& state);
+  [[nodiscard]] State state_of(llvm::Value* value);
   [[nodiscard]] State from_memory(llvm::Value* mask);
   void to_memory(const State& state, llvm::Value* mask);
   [[nodiscard]] llvm::Value* row_major_position();
@@ -56,11 +67,13 @@ class AccumulateEmitter {
   bool chain_ = false;              // in order, in one lane
   int lanes_ = 1;                   // of the state
   bool whole_task_ = false;
+  bool in_columns_ = false;
   bool in_memory_ = false;  // the state outlives the register loops
   std::size_t level_ = 0;   // of the outermost register loop
   std::vector<AxisId> kept_;
   std::vector<Reference> memory_;  // of the state
-  std::vector<llvm::AllocaInst*> variables_;
+  Registers registers_;             // where the vector axis is accumulated
+  std::vector<Registers> columns_;  // else
 };
 
 }  // namespace gradus::codegen

@@ -92,6 +92,70 @@ BodyEmitter::Operand BodyEmitter::operand_of(const Load& load, AxisSet looped) c
   return operand;
 }
 
+bool BodyEmitter::computes_for(AxisSet axes) const {
+  for (std::size_t i = 0; i < program_.code.size(); ++i) {
+    if (needs_[i] == axes && argument_count(program_.code[i]) > 0) return true;
+  }
+  return false;
+}
+
+const ScalarInstruction& BodyEmitter::instruction_of(std::int32_t result) const {
+  return program_
+      .code[static_cast<std::size_t>(program_.results[static_cast<std::size_t>(result)])];
+}
+
+std::optional<std::size_t> BodyEmitter::choice() const {
+  const auto code = [&](std::int32_t i) -> const ScalarInstruction& {
+    return program_.code[static_cast<std::size_t>(i)];
+  };
+  std::int32_t condition = -1;
+  for (std::size_t r = 0; r < program_.results.size(); ++r) {
+    const ScalarInstruction& select = instruction_of(static_cast<std::int32_t>(r));
+    if (select.op != ScalarOp::select) return std::nullopt;
+    if (code(select.arguments[2]).op != ScalarOp::constant) return std::nullopt;
+    if (r > 0 && select.arguments[0] != condition) return std::nullopt;
+    condition = select.arguments[0];
+  }
+  if (condition < 0 || moves_[static_cast<std::size_t>(condition)]) return std::nullopt;
+  std::vector<std::int32_t> open{condition};
+  while (!open.empty()) {
+    const ScalarInstruction& instruction = code(open.back());
+    open.pop_back();
+    if (instruction.op == ScalarOp::operand || ir::can_fault(program_, instruction)) {
+      return std::nullopt;
+    }
+    const auto begin = instruction.arguments.begin();
+    open.insert(open.end(), begin,
+                begin + static_cast<std::ptrdiff_t>(argument_count(instruction)));
+  }
+  return static_cast<std::size_t>(condition);
+}
+
+Value* BodyEmitter::emit_choice(std::size_t condition) {
+  emit_arguments(condition);
+  return value_[condition];
+}
+
+void BodyEmitter::assume(std::size_t condition) {
+  value_[condition] = c_.b.getTrue();
+  if (splat_[condition]) lanes_[condition] = c_.splat(value_[condition], vector_.lanes);
+}
+
+Value* BodyEmitter::otherwise(std::int32_t result) {
+  const auto constant = static_cast<std::size_t>(instruction_of(result).arguments[2]);
+  emit_arguments(constant);
+  return lanes_of(constant);
+}
+
+/// Emits instruction `i` and, before it, what it is made of.
+void BodyEmitter::emit_arguments(std::size_t i) {
+  if (value_[i] != nullptr) return;
+  for (std::size_t a = 0; a < argument_count(program_.code[i]); ++a) {
+    emit_arguments(static_cast<std::size_t>(program_.code[i].arguments[a]));
+  }
+  value_[i] = emit(i);
+}
+
 void BodyEmitter::give(int operand, Value* value) {
   given_values_[static_cast<std::size_t>(operand)] = value;
 }

@@ -3,6 +3,7 @@
 // The body of a loop or of an epilogue: each instruction at the outermost place that knows what it
 // depends on, as a scalar unless it depends on the vector axis. Private to the emitter.
 
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -17,6 +18,18 @@ class BodyEmitter {
   /// `given` operands are not loads: the caller gives their values.
   BodyEmitter(EmitContext& context, FlatProgram program, std::span<const Load> loads,
               const std::vector<AxisId>& axes, VectorAxis vector, int given = 0);
+
+  /// Whether an operation depends on all of `axes` and on no other axis.
+  [[nodiscard]] bool computes_for(AxisSet axes) const;
+  /// The condition, the same for all lanes, without which every result is a constant; it is made of
+  /// positions only.
+  [[nodiscard]] std::optional<std::size_t> choice() const;
+  /// Emits that condition and nothing else.
+  llvm::Value* emit_choice(std::size_t condition);
+  /// From here on it holds.
+  void assume(std::size_t condition);
+  /// Result number `result` where it does not hold, in every lane.
+  [[nodiscard]] llvm::Value* otherwise(std::int32_t result);
 
   /// Value of a given operand: one per lane. Depends on every axis.
   void give(int operand, llvm::Value* value);
@@ -47,6 +60,8 @@ class BodyEmitter {
   llvm::Value* load(Operand& operand);
   llvm::Value* index(const ir::ScalarInstruction& instruction, bool lanes);
   llvm::Value* emit(std::size_t i);
+  void emit_arguments(std::size_t i);
+  [[nodiscard]] const ir::ScalarInstruction& instruction_of(std::int32_t result) const;
   void raise(llvm::Value* condition, std::uint64_t kind, std::uint32_t node);
   [[nodiscard]] llvm::Value* lanes_of(std::size_t i);
 

@@ -74,14 +74,18 @@ void StoreEmitter::store(BodyEmitter& body) {
 }
 
 LoopEmitter::LoopEmitter(EmitContext& context, const Loop& loop)
-    : c_(context), loop_(loop), effective_(effective_axes(context, loop.axes)), accumulates_(1) {}
+    : c_(context), loop_(loop), effective_(effective_axes(context, loop.axes)), accumulates_(1) {
+  columns_ = column_levels(context, loop, effective_);
+  if (columns_ && row_group()) columns_ = std::nullopt;
+}
 
 void LoopEmitter::begin_task() {
   for (const Accumulate& accumulate : loop_.accumulates) {
     const auto instruction = static_cast<std::size_t>(
         loop_.body.program.results[static_cast<std::size_t>(accumulate.value)]);
     accumulates_[0].push_back(std::make_unique<AccumulateEmitter>(
-        c_, accumulate, loop_.body.program.code[instruction].type, effective_));
+        c_, accumulate, loop_.body.program.code[instruction].type, effective_,
+        columns_.has_value()));
     if (accumulates_[0].back()->whole_task()) accumulates_[0].back()->begin();
   }
 }
@@ -100,7 +104,9 @@ void LoopEmitter::emit() {
     }
   };
   in_tile([](AccumulateEmitter& accumulate) { accumulate.begin(); });
-  if (!emit_groups()) {
+  if (columns_) {
+    emit_columns(c_, loop_, effective_, *columns_, accumulates_[0]);
+  } else if (!emit_groups()) {
     BodyEmitter body(c_, flatten(loop_.body.program, loop_.body.fault_nodes), loop_.body.loads,
                      loop_.axes, effective_.vector);
     std::vector<StoreEmitter> stores{{c_, loop_.stores, effective_.vector}};
@@ -182,19 +188,26 @@ bool LoopEmitter::can_group(AxisId axis) {
   return true;
 }
 
-bool LoopEmitter::emit_groups() {
+std::optional<LoopEmitter::RowGroup> LoopEmitter::row_group() {
   const std::vector<AxisId>& axes = effective_.axes;
-  if (axes.size() < 2 || !can_group(axes[axes.size() - 2])) return false;
+  if (axes.size() < 2 || !can_group(axes[axes.size() - 2])) return std::nullopt;
   const AxisId axis = axes[axes.size() - 2];
   const FlatProgram single = flatten(loop_.body.program, loop_.body.fault_nodes);
-  if (single.code.size() < kLongBody) return false;
+  if (single.code.size() < kLongBody) return std::nullopt;
   for (const ir::ScalarInstruction& instruction : single.code) {
-    if (ir::can_fault(single, instruction)) return false;
+    if (ir::can_fault(single, instruction)) return std::nullopt;
   }
-  const GroupLoads loads(loop_.body.loads, axis);
-  FlatProgram group = flatten_rows(loop_.body.program, axis, loads.numbers);
-  if (4 * group.code.size() > 3 * kGroupRows * single.code.size()) return false;
-  BodyEmitter body(c_, std::move(group), loads.loads, loop_.axes, effective_.vector);
+  GroupLoads loads(loop_.body.loads, axis);
+  FlatProgram program = flatten_rows(loop_.body.program, axis, loads.numbers);
+  if (4 * program.code.size() > 3 * kGroupRows * single.code.size()) return std::nullopt;
+  return RowGroup{axis, std::move(program), std::move(loads.loads)};
+}
+
+bool LoopEmitter::emit_groups() {
+  std::optional<RowGroup> group = row_group();
+  if (!group) return false;
+  const AxisId axis = group->axis;
+  BodyEmitter body(c_, std::move(group->program), group->loads, loop_.axes, effective_.vector);
   const auto results = static_cast<std::int32_t>(loop_.body.program.results.size());
   std::vector<StoreEmitter> stores;
   for (int row = 0; row < kGroupRows; ++row) {
@@ -209,7 +222,7 @@ bool LoopEmitter::emit_groups() {
       Accumulate& target = shifted_.emplace_back(loop_.accumulates[i]);
       target.target = shifted(target.target, axis, row);
       accumulates_.back().back() = std::make_unique<AccumulateEmitter>(
-          c_, target, accumulates_[0][i]->value_type(), effective_);
+          c_, target, accumulates_[0][i]->value_type(), effective_, false);
       accumulates_.back().back()->begin();
     }
   }

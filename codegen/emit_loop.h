@@ -7,6 +7,7 @@
 
 #include "codegen/emit_accumulate.h"
 #include "codegen/emit_body.h"
+#include "codegen/emit_columns.h"
 
 namespace gradus::codegen {
 
@@ -39,6 +40,13 @@ class LoopEmitter {
 
  private:
   void nest(BodyEmitter& body, std::vector<StoreEmitter>& stores, AxisId group_axis);
+  /// Rows that run together: their axis, and the body of all of them.
+  struct RowGroup {
+    AxisId axis = 0;
+    FlatProgram program;
+    std::vector<Load> loads;
+  };
+  [[nodiscard]] std::optional<RowGroup> row_group();
   bool emit_groups();
   [[nodiscard]] bool can_group(AxisId axis);
   void add(BodyEmitter& body);
@@ -46,6 +54,7 @@ class LoopEmitter {
   EmitContext& c_;
   const Loop& loop_;
   EffectiveAxes effective_;
+  std::optional<ColumnLevels> columns_;
   /// By copy of a group of rows, then by accumulation; null where copy 0's serves all.
   std::vector<std::vector<std::unique_ptr<AccumulateEmitter>>> accumulates_;
   std::deque<Accumulate> shifted_;  // the targets of further copies

@@ -284,7 +284,7 @@ ir::Cut GroupLoops::free_cut(AxisId axis, std::int64_t wanted) {
     return {length, std::min(wanted, most), kHeuristics.row_unit};
   }
   if (is_vector_axis(axis)) {
-    const std::int64_t most = std::max<std::int64_t>(1, length / (4 * ir::kLanes));
+    const std::int64_t most = std::max<std::int64_t>(1, length / passes::kLeastTaskLanes);
     return {length, std::min(wanted, most), ir::kLanes};
   }
   return {length, std::clamp<std::int64_t>(length, 1, wanted), 1};

@@ -37,16 +37,22 @@ Expr batch_norm(LayerBuilder& b) {
   const Shape width{x.shape().back()};
   const Expr mean = b.statistic("mean", width);
   const Expr variance = b.statistic("variance", width);
-  ir::Moments moments{mean, variance};
+  // The running mean is near the batch's: what is left of it is small.
+  const Expr d = x - ir::along_channels(mean, x);
+  ir::ChannelAffine affine{{}, variance};
   if (b.training) {
-    moments = ir::channel_moments(x, mean);
+    const ir::Moments moments = ir::channel_moments(d);
+    affine.mean = moments.mean;
+    affine.variance = moments.variance;
     const auto moved = [&](Expr before, Expr now) {
       return before * momentum + ir::stop_gradient(now) * (1 - momentum);
     };
-    b.update("mean", moved(mean, moments.mean));
+    b.update("mean", moved(mean, mean + moments.mean));
     b.update("variance", moved(variance, moments.variance));
   }
-  return scale_and_center(b, ir::normalize_channels(x, moments, epsilon));
+  if (b.settings.boolean("scale")) affine.gamma = b.parameter("gamma", width);
+  if (b.settings.boolean("center")) affine.beta = b.parameter("beta", width);
+  return ir::normalize_channels(d, affine, epsilon);
 }
 
 Expr group_norm(LayerBuilder& b) {

@@ -88,6 +88,7 @@ Expr reshape(Expr x, Shape shape) {
   return x.shape() == shape ? x : apply("reshape", {x}, {{"shape", std::move(shape)}});
 }
 Expr transpose(Expr x, Integers permutation) {
+  if (std::ranges::is_sorted(permutation)) return x;
   return apply("transpose", {x}, {{"permutation", std::move(permutation)}});
 }
 Expr slice(Expr x, Integers start, Integers limit, Integers stride) {

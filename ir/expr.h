@@ -65,7 +65,7 @@ Expr broadcast(Expr x, Shape shape, Integers axes);
 /// Rank 0 to any shape; equal shapes unchanged. Throws TypeError otherwise.
 Expr broadcast_scalar(Expr x, const Shape& shape);
 Expr reshape(Expr x, Shape shape);
-/// Result axis i is x's axis permutation[i].
+/// Result axis i is x's axis permutation[i]; x itself where that changes nothing.
 Expr transpose(Expr x, Integers permutation);
 Expr slice(Expr x, Integers start, Integers limit, Integers stride);
 /// `interior` elements between neighbours; low and high may be negative (then they crop).

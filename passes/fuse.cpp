@@ -18,14 +18,18 @@ using ir::NodeId;
 
 // The heuristics, all of them. They are the same on every machine: tasks are part of the plan.
 struct Heuristics {
-  /// A group that loses parallel positions by growing keeps at least this many.
-  std::int64_t least_parallel = 32;
+  /// A group that loses tasks by growing can still be cut in at least this many.
+  std::int64_t least_tasks = 8;
   /// A contraction that loses tasks by growing keeps at least this many.
   std::int64_t least_contraction_tasks = 16;
   /// A group may run as one task while its loops have no more positions than this.
   std::int64_t small_positions = 4096;
   /// The left operand of a contraction is made by its kernel if the result has as many rows.
   std::int64_t least_prologue_rows = 256;
+  /// What groups read together, if it is as large as a small L2 cache and what they write smaller
+  /// by this factor.
+  std::int64_t least_shared_bytes = 256 * 1024;
+  std::int64_t least_reduction = 16;
   /// What one position of the parallel axes may keep in scratch: half of a small L2 cache.
   std::int64_t scratch_bytes = 256 * 1024;
 };
@@ -69,6 +73,7 @@ class Fuser {
         if (owner_[read.value] != owner_[id]) record(read.value, id, try_merge(id, read.value));
       }
     }
+    for (const auto& [bytes, value] : shared_reads()) merge_readers(value);
     return finish();
   }
 
@@ -264,6 +269,58 @@ class Fuser {
     return "";
   }
 
+  /// What several groups read, the largest first.
+  std::vector<std::pair<std::int64_t, NodeId>> shared_reads() const {
+    std::map<NodeId, std::set<NodeId>> readers;
+    for (const auto& [id, root] : roots_) {
+      for (const std::vector<Read>* reads : {&root.roots, &root.leaves}) {
+        for (const Read& read : *reads) {
+          if (!groups_[owner_[id]].axes.contains(read.value)) {
+            readers[read.value].insert(owner_[id]);
+          }
+        }
+      }
+    }
+    std::vector<std::pair<std::int64_t, NodeId>> shared;
+    for (const auto& [value, groups] : readers) {
+      const std::int64_t bytes = graph_.node(value).types[0].byte_size();
+      if (groups.size() > 1 && bytes >= kHeuristics.least_shared_bytes) {
+        shared.emplace_back(-bytes, value);
+      }
+    }
+    std::ranges::sort(shared);
+    return shared;
+  }
+
+  /// Groups that reduce what they read, such as the sums of a normalisation, read `value` together.
+  void merge_readers(NodeId value) {
+    std::vector<NodeId> reducing;
+    for (const auto& [id, root] : roots_) {
+      if (owner_[id] == id && reduces(groups_[id], value)) reducing.push_back(id);
+    }
+    for (std::size_t i = 1; i < reducing.size(); ++i) {
+      for (std::size_t j = 0; j < i; ++j) {
+        if (owner_[reducing[j]] == reducing[j] && try_merge(reducing[i], reducing[j]).empty())
+          break;
+      }
+    }
+  }
+
+  /// Whether a group without contraction reads `value` and leaves little compared with it.
+  bool reduces(const Group& group, NodeId value) const {
+    const auto reads_value = [&](const Read& read) { return read.value == value; };
+    bool reads = false;
+    std::int64_t bytes = 0;
+    for (NodeId id : group.roots) {
+      if (id == value || computes<ir::ContractionComputation>(graph_, id)) return false;
+      bytes += graph_.node(id).types[0].byte_size();
+      const Root& root = *root_[id];
+      reads = reads || std::ranges::any_of(root.roots, reads_value) ||
+              std::ranges::any_of(root.leaves, reads_value);
+    }
+    return reads && bytes * kHeuristics.least_reduction <= graph_.node(value).types[0].byte_size();
+  }
+
   /// A read between the groups that must go through memory.
   std::string barrier_between(const Group& a, const Group& b) const {
     for (const auto& [from, to] : {std::pair{&a, &b}, std::pair{&b, &a}}) {
@@ -342,10 +399,26 @@ class Fuser {
     return false;
   }
 
-  static std::int64_t positions(const Group& group, const std::vector<ParallelAxis>& parallel) {
+  /// Positions of the parallel axes.
+  static std::int64_t positions(const Group& group) {
     std::int64_t count = 1;
-    for (const ParallelAxis& axis : parallel) {
+    for (const ParallelAxis& axis : group.parallel) {
       count *= group.extents[static_cast<std::size_t>(axis.axis)];
+    }
+    return count;
+  }
+
+  /// How many tasks a group can be cut in: the axis that a loop runs in vectors is cut coarsely.
+  std::int64_t most_tasks(const Group& group) const {
+    std::int64_t count = 1;
+    for (const ParallelAxis& axis : group.parallel) {
+      const std::int64_t extent = group.extents[static_cast<std::size_t>(axis.axis)];
+      const bool vector = std::ranges::any_of(group.roots, [&](NodeId id) {
+        const std::vector<int>& axes = group.axes.at(id);
+        return !computes<ir::ContractionComputation>(graph_, id) && !axes.empty() &&
+               axes.back() == axis.axis;
+      });
+      count *= vector ? std::max<std::int64_t>(1, extent / kLeastTaskLanes) : extent;
     }
     return count;
   }
@@ -369,19 +442,19 @@ class Fuser {
         return "a task cannot hold whole sum blocks";
       }
     }
-    const std::int64_t kept = positions(merged, merged.parallel);
-    const std::int64_t before = std::max(positions(a, a.parallel), positions(b, b.parallel));
     const bool small = work(merged) <= kHeuristics.small_positions;
-    if (!small && kept < before && kept < kHeuristics.least_parallel) {
+    const std::int64_t tasks = most_tasks(merged);
+    if (!small && tasks < std::max(most_tasks(a), most_tasks(b)) &&
+        tasks < kHeuristics.least_tasks) {
       return "too little would be left to run in parallel";
     }
     for (const Group* part : {&a, &b}) {
-      const std::int64_t tasks = contraction_tasks(merged);
-      if (tasks < contraction_tasks(*part) && tasks < kHeuristics.least_contraction_tasks) {
+      const std::int64_t left = contraction_tasks(merged);
+      if (left < contraction_tasks(*part) && left < kHeuristics.least_contraction_tasks) {
         return "too few tasks would be left for the contraction";
       }
     }
-    if (!small && scratch_bytes(merged, kept) > kHeuristics.scratch_bytes) {
+    if (!small && scratch_bytes(merged, positions(merged)) > kHeuristics.scratch_bytes) {
       return "what a task keeps would not fit the cache";
     }
     return "";

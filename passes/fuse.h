@@ -34,6 +34,8 @@ namespace gradus::passes {
 /// Fewest rows and columns of a contraction's task: several register tiles.
 inline constexpr std::int64_t kLeastTaskRows = 40;
 inline constexpr std::int64_t kLeastTaskColumns = 128;
+/// Positions of a vector axis that a task of a loop has at least.
+inline constexpr std::int64_t kLeastTaskLanes = 64;
 
 struct ParallelAxis {
   int axis = 0;                // a domain axis of the group

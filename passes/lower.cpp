@@ -63,10 +63,6 @@ Integers concatenated(std::initializer_list<Integers> lists) {
   return result;
 }
 
-Expr transposed(Expr x, const Integers& permutation) {
-  return std::is_sorted(permutation.begin(), permutation.end()) ? x : ir::transpose(x, permutation);
-}
-
 std::optional<Expr> expand(const ir::RewriteContext& c) {
   if (!is_complete(c.node)) return std::nullopt;
   const Roles roles(c);
@@ -87,7 +83,7 @@ std::optional<Expr> expand(const ir::RewriteContext& c) {
     for (std::size_t i = 0; i < batch.size(); ++i) axes.push_back(static_cast<std::int64_t>(i));
     for (std::int64_t i = 0; i < free; ++i) axes.push_back(first_free + i);
     for (std::int64_t i = 0; i < contracted; ++i) axes.push_back(outputs + i);
-    return ir::broadcast(transposed(x, order), shape, axes);
+    return ir::broadcast(ir::transpose(x, order), shape, axes);
   };
   const auto batches = static_cast<std::int64_t>(roles.lhs_batch.size());
   const auto lhs_free = static_cast<std::int64_t>(roles.lhs_free.size());
@@ -151,7 +147,7 @@ Side merge_axes(Expr x, const Integers& batch, const Integers& free, const Integ
     side.contract = {static_cast<std::int64_t>(shape.size())};
     shape.push_back(1);
   }
-  side.x = ir::reshape(transposed(x, permutation), shape);
+  side.x = ir::reshape(ir::transpose(x, permutation), shape);
   return side;
 }
 
@@ -192,7 +188,7 @@ Expr canonical_windows(const ir::RewriteContext& c, const Roles& roles) {
     Shape shape;
     for (std::int64_t axis : lists) shape.push_back(rhs.shape()[at(axis)]);
     shape.push_back(product(rhs.shape(), roles.rhs_free));
-    rhs = ir::reshape(transposed(rhs, concatenated({lists, roles.rhs_free})), shape);
+    rhs = ir::reshape(ir::transpose(rhs, concatenated({lists, roles.rhs_free})), shape);
     for (std::size_t i = 0; i < lists.size(); ++i) {
       (i < batch.size() ? batch[i] : contract[i - batch.size()]) = static_cast<std::int64_t>(i);
     }

@@ -15,10 +15,6 @@ using ir::Integers;
 
 std::size_t at(std::int64_t axis) { return static_cast<std::size_t>(axis); }
 
-Expr transposed(Expr x, const Integers& permutation) {
-  return std::is_sorted(permutation.begin(), permutation.end()) ? x : ir::transpose(x, permutation);
-}
-
 /// [0, rank) with step 1 in every axis, to be changed.
 struct Box {
   Integers start, limit, stride;
@@ -214,7 +210,7 @@ class ConvolutionLowering {
     }
     if (grouped) permutation.push_back(0);
     permutation.push_back(y.rank() - 1);
-    return transposed(y, permutation);
+    return ir::transpose(y, permutation);
   }
 
   /// Groups of one output: products [free, contracted, group], summed.
@@ -226,10 +222,10 @@ class ConvolutionLowering {
       order.push_back(axis);
     }
     order.push_back(lhs.group);
-    const Expr x = transposed(lhs.x, order);
+    const Expr x = ir::transpose(lhs.x, order);
     Integers rhs_order = rhs.contracted;
     rhs_order.insert(rhs_order.end(), {rhs.group, rhs.free[0]});
-    Expr w = transposed(rhs.x, rhs_order);
+    Expr w = ir::transpose(rhs.x, rhs_order);
     w = ir::reshape(w, Shape(w.shape().begin(), w.shape().end() - 1));
     Integers axes;
     for (std::int64_t axis = x.rank() - w.rank(); axis < x.rank(); ++axis) axes.push_back(axis);

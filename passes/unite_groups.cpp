@@ -54,7 +54,7 @@ class Uniter {
         if (merged.axes.contains(read.value)) identify(merged, id, read, axes);
       }
     }
-    unify_shared_leaves(merged, axes);
+    unify_shared_reads(merged, axes);
     renumber(merged, axes);
     return merged;
   }
@@ -71,17 +71,22 @@ class Uniter {
     }
   }
 
-  /// Reduced axes of different roots run together where they read the same leaf axis.
-  void unify_shared_leaves(const Group& group, AxisUnion& axes) const {
+  /// Axes of different roots run together where they read the same axis of what other kernels
+  /// have written.
+  void unify_shared_reads(const Group& group, AxisUnion& axes) const {
     std::map<std::pair<NodeId, std::size_t>, int> known;
     for (NodeId id : group.roots) {
-      for (const Read& read : roots_.at(id).leaves) {
-        for (std::size_t a = 0; a < read.slots.size(); ++a) {
-          if (read.slots[a] < 0) continue;
-          const int axis = group.axes.at(id)[static_cast<std::size_t>(read.slots[a])];
-          if (axis < 0) continue;
-          const auto [at, added] = known.emplace(std::pair{read.value, a}, axis);
-          if (!added) join_if_distinct(group, at->second, axis, axes);
+      const Root& root = roots_.at(id);
+      for (const std::vector<Read>* reads : {&root.leaves, &root.roots}) {
+        for (const Read& read : *reads) {
+          if (group.axes.contains(read.value)) continue;
+          for (std::size_t a = 0; a < read.slots.size(); ++a) {
+            if (read.slots[a] < 0) continue;
+            const int axis = group.axes.at(id)[static_cast<std::size_t>(read.slots[a])];
+            if (axis < 0) continue;
+            const auto [at, added] = known.emplace(std::pair{read.value, a}, axis);
+            if (!added) join_if_distinct(group, at->second, axis, axes);
+          }
         }
       }
     }

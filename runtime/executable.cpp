@@ -1,5 +1,7 @@
 #include "runtime/executable.h"
 
+#include <algorithm>
+
 namespace gradus::runtime {
 namespace {
 
@@ -7,7 +9,18 @@ std::int64_t aligned(std::int64_t bytes) {
   return (bytes + kBufferAlignment - 1) / kBufferAlignment * kBufferAlignment;
 }
 
+/// Operations, or elements moved, that take about as long as to call other workers and to await
+/// them.
+constexpr std::int64_t kLeastSharedWork = 16 * 1024;
+
 }  // namespace
+
+std::int64_t Step::most_workers() const {
+  std::int64_t bytes = 0;
+  for (const BufferReference& buffer : buffers) bytes += buffer.bytes;
+  const std::int64_t moved = bytes / static_cast<std::int64_t>(sizeof(float));
+  return std::max(operations, moved) < kLeastSharedWork ? 1 : tasks;
+}
 
 const StateEntry* StateLayout::find(const std::string& name) const {
   for (const StateEntry& entry : entries) {

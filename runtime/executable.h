@@ -54,7 +54,10 @@ struct Step {
   std::vector<BufferReference> buffers;
   std::int64_t tasks = 1;
   std::int64_t scratch_bytes = 0;  // per worker
-  std::int64_t operations = 0;     // floating-point operations of all tasks, for reports
+  std::int64_t operations = 0;     // floating-point operations of all tasks
+
+  /// How many workers can share the tasks: one where they are less work than to call another.
+  [[nodiscard]] std::int64_t most_workers() const;
 };
 
 struct ExecutableInput {

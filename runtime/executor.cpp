@@ -76,10 +76,11 @@ FaultWord Executor::run_step(const Step& step) {
     buffers_.push_back(resolve(reference));
     GRADUS_CHECK(is_aligned(buffers_.back()), "buffer off its alignment");
   }
-  pool_.run(step.tasks, [&](std::int64_t worker, std::int64_t first, std::int64_t last) {
+  const auto share = [&](std::int64_t worker, std::int64_t first, std::int64_t last) {
     step.function(buffers_.data(), scratch_.data() + worker * scratch_stride_, first, last,
                   &faults_[static_cast<std::size_t>(worker)].word);
-  });
+  };
+  pool_.run(step.tasks, step.most_workers(), share);
   for (const WorkerFault& fault : faults_) {
     if (fault.word != 0) return fault.word;
   }

@@ -6,6 +6,7 @@
 
 #include "runtime/thread_pool.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "base/check.h"
@@ -113,8 +114,8 @@ void ThreadPool::serve(std::int64_t worker) {
   }
 }
 
-void ThreadPool::run_region(std::int64_t tasks, Region region, void* context) {
-  const std::int64_t active = std::min(tasks, workers_);
+void ThreadPool::run_region(std::int64_t tasks, std::int64_t most, Region region, void* context) {
+  const std::int64_t active = std::min({tasks, most, workers_});
   if (active <= 1) {
     if (tasks > 0) region(context, 0, 0, tasks);
     return;

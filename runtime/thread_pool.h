@@ -28,13 +28,13 @@ class ThreadPool {
 
   /// Calls function(worker, first, last) so that the ranges [first, last) cover [0, tasks) once,
   /// in ascending order of workers and nearly equal; returns when all have returned. At most
-  /// `tasks` workers take part. The function must not throw. Workers other than the caller run
-  /// it under FloatEnvironment; the caller's environment is left as it is.
+  /// `most` workers, and no more than tasks, take part. The function must not throw. Workers other
+  /// than the caller run it under FloatEnvironment; the caller's environment is left as it is.
   template <typename Function>
-  void run(std::int64_t tasks, Function&& function) {
+  void run(std::int64_t tasks, std::int64_t most, Function&& function) {
     using Callable = std::remove_reference_t<Function>;
     run_region(
-        tasks,
+        tasks, most,
         [](void* context, std::int64_t worker, std::int64_t first, std::int64_t last) {
           (*static_cast<Callable*>(context))(worker, first, last);
         },
@@ -46,7 +46,7 @@ class ThreadPool {
                           std::int64_t last);
   struct Mailbox;
 
-  void run_region(std::int64_t tasks, Region region, void* context);
+  void run_region(std::int64_t tasks, std::int64_t most, Region region, void* context);
   void stop();
   void post(Mailbox& mailbox, Region region);
   void wait_for(Mailbox& mailbox);

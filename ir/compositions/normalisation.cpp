@@ -3,8 +3,6 @@
 namespace gradus::ir {
 namespace {
 
-Expr along_channels(Expr v, Expr x) { return broadcast(v, x.shape(), {x.rank() - 1}); }
-
 Integers leading_axes(Expr x) {
   Integers axes;
   for (std::int64_t axis = 0; axis + 1 < x.rank(); ++axis) axes.push_back(axis);
@@ -13,18 +11,24 @@ Integers leading_axes(Expr x) {
 
 }  // namespace
 
-Moments channel_moments(Expr x, Expr shift) {
-  const Expr d = x - along_channels(shift, x);
+Expr along_channels(Expr v, Expr x) { return broadcast(v, x.shape(), {x.rank() - 1}); }
+
+Moments channel_moments(Expr x) {
   const Integers axes = leading_axes(x);
-  const Expr mean_d = mean(d, axes);
-  const Expr variance = mean(d * d, axes) - mean_d * mean_d;
+  const Expr mean_x = mean(x, axes);
+  const Expr variance = mean(x * x, axes) - mean_x * mean_x;
   // Rounding may leave the variance of a constant channel below zero.
-  return {shift + mean_d, map("max", variance, full_like(variance, 0))};
+  return {mean_x, map("max", variance, full_like(variance, 0))};
 }
 
-Expr normalize_channels(Expr x, const Moments& moments, double epsilon) {
-  const Expr scale = map("rsqrt", moments.variance + epsilon);
-  return (x - along_channels(moments.mean, x)) * along_channels(scale, x);
+Expr normalize_channels(Expr x, const ChannelAffine& affine, double epsilon) {
+  Expr scale = map("rsqrt", affine.variance + epsilon);
+  if (affine.gamma) scale = scale * *affine.gamma;
+  const Expr scaled = x * along_channels(scale, x);
+  if (!affine.mean) return affine.beta ? scaled + along_channels(*affine.beta, x) : scaled;
+  const Expr moved = *affine.mean * scale;
+  const Expr offset = affine.beta ? *affine.beta - moved : -moved;
+  return scaled + along_channels(offset, x);
 }
 
 Expr normalize_groups(Expr x, std::int64_t groups, double epsilon) {

@@ -1,20 +1,32 @@
 #pragma once
 
+#include <optional>
+
 #include "ir/expr.h"
 
 namespace gradus::ir {
 
+/// `v` [channels] for every position of `x`, whose last axis are the channels.
+[[nodiscard]] Expr along_channels(Expr v, Expr x);
+
 /// Mean and variance (not corrected for the sample) of each channel - the last axis - over all
-/// other axes, from the sums of x - shift and of its square: one pass over x. The nearer shift
-/// [channels] is to the mean, the less is lost to rounding.
+/// other axes, from the sums of x and of its square: one pass over x. The nearer the mean is to 0,
+/// the less is lost to rounding.
 struct Moments {
   Expr mean;
   Expr variance;
 };
-[[nodiscard]] Moments channel_moments(Expr x, Expr shift);
+[[nodiscard]] Moments channel_moments(Expr x);
 
-/// (x - mean) / sqrt(variance + epsilon), channel by channel.
-[[nodiscard]] Expr normalize_channels(Expr x, const Moments& moments, double epsilon);
+/// x * scale + offset, channel by channel: (x - mean) / sqrt(variance + epsilon) * gamma + beta in
+/// the form whose gradient needs two sums over x. Without gamma 1, without beta 0, without mean 0.
+struct ChannelAffine {
+  std::optional<Expr> mean;
+  Expr variance;
+  std::optional<Expr> gamma = {};
+  std::optional<Expr> beta = {};
+};
+[[nodiscard]] Expr normalize_channels(Expr x, const ChannelAffine& affine, double epsilon);
 
 /// (x - mean) / sqrt(variance + epsilon) with the moments of every example and group of channels
 /// (Wu and He 2018). `groups` divides the channels; as many groups as channels is instance

@@ -28,7 +28,7 @@ TEST(ThreadPool, RangesCoverEveryTaskOnceInOrderOfWorkers) {
     for (const std::int64_t tasks : {0, 1, 2, 3, 6, 7, 8, 20, 100}) {
       std::vector<std::atomic<int>> runs(static_cast<std::size_t>(tasks));
       std::vector<Range> ranges(static_cast<std::size_t>(workers));
-      pool.run(tasks, [&](std::int64_t worker, std::int64_t first, std::int64_t last) {
+      pool.run(tasks, tasks, [&](std::int64_t worker, std::int64_t first, std::int64_t last) {
         ranges[static_cast<std::size_t>(worker)] = {worker, first, last};
         for (std::int64_t task = first; task < last; ++task) {
           ++runs[static_cast<std::size_t>(task)];
@@ -57,7 +57,7 @@ TEST(ThreadPool, RegionsSeeWhatTheOnesBeforeWrote) {
       const auto step = [](const std::vector<std::size_t>& from, std::size_t i) {
         return from[(i * 37 + 17) % 64] * 3 + i;  // mostly another worker's value
       };
-      pool.run(64, [&](std::int64_t, std::int64_t first, std::int64_t last) {
+      pool.run(64, 64, [&](std::int64_t, std::int64_t first, std::int64_t last) {
         for (auto i = static_cast<std::size_t>(first); i < static_cast<std::size_t>(last); ++i) {
           next[i] = step(values, i);
         }
@@ -76,7 +76,7 @@ TEST(ThreadPool, FewTasksAmongMany) {
   for (int round = 0; round < 3000; ++round) {
     const std::int64_t tasks = round % 6;
     std::vector<std::int64_t> partial(4, 0);
-    pool.run(tasks, [&](std::int64_t worker, std::int64_t first, std::int64_t last) {
+    pool.run(tasks, tasks, [&](std::int64_t worker, std::int64_t first, std::int64_t last) {
       partial[static_cast<std::size_t>(worker)] += last - first;
     });
     EXPECT_EQ(std::accumulate(partial.begin(), partial.end(), std::int64_t{0}), tasks);
@@ -90,15 +90,32 @@ TEST(ThreadPool, WakesAfterSleeping) {
   for (int round = 0; round < 5; ++round) {
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
     std::atomic<int> calls = 0;
-    pool.run(2, [&](std::int64_t, std::int64_t, std::int64_t) { ++calls; });
+    pool.run(2, 2, [&](std::int64_t, std::int64_t, std::int64_t) { ++calls; });
     EXPECT_EQ(calls, 2);
+  }
+}
+
+TEST(ThreadPool, TakesNoMoreWorkersThanWanted) {
+  ThreadPool pool(4, 4);
+  for (std::int64_t most = 1; most <= 4; ++most) {
+    std::vector<std::atomic<std::int64_t>> done(4);
+    pool.run(10, most, [&](std::int64_t worker, std::int64_t first, std::int64_t last) {
+      done[static_cast<std::size_t>(worker)] += last - first;
+    });
+    std::int64_t all = 0;
+    for (std::int64_t worker = 0; worker < 4; ++worker) {
+      const std::int64_t own = done[static_cast<std::size_t>(worker)];
+      EXPECT_EQ(own > 0, worker < most) << worker << " of " << most;
+      all += own;
+    }
+    EXPECT_EQ(all, 10);
   }
 }
 
 TEST(ThreadPool, WaitsForASlowWorker) {
   ThreadPool pool(3, 3);
   std::atomic<int> finished = 0;
-  pool.run(3, [&](std::int64_t worker, std::int64_t, std::int64_t) {
+  pool.run(3, 3, [&](std::int64_t worker, std::int64_t, std::int64_t) {
     if (worker > 0) std::this_thread::sleep_for(std::chrono::milliseconds(3 * worker));
     ++finished;
   });
@@ -109,7 +126,7 @@ TEST(ThreadPool, WorkersFlushSubnormals) {
   ThreadPool pool(3);
   volatile float smallest_normal = 1.17549435e-38f;
   std::vector<float> halves(3, -1.0f);
-  pool.run(3, [&](std::int64_t worker, std::int64_t, std::int64_t) {
+  pool.run(3, 3, [&](std::int64_t worker, std::int64_t, std::int64_t) {
     halves[static_cast<std::size_t>(worker)] = smallest_normal * 0.5f;
   });
   EXPECT_GT(halves[0], 0.0f);  // the caller's own environment

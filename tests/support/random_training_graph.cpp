@@ -244,8 +244,13 @@ class Builder {
     return activated(y);
   }
   Expr channel_norm(Expr x) {
-    const ir::Moments moments = ir::channel_moments(x, parameter({x.shape()[3]}));
-    return ir::normalize_channels(x, moments, 1e-3);
+    const Shape width{x.shape()[3]};
+    const Expr d = x - ir::along_channels(parameter(width), x);
+    const ir::Moments moments = ir::channel_moments(d);
+    ir::ChannelAffine affine{moments.mean, moments.variance};
+    if (random_.chance(0.5)) affine.gamma = parameter(width);
+    if (random_.chance(0.5)) affine.beta = parameter(width);
+    return ir::normalize_channels(d, affine, 1e-3);
   }
   Expr pooled(Expr x) {
     const std::int64_t size = std::min<std::int64_t>(2, std::min(x.shape()[1], x.shape()[2]));

@@ -33,15 +33,15 @@ static void fault_in_the_end(void* const* buffers, void* scratch, int64_t first,
 static const struct buffer there[] = {{kArena, 0}, {kArena, 8 * kTasks}};
 static const struct buffer back[] = {{kArena, 8 * kTasks}, {kArena, 0}};
 static const struct step steps[] = {
-    {shuffle, there, 2, kTasks, ""},
-    {shuffle, back, 2, kTasks, ""},
-    {shuffle, there, 2, 1, ""},
-    {shuffle, back, 2, 1, ""},
-    {shuffle, there, 2, 1, ""},
-    {shuffle, back, 2, kTasks, ""},
-    {fault_in_the_end, back, 2, kTasks, "the end"},
-    {shuffle, there, 2, kTasks, ""},
-    {shuffle, back, 2, 1, ""},
+    {shuffle, there, 2, kTasks, kTasks, ""},
+    {shuffle, back, 2, kTasks, kTasks, ""},
+    {shuffle, there, 2, kTasks, 1, ""},
+    {shuffle, back, 2, kTasks, 1, ""},
+    {shuffle, there, 2, kTasks, 1, ""},
+    {shuffle, back, 2, kTasks, kTasks, ""},
+    {fault_in_the_end, back, 2, kTasks, kTasks, "the end"},
+    {shuffle, there, 2, kTasks, kTasks, ""},
+    {shuffle, back, 2, kTasks, 1, ""},
 };
 static const struct program program = {.steps = steps, .step_count = sizeof steps / sizeof *steps};
 const struct variant gradus_variants[] = {{.name = "any",

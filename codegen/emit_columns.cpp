@@ -1,0 +1,247 @@
+#include "codegen/emit_columns.h"
+
+#include <algorithm>
+#include <set>
+
+#include "base/check.h"
+#include "codegen/emit_loop.h"
+
+namespace gradus::codegen {
+namespace {
+
+using llvm::Value;
+
+/// Vectors of a column: as many bytes as prefetchers like to see in a row of memory, ...
+constexpr std::int64_t kColumnVectors = 4;
+/// ... and less where all copies of the body together would have more instructions than this.
+constexpr std::size_t kColumnCode = 200;
+
+bool contains(const std::vector<AxisId>& axes, AxisId axis) {
+  return std::ranges::find(axes, axis) != axes.end();
+}
+
+/// The first level from which all axes before the vector axis are accumulated, when none before is.
+std::optional<std::size_t> sums_level(const std::vector<AxisId>& axes,
+                                      const Accumulate& accumulate) {
+  if (contains(accumulate.over, axes.back())) return std::nullopt;
+  std::size_t level = axes.size() - 1;
+  while (level > 0 && contains(accumulate.over, axes[level - 1])) --level;
+  for (std::size_t l = 0; l < level; ++l) {
+    if (contains(accumulate.over, axes[l])) return std::nullopt;
+  }
+  return level;
+}
+
+class ColumnsEmitter {
+ public:
+  ColumnsEmitter(EmitContext& context, const Loop& loop, const EffectiveAxes& effective,
+                 const ColumnLevels& levels,
+                 std::span<const std::unique_ptr<AccumulateEmitter>> accumulates)
+      : c_(context),
+        loop_(loop),
+        effective_(effective),
+        levels_(levels),
+        accumulates_(accumulates),
+        program_(flatten(loop.body.program, loop.body.fault_nodes)) {}
+
+  void emit() {
+    emit_nest(c_, {.axes = axes(0, levels_.columns), .point = [&](Value*) { columns(); }});
+  }
+
+ private:
+  /// One vector of a column.
+  struct Copy {
+    BodyEmitter body;
+    StoreEmitter stores;
+    Value* begin = nullptr;
+    std::int64_t lanes = 0;  // that exist
+  };
+
+  [[nodiscard]] std::vector<AxisId> axes(std::size_t begin, std::size_t end) const {
+    return {effective_.axes.begin() + static_cast<std::ptrdiff_t>(begin),
+            effective_.axes.begin() + static_cast<std::ptrdiff_t>(end)};
+  }
+
+  /// As many vectors as leave half of the registers free of sums.
+  [[nodiscard]] std::int64_t vectors_of_column() const {
+    std::int64_t registers = 0;  // per vector
+    for (const auto& accumulate : accumulates_) {
+      const std::int64_t width = c_.target.width(accumulate->value_type());
+      registers += (kVectorLanes + width - 1) / width;
+    }
+    std::int64_t most =
+        static_cast<std::int64_t>(kColumnCode / std::max<std::size_t>(program_.code.size(), 1));
+    if (registers > 0) most = std::min(most, c_.target.vector_registers() / 2 / registers);
+    return std::clamp<std::int64_t>(most, 1, kColumnVectors);
+  }
+
+  void columns() {
+    llvm::IRBuilder<>& b = c_.b;
+    const AxisRange range = c_.range(effective_.vector.axis);
+    const std::int64_t size = vectors_of_column() * kVectorLanes;
+    std::set<std::int64_t> rests;
+    for (std::int64_t length : range.lengths) rests.insert(length % size);
+    Value* length = range.fixed() ? c_.i64(range.greatest()) : b.CreateSub(range.end, range.begin);
+    Value* rest = range.fixed() ? c_.i64(*rests.begin()) : b.CreateURem(length, c_.i64(size));
+    Value* middle = b.CreateSub(range.end, rest);
+    if (range.greatest() >= size) {
+      std::optional<std::int64_t> trips;
+      if (range.fixed()) trips = range.greatest() / size;
+      c_.loop(range.begin, middle, size, trips, [&](Value* begin) { column(begin, size); });
+    }
+    for (std::int64_t lanes : rests) {
+      if (lanes == 0) continue;
+      if (range.fixed()) {
+        column(middle, lanes);
+      } else {
+        c_.when(b.CreateICmpEQ(rest, c_.i64(lanes)), [&] { column(middle, lanes); });
+      }
+    }
+  }
+
+  void column(Value* begin, std::int64_t lanes) {
+    std::vector<Copy> copies;
+    for (std::int64_t lane = 0; lane < lanes; lane += kVectorLanes) {
+      copies.push_back({BodyEmitter(c_, program_, loop_.body.loads, loop_.axes, effective_.vector),
+                        StoreEmitter(c_, loop_.stores, effective_.vector),
+                        c_.b.CreateAdd(begin, c_.i64(lane)),
+                        std::min<std::int64_t>(lanes - lane, kVectorLanes)});
+      copies.back().body.set_mask(mask_of(copies.back()));
+    }
+    const auto each = [&](auto&& action) { each_copy(copies, action); };
+    const auto enter_from = [&](std::size_t first) {
+      return [&, first](std::size_t level) {
+        AxisSet known = ~AxisSet{0};
+        for (AxisId axis : axes(first + level, effective_.axes.size() - 1)) {
+          known &= ~axis_bit(axis);
+        }
+        each([&](std::size_t, Copy& copy) {
+          copy.body.advance(known);
+          copy.stores.advance(known);
+        });
+      };
+    };
+    enter_from(levels_.columns)(0);
+    const Nest inner{.axes = axes(levels_.sums, effective_.axes.size() - 1),
+                     .enter = enter_from(levels_.sums),
+                     .point = [&](Value*) { point(copies); }};
+    emit_nest(c_, {.axes = axes(levels_.columns, levels_.sums),
+                   .enter = enter_from(levels_.columns),
+                   .point = [&](Value*) {
+                     for (const auto& sum : accumulates_) sum->clear_columns();
+                     each([&](std::size_t, Copy& copy) {
+                       for (const auto& sum : accumulates_) sum->open_column(copy.body.mask());
+                     });
+                     emit_nest(c_, inner);
+                     each([&](std::size_t number, Copy& copy) {
+                       for (const auto& sum : accumulates_) {
+                         sum->close_column(number, copy.body.mask());
+                       }
+                     });
+                   }});
+  }
+
+  template <typename Action>
+  void each_copy(std::vector<Copy>& copies, const Action& action) {
+    Value*& position = c_.positions[static_cast<std::size_t>(effective_.vector.axis)];
+    for (std::size_t number = 0; number < copies.size(); ++number) {
+      position = copies[number].begin;
+      action(number, copies[number]);
+    }
+    position = nullptr;
+  }
+
+  void point(std::vector<Copy>& copies) {
+    if (const std::optional<std::size_t> choice = rare_choice(copies[0].body)) {
+      chosen_point(copies, *choice);
+      return;
+    }
+    each_copy(copies, [&](std::size_t number, Copy& copy) {
+      copy.body.advance(~AxisSet{0});
+      copy.stores.advance(~AxisSet{0});
+      copy.stores.store(copy.body);
+      for (std::size_t i = 0; i < accumulates_.size(); ++i) {
+        accumulates_[i]->add_to_column(number, copy.body.result(loop_.accumulates[i].value));
+      }
+    });
+  }
+
+  /// The choice of a body that a stride makes: it holds at one of several positions only.
+  [[nodiscard]] std::optional<std::size_t> rare_choice(const BodyEmitter& body) const {
+    const bool strided = std::ranges::any_of(loop_.body.loads, [](const Load& load) {
+      return std::ranges::any_of(load.guards,
+                                 [](const Guard& guard) { return guard.value.divisor != 1; });
+    });
+    if (!strided || !loop_.stores.empty()) return std::nullopt;
+    return body.choice();
+  }
+
+  /// Accumulates constants where the choice does not hold, without computing anything else.
+  void chosen_point(std::vector<Copy>& copies, std::size_t choice) {
+    std::vector<llvm::AllocaInst*> terms;
+    each_copy(copies, [&](std::size_t, Copy& copy) {
+      for (const Accumulate& accumulate : loop_.accumulates) {
+        Value* constant = copy.body.otherwise(accumulate.value);
+        terms.push_back(c_.variable(constant->getType()));
+        c_.b.CreateStore(constant, terms.back());
+      }
+    });
+    c_.when(copies[0].body.emit_choice(choice), [&] {
+      std::size_t term = 0;
+      each_copy(copies, [&](std::size_t, Copy& copy) {
+        copy.body.assume(choice);
+        copy.body.advance(~AxisSet{0});
+        for (const Accumulate& accumulate : loop_.accumulates) {
+          c_.b.CreateStore(copy.body.result(accumulate.value), terms[term++]);
+        }
+      });
+    });
+    for (std::size_t term = 0; term < terms.size(); ++term) {
+      Value* value = c_.b.CreateLoad(terms[term]->getAllocatedType(), terms[term]);
+      accumulates_[term % accumulates_.size()]->add_to_column(term / accumulates_.size(), value);
+    }
+  }
+
+  Value* mask_of(const Copy& copy) const {
+    if (copy.lanes == kVectorLanes) return nullptr;
+    std::vector<llvm::Constant*> exists;
+    for (std::int64_t lane = 0; lane < kVectorLanes; ++lane) {
+      exists.push_back(c_.b.getInt1(lane < copy.lanes));
+    }
+    return llvm::ConstantVector::get(exists);
+  }
+
+  EmitContext& c_;
+  const Loop& loop_;
+  const EffectiveAxes& effective_;
+  const ColumnLevels levels_;
+  std::span<const std::unique_ptr<AccumulateEmitter>> accumulates_;
+  FlatProgram program_;
+};
+
+}  // namespace
+
+std::optional<ColumnLevels> column_levels(EmitContext& context, const Loop& loop,
+                                          const EffectiveAxes& effective) {
+  const std::size_t count = effective.axes.size();
+  if (count < 2) return std::nullopt;
+  if (loop.accumulates.empty()) {
+    const BodyEmitter body(context, flatten(loop.body.program, {}), loop.body.loads, loop.axes,
+                           effective.vector);
+    if (!body.computes_for(axis_bit(effective.vector.axis))) return std::nullopt;
+    return ColumnLevels{count - 2, count - 1};
+  }
+  std::set<std::optional<std::size_t>> levels;
+  for (const Accumulate& sum : loop.accumulates) levels.insert(sums_level(effective.axes, sum));
+  const std::optional<std::size_t> level = *levels.begin();
+  if (levels.size() > 1 || !level || *level + 1 == count) return std::nullopt;
+  return ColumnLevels{*level == 0 ? 0 : *level - 1, *level};
+}
+
+void emit_columns(EmitContext& context, const Loop& loop, const EffectiveAxes& effective,
+                  const ColumnLevels& levels,
+                  std::span<const std::unique_ptr<AccumulateEmitter>> accumulates) {
+  ColumnsEmitter(context, loop, effective, levels, accumulates).emit();
+}
+
+}  // namespace gradus::codegen
