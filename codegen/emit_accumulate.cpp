@@ -101,7 +101,8 @@ AccumulateEmitter::State AccumulateEmitter::combine(const State& old, const Stat
       return {is_float(types_[0]) ? b.CreateFAdd(old[0], x[0]) : b.CreateAdd(old[0], x[0])};
     case ReductionKind::max:
     case ReductionKind::min:
-      return {emit_extremum(c_, accumulate_.kind == ReductionKind::max, types_[0], old[0], x[0])};
+      return {emit_extremum(c_, accumulate_.kind == ReductionKind::max, types_[0], old[0], x[0],
+                            !horizontal_)};
     case ReductionKind::any:
       return {b.CreateOr(old[0], x[0])};
     case ReductionKind::all:
@@ -150,6 +151,10 @@ AccumulateEmitter::State AccumulateEmitter::fold(State state) {
     }
     state = combine(low, high);
   }
+  // Subnormals lie between the zeros in order, so that the extremum may become zero at last.
+  const bool extremum =
+      accumulate_.kind == ReductionKind::max || accumulate_.kind == ReductionKind::min;
+  if (extremum && is_float(types_[0])) state[0] = emit_flush(c_, types_[0], state[0]);
   // A sum in lanes whose axis has one position: the other lanes are +0.
   if (accumulate_.lanes && lanes_ == 1) state = combine(state, identity(1));
   return state;

@@ -4,15 +4,16 @@
 
 #include "codegen/emit_transpose.h"
 
-// A loop whose body costs much and shares much between neighbouring rows (dropout: one counter
-// gives the random words of four rows) runs over groups of rows: its body holds the copies of the
-// rows side by side.
+// Two kinds of loop run over groups of rows, with the copies of the body side by side: those whose
+// body costs much and shares much between neighbouring rows (dropout: one counter gives the random
+// words of four rows), and those with a short body that accumulates along its rows, where one row
+// alone would wait for its own last addition.
 
 namespace gradus::codegen {
 namespace {
 
-/// Bodies with fewer instructions are not worth grouping.
-constexpr std::size_t kLongBody = 40;
+constexpr std::size_t kLongBody = 40;   // instructions from which sharing is worth grouping
+constexpr std::size_t kShortBody = 16;  // instructions that take less time than an addition waits
 
 Affine shifted(Affine affine, AxisId axis, std::int64_t by) {
   for (const Term& term : affine.terms) {
@@ -193,13 +194,17 @@ std::optional<LoopEmitter::RowGroup> LoopEmitter::row_group() {
   if (axes.size() < 2 || !can_group(axes[axes.size() - 2])) return std::nullopt;
   const AxisId axis = axes[axes.size() - 2];
   const FlatProgram single = flatten(loop_.body.program, loop_.body.fault_nodes);
-  if (single.code.size() < kLongBody) return std::nullopt;
+  const bool waits = single.code.size() <= kShortBody &&
+                     std::ranges::any_of(loop_.accumulates, [&](const Accumulate& accumulate) {
+                       return contains(accumulate.over, axes.back());
+                     });
+  if (!waits && single.code.size() < kLongBody) return std::nullopt;
   for (const ir::ScalarInstruction& instruction : single.code) {
     if (ir::can_fault(single, instruction)) return std::nullopt;
   }
   GroupLoads loads(loop_.body.loads, axis);
   FlatProgram program = flatten_rows(loop_.body.program, axis, loads.numbers);
-  if (4 * program.code.size() > 3 * kGroupRows * single.code.size()) return std::nullopt;
+  if (!waits && 4 * program.code.size() > 3 * kGroupRows * single.code.size()) return std::nullopt;
   return RowGroup{axis, std::move(program), std::move(loads.loads)};
 }
 

@@ -30,7 +30,7 @@ class Operation {
   Value* compare(ScalarOp op, Value* x, Value* y);
   Value* bitwise(ScalarOp op, Value* x, Value* y);
   Value* flush(Value* x);
-  Value* extremum(bool greatest, Value* x, Value* y);
+  Value* extremum(bool greatest, Value* x, Value* y, bool flushes = true);
   Value* ldexp(Value* x, Value* exponent);
   Value* mul_high(Value* x, Value* y);
   Value* from(ElementType source, Value* x);
@@ -170,10 +170,14 @@ Value* Operation::flush(Value* x) {
   return b_.CreateBitCast(b_.CreateSelect(is_small, zero, bits), x->getType());
 }
 
-Value* Operation::extremum(bool greatest, Value* x, Value* y) {
+Value* Operation::extremum(bool greatest, Value* x, Value* y, bool flushes) {
   if (is_float(type_)) {
+    if (flushes) {
+      x = flush(x);
+      y = flush(y);
+    }
     return b_.CreateBinaryIntrinsic(greatest ? llvm::Intrinsic::maximum : llvm::Intrinsic::minimum,
-                                    flush(x), flush(y));
+                                    x, y);
   }
   const bool is_signed = is_signed_integer(type_);
   const auto id = greatest ? (is_signed ? llvm::Intrinsic::smax : llvm::Intrinsic::umax)
@@ -398,10 +402,11 @@ llvm::Constant* emit_constant(EmitContext& context, ElementType type, std::uint6
                                         value);
 }
 
-Value* emit_extremum(EmitContext& context, bool greatest, ElementType type, Value* x, Value* y) {
+Value* emit_extremum(EmitContext& context, bool greatest, ElementType type, Value* x, Value* y,
+                     bool flush) {
   const auto* vector = llvm::dyn_cast<llvm::FixedVectorType>(x->getType());
   const int lanes = vector == nullptr ? 1 : static_cast<int>(vector->getNumElements());
-  return Operation(context, type, lanes).extremum(greatest, x, y);
+  return Operation(context, type, lanes).extremum(greatest, x, y, flush);
 }
 
 Value* emit_flush(EmitContext& context, ElementType type, Value* x) {

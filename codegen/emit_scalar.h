@@ -20,9 +20,10 @@ namespace gradus::codegen {
 [[nodiscard]] llvm::Constant* emit_constant(EmitContext& context, ElementType type,
                                             std::uint64_t bits, int lanes);
 
-/// max or min of floats and integers: NaN wins, -0 < +0, subnormals are zero.
+/// max or min of floats and integers: NaN wins, -0 < +0, subnormals are zero. Without `flush` the
+/// result is a subnormal or the zero of the same sign where it should be that zero.
 [[nodiscard]] llvm::Value* emit_extremum(EmitContext& context, bool greatest, ElementType type,
-                                         llvm::Value* x, llvm::Value* y);
+                                         llvm::Value* x, llvm::Value* y, bool flush = true);
 
 /// Subnormal floats become zero of the same sign.
 [[nodiscard]] llvm::Value* emit_flush(EmitContext& context, ElementType type, llvm::Value* x);

@@ -341,12 +341,15 @@ void GroupLoops::choose_tile() {
   kernel_.tile = Tile{axis, size};
 }
 
-RegisterTile GroupLoops::register_tile() {
+RegisterTile GroupLoops::register_tile(bool packed) {
   const ContractionAxes roles = contraction_axes();
   ContractionBox box{task_extent(roles.m()), task_extent(roles.n), 1, 1};
   for (AxisId k : roles.k) box.k *= task_extent(k);
   const bool whole = !is_local(roles.m());
   if (whole && roles.rows.size() > 1) box.lines = task_extent(roles.rows[roles.rows.size() - 2]);
+  for (const TaskAxis& task : kernel_.tasks) {
+    if (packed && task.axis == roles.n && task.cut.count > 1) box.column_unit = task.cut.unit;
+  }
   return choose_register_tile(box, graph_.node(*contraction_).types[0].element, target_);
 }
 

@@ -39,7 +39,7 @@ class GroupLoops {
   /// Unit axes are made where a part has no axis of extent > 1.
   [[nodiscard]] ContractionAxes contraction_axes();
   /// For the longest task.
-  [[nodiscard]] RegisterTile register_tile();
+  [[nodiscard]] RegisterTile register_tile(bool packed = false);
 
   /// Where root `id` is computed: level 0 is the contraction with its epilogue, the loops that make
   /// its left operand have levels below, all others levels from 1. Levels run in ascending order.

@@ -287,6 +287,8 @@ class GroupScheduler {
       result.rhs = in_place;
       return;
     }
+    result.tile = loops_.register_tile(true);
+    result.panel = result.tile.vectors * target_.width(type.element);
     const Parameter source = buffers_.parameters()[static_cast<std::size_t>(in_place.buffer)];
     if (buffers_.parameters().size() > known) {  // only the packing kernel reads it
       buffers_.drop_newest();

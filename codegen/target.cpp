@@ -143,7 +143,7 @@ RegisterTile choose_register_tile(const ContractionBox& box, ElementType type,
   };
   // Two vectors first: among equals it needs the fewest loads per row of rhs and short panels.
   for (std::int32_t vectors : {2, 1, 3, 4, 6, 8}) {
-    if (vectors > most_vectors) continue;
+    if (vectors > most_vectors || box.column_unit % (vectors * width) != 0) continue;
     const std::int64_t most_rows = (registers - 1 - vectors) / vectors;
     for (std::int64_t rows = 1; rows <= std::min(most_rows, m); ++rows) {
       const double lines = static_cast<double>(box.lines);

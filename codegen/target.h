@@ -54,6 +54,7 @@ struct ContractionBox {
   std::int64_t n = 1;
   std::int64_t lines = 1;
   std::int64_t k = 256;
+  std::int64_t column_unit = 0;  // the tile's columns divide this; 0: any will do
 };
 
 /// The register tile for a box: the accumulators, one row of rhs and one element of lhs fit the

@@ -338,6 +338,11 @@ class StageChecker {
     }
     check_independent(c.rhs, c.n);
     for (AxisId k : c.k) check_independent(c.rhs, k);
+    for (const TaskAxis& task : kernel_.tasks) {
+      if (task.axis != c.n || task.cut.count == 1 || task.cut.unit % c.panel == 0) continue;
+      broken(
+          fmt::format("tasks cut panels of width {} at multiples of {}", c.panel, task.cut.unit));
+    }
   }
   void check_undivided(const Access& access) const {
     for (const Affine& index : access.index) {

@@ -39,21 +39,6 @@ ComparedValue compare_faults(std::string name, std::uint64_t expected, std::uint
                  Tensor::scalar(ElementType::i64, found));
 }
 
-std::map<std::string, Tensor> inputs_of(const Subject& subject) {
-  std::map<std::string, Tensor> inputs;
-  std::size_t number = 0;
-  for (ir::NodeId id : subject.graph.inputs()) {
-    const auto& name = subject.graph.node(id).attributes.get<std::string>("name");
-    if (const runtime::StateEntry* entry = subject.layout.find(name)) {
-      Tensor& value = inputs.emplace(name, entry->type).first->second;
-      std::memcpy(value.bytes.data(), subject.state.data() + entry->offset, value.bytes.size());
-    } else {
-      inputs.emplace(name, subject.inputs[number++]);
-    }
-  }
-  return inputs;
-}
-
 std::vector<std::byte*> addresses(std::vector<Tensor>& tensors) {
   std::vector<std::byte*> result;
   for (Tensor& tensor : tensors) result.push_back(tensor.bytes.data());
@@ -65,7 +50,7 @@ std::vector<std::byte*> addresses(std::vector<Tensor>& tensors) {
 std::vector<ComparedValue> compare_executors(const ir::Graph& graph, std::uint32_t seed,
                                              const codegen::CompileOptions& options) {
   Subject subject = random_subject(ir::copy(graph), seed);
-  const ir::Interpretation expected = ir::interpret(subject.graph, inputs_of(subject));
+  const ir::Interpretation expected = ir::interpret(subject.graph, inputs_by_name(subject));
   codegen::Plan plan = codegen::plan_program(subject.graph, options);
   const runtime::Executable executable = compile(plan, subject.layout, options);
   runtime::Executor executor(options.threads);

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <cstdint>
+#include <map>
+
 #include "codegen/target.h"
 #include "runtime/executor.h"
 
@@ -18,5 +21,27 @@ struct MachinePeak {
 
 /// Measures with kernels compiled for `target`; takes about a fifth of a second.
 [[nodiscard]] MachinePeak measure_peak(const codegen::Target& target, runtime::Executor& executor);
+
+/// Samples of what the machine can do right now, each a fraction of a millisecond and longer only
+/// where memory is slow: to be taken between other measurements. The executor outlives this.
+class PeakMeter {
+ public:
+  PeakMeter(const codegen::Target& target, runtime::Executor& executor);
+
+  /// Operations per second of independent chains of f32 fma.
+  [[nodiscard]] double flops();
+  /// Bytes per second, read and written, of copying between arrays of `footprint` bytes together,
+  /// which every worker has its part of, or of writing new values in place: then no memory is read
+  /// only because it is written. At least 128 bytes per worker.
+  [[nodiscard]] double copied(std::int64_t footprint, bool in_place = false);
+
+ private:
+  double seconds(const runtime::Executable& executable);
+
+  const codegen::Target target_;
+  runtime::Executor& executor_;
+  runtime::Executable fma_;
+  std::map<std::pair<std::int64_t, bool>, runtime::Executable> copies_;
+};
 
 }  // namespace gradus::tools

@@ -50,4 +50,19 @@ Subject random_subject(ir::Graph graph, std::uint32_t seed) {
   return subject;
 }
 
+std::map<std::string, Tensor> inputs_by_name(const Subject& subject) {
+  std::map<std::string, Tensor> inputs;
+  std::size_t number = 0;
+  for (ir::NodeId id : subject.graph.inputs()) {
+    const auto& name = subject.graph.node(id).attributes.get<std::string>("name");
+    if (const runtime::StateEntry* entry = subject.layout.find(name)) {
+      Tensor& value = inputs.emplace(name, entry->type).first->second;
+      std::memcpy(value.bytes.data(), subject.state.data() + entry->offset, value.bytes.size());
+    } else {
+      inputs.emplace(name, subject.inputs[number++]);
+    }
+  }
+  return inputs;
+}
+
 }  // namespace gradus::tools

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -33,5 +34,8 @@ void fill_randomly(const TensorType& type, const RandomStream& random, std::span
 
 /// The graph with random state and inputs.
 [[nodiscard]] Subject random_subject(ir::Graph graph, std::uint32_t seed = 0);
+
+/// All inputs by name, as the interpreter takes them.
+[[nodiscard]] std::map<std::string, Tensor> inputs_by_name(const Subject& subject);
 
 }  // namespace gradus::tools

@@ -102,35 +102,21 @@ class Gradus:
         return json.loads(finished.output), finished
 
 
-class Peer:
-    """A peer's process on one subject, which stays alive between measurements."""
+class Worker:
+    """A process that answers every line of its input with one of JSON, and one when it starts."""
 
-    def __init__(self, peer: str, subject: Subject, option: str, threads: int,
-                 folder: pathlib.Path, cache: pathlib.Path, optimizer: dict | None) -> None:
-        self.settings = {
-            "peer": peer, "subject": subject.name, "option": option, "threads": threads,
-            "folder": str(folder), "optimizer": optimizer, "whole_steps": subject.whole_steps}
-        self.threads = threads
+    def __init__(self, script: str, settings: dict, threads: int,
+                 environment: dict[str, str] | None = None) -> None:
+        self.settings, self.threads = settings, threads
+        self.command = [sys.executable, str(HERE / script), json.dumps(settings)]
         self.environment = {
             "GLIBC_TUNABLES": TUNABLES,
             "OMP_NUM_THREADS": str(threads),
-            "NPROC": str(threads),  # of XLA's thread pools
-            "XLA_FLAGS": f"--xla_cpu_multi_thread_eigen={str(threads > 1).lower()}",
-            "JAX_PLATFORMS": "cpu",
-            "JAX_COMPILATION_CACHE_DIR": str(cache),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-            "TORCHINDUCTOR_CACHE_DIR": str(cache),
+            **(environment or {}),
         }
-        self.command = [sys.executable, str(HERE / "worker.py"), json.dumps(self.settings)]
-
-    def whole(self) -> tuple[dict, Finished]:
-        """Runs the process to its end."""
-        finished = run(self.command, self.threads, self.environment)
-        return {**json.loads(finished.output), "memory": finished.memory}, finished
 
     def start(self) -> dict:
-        """Starts it; what the first steps were like."""
+        """Starts it; its first answer."""
         self.errors = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
             self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
@@ -145,11 +131,39 @@ class Peer:
             sys.exit(f"compare: {' '.join(self.command)} failed:\n{self.errors.read()}")
         return json.loads(line)
 
-    def measure(self, seconds: float) -> float:
-        print(seconds, file=self.process.stdin, flush=True)
+    def ask(self, question: Any) -> Any:
+        print(json.dumps(question), file=self.process.stdin, flush=True)
         return self.answer()
 
     def stop(self) -> None:
         self.process.stdin.close()
         self.process.wait()
         self.errors.close()
+
+
+class Peer(Worker):
+    """A peer's process on one subject, which stays alive between measurements; its first answer
+    says what the first steps were like."""
+
+    def __init__(self, peer: str, subject: Subject, option: str, threads: int,
+                 folder: pathlib.Path, cache: pathlib.Path, optimizer: dict | None) -> None:
+        settings = {
+            "peer": peer, "subject": subject.name, "option": option, "threads": threads,
+            "folder": str(folder), "optimizer": optimizer, "whole_steps": subject.whole_steps}
+        super().__init__("worker.py", settings, threads, {
+            "NPROC": str(threads),  # of XLA's thread pools
+            "XLA_FLAGS": f"--xla_cpu_multi_thread_eigen={str(threads > 1).lower()}",
+            "JAX_PLATFORMS": "cpu",
+            "JAX_COMPILATION_CACHE_DIR": str(cache),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+            "TORCHINDUCTOR_CACHE_DIR": str(cache),
+        })
+
+    def measure(self, seconds: float) -> float:
+        return self.ask(seconds)
+
+    def whole(self) -> tuple[dict, Finished]:
+        """Runs the process to its end."""
+        finished = run(self.command, self.threads, self.environment)
+        return {**json.loads(finished.output), "memory": finished.memory}, finished

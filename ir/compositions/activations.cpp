@@ -57,7 +57,7 @@ Expr clamp(Expr x, double low, double high) {
 Expr softmax(Expr x) {
   const Integers axes = last_axis(x);
   const Expr e = map("exp", x - broadcast_reduced(row_maximum(x), x.shape(), axes));
-  return e / broadcast_reduced(sum(e, axes), x.shape(), axes);
+  return e * broadcast_reduced(1.0 / sum(e, axes), x.shape(), axes);
 }
 Expr logsumexp(Expr x) {
   const Integers axes = last_axis(x);

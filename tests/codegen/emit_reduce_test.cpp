@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
+#include <cmath>
 
 #include "emit_support.h"
 
@@ -299,6 +301,48 @@ TEST(EmitReduce, ExtremaAndLogic) {
 }
 
 /// Row softmax without the exponential: three stages and a scratch row per position of the tile.
+
+/// Least and greatest of values around zero: subnormals are zero of their sign, -0 < +0, NaN wins.
+TEST(EmitReduce, ExtremaAroundZero) {
+  const float values[] = {0.0f, -0.0f, 1e-40f, -1e-40f};
+  for (std::int64_t rows : {3, 8}) {  // alone, and in groups of four
+    for (std::int64_t n : kLengths) {
+      for (ReductionKind kind : {ReductionKind::max, ReductionKind::min}) {
+        Kernel kernel = sum_kernel(1, rows, n, {2}, false, 1, 0);
+        std::get<Loop>(kernel.stages[0]).accumulates[0].kind = kind;
+        std::vector<Tensor> tensors = parameters(kernel);
+        const std::span<float> x = tensors[0].as<float>();
+        for (std::size_t i = 0; i < x.size(); ++i) {
+          const std::size_t row = i / static_cast<std::size_t>(n);
+          // Rows of one value, of which some have another one at the end or a NaN at the start.
+          const bool last = (i + 1) % static_cast<std::size_t>(n) == 0;
+          x[i] = values[(row + (last ? row / 2 : 0)) % 4];
+          if (row == 2 && i % static_cast<std::size_t>(n) == 0) x[i] = -std::nanf("");
+        }
+        const FloatEnvironment environment;
+        run_everywhere(kernel, tensors, [&](const std::vector<Tensor>& result) {
+          const std::span<const float> y = result[1].as<float>();
+          for (std::int64_t row = 0; row < rows; ++row) {
+            const float* from = x.data() + row * n;
+            if (row == 2) {
+              EXPECT_TRUE(std::isnan(y[2]));
+              continue;
+            }
+            bool positive = !std::signbit(from[0]);
+            for (std::int64_t j = 1; j < n; ++j) {
+              const bool other = !std::signbit(from[j]);
+              positive = kind == ReductionKind::max ? positive || other : positive && other;
+            }
+            const float wanted = positive ? 0.0f : -0.0f;
+            EXPECT_EQ(std::bit_cast<std::uint32_t>(y[static_cast<std::size_t>(row)]),
+                      std::bit_cast<std::uint32_t>(wanted))
+                << rows << " rows of " << n << ", row " << row;
+          }
+        });
+      }
+    }
+  }
+}
 
 TEST(EmitReduce, StagesShareScratch) {
   const std::int64_t m = 23, n = 21;

@@ -157,6 +157,12 @@ const Example kExamples[] = {
        g.add_result("dw", ir::matmul(ir::transpose(x, {1, 0}), dy).value);
        g.add_result("dx", ir::matmul(dy, ir::transpose(w, {1, 0})).value);
      }},
+    {"panels_in_tasks",  // whose columns are not as many in all
+     [](Graph& g) {
+       const Expr dy = input(g, "dy", f32({8, 410}));
+       const Expr w = input(g, "w", f32({320, 410}));
+       g.add_result("dx", ir::matmul(dy, ir::transpose(w, {1, 0})).value);
+     }},
     {"batched_contraction",
      [](Graph& g) {
        const Expr q = input(g, "q", f32({3, 17, 8}));

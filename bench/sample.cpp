@@ -1,0 +1,255 @@
+// Restricting a graph to some elements of its results: from the results to the inputs, every value
+// is asked for by boxes. An elementwise op asks its operands for the same box, a contraction for
+// the box's rows and columns, a sum for the box with the summed axes whole. All other ops compute
+// the whole value, of which a slice is taken. Orders of sums (ir/order.h) know the summed extents
+// only, so the bits are those of the whole graph.
+
+#include "bench/sample.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <optional>
+
+#include "base/overloaded.h"
+#include "ir/convolution.h"
+#include "ir/expr.h"
+#include "ir/op.h"
+#include "ir/order.h"
+
+namespace gradus::bench {
+namespace {
+
+using ir::Expr;
+using ir::Integers;
+
+std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
+
+bool contains(const Integers& axes, std::int64_t axis) {
+  return std::ranges::find(axes, axis) != axes.end();
+}
+
+class Restriction {
+ public:
+  Restriction(const ir::Graph& from, ir::Graph& to) : from_(from), to_(to) {}
+
+  Expr value(ir::Value value, const Box& box) {
+    if (box.extent == from_.type(value).shape) return whole(value);
+    const auto key = std::tuple(value, box.start, box.extent);
+    if (const auto known = known_.find(key); known != known_.end()) return known->second;
+    std::optional<Expr> result = restricted(value, box);
+    if (!result) result = part_of(whole(value), box);
+    return known_.emplace(key, *result).first->second;
+  }
+
+ private:
+  Expr whole(ir::Value value) {
+    const auto [place, is_new] = whole_.try_emplace(value.node, 0);
+    if (is_new) {
+      const ir::Node& node = from_.node(value.node);
+      std::vector<ir::Value> operands;
+      for (ir::Value operand : from_.operands(value.node)) operands.push_back(whole(operand).value);
+      whole_[value.node] = to_.add(*node.op, operands, node.attributes);
+    }
+    return {&to_, {whole_.at(value.node), value.result}};
+  }
+
+  static Expr part_of(Expr x, const Box& box) {
+    if (box.extent == x.shape()) return x;
+    Integers limit = box.start;
+    for (std::size_t i = 0; i < limit.size(); ++i) limit[i] += box.extent[i];
+    return ir::slice(x, box.start, limit, Integers(limit.size(), 1));
+  }
+
+  /// Empty where the op's value is needed whole.
+  std::optional<Expr> restricted(ir::Value value, const Box& box) {
+    const ir::Node& node = from_.node(value.node);
+    const std::vector<ir::Value> operands = from_.operands(value.node);
+    return std::visit(
+        overloaded{
+            [&](const ir::ElementwiseComputation&) { return elementwise(node, operands, box); },
+            [&](const ir::MovementComputation&) { return moved(node, operands, box); },
+            [&](const ir::ReductionComputation&) { return reduction(node, operands, box); },
+            [&](const ir::ContractionComputation& compute) {
+              return compute.parts ? std::nullopt : contraction(node, operands, box);
+            },
+            [&](const ir::ConvolutionComputation&) { return convolution(node, operands, box); },
+            [](const auto&) { return std::optional<Expr>(); }},
+        node.op->compute);
+  }
+
+  std::optional<Expr> elementwise(const ir::Node& node, const std::vector<ir::Value>& operands,
+                                  const Box& box) {
+    // An op that no operand gives its shape knows it, and the elements' places, by an attribute.
+    const auto has_shape = [&](ir::Value x) { return from_.type(x).shape == node.types[0].shape; };
+    if (std::ranges::none_of(operands, has_shape)) return std::nullopt;
+    std::vector<Expr> parts;
+    for (ir::Value x : operands) parts.push_back(has_shape(x) ? value(x, box) : whole(x));
+    return ir::apply(node.op->name, parts, node.attributes);
+  }
+
+  std::optional<Expr> moved(const ir::Node& node, const std::vector<ir::Value>& operands,
+                            const Box& box) {
+    Box part;
+    if (node.op->name == "broadcast") {
+      const Integers& axes = node.attributes.get<Integers>("axes");
+      for (std::int64_t axis : axes) add_axis(part, box.start[at(axis)], box.extent[at(axis)]);
+      return ir::broadcast(value(operands[0], part), box.extent, axes);
+    }
+    if (node.op->name == "transpose") {
+      const Integers& permutation = node.attributes.get<Integers>("permutation");
+      part = box;
+      for (std::size_t i = 0; i < permutation.size(); ++i) {
+        part.start[at(permutation[i])] = box.start[i];
+        part.extent[at(permutation[i])] = box.extent[i];
+      }
+      return ir::transpose(value(operands[0], part), permutation);
+    }
+    return std::nullopt;
+  }
+
+  std::optional<Expr> reduction(const ir::Node& node, const std::vector<ir::Value>& operands,
+                                const Box& box) {
+    const Integers& axes = node.attributes.get<Integers>("axes");
+    const Shape& shape = from_.type(operands[0]).shape;
+    Box part;
+    for (std::int64_t axis = 0, kept = 0; at(axis) < shape.size(); ++axis) {
+      const bool disappears = contains(axes, axis);
+      add_axis(part, disappears ? 0 : box.start[at(kept)],
+               disappears ? shape[at(axis)] : box.extent[at(kept)]);
+      kept += disappears ? 0 : 1;
+    }
+    return ir::apply(node.op->name, {value(operands[0], part)}, node.attributes);
+  }
+
+  std::optional<Expr> contraction(const ir::Node& node, const std::vector<ir::Value>& operands,
+                                  const Box& box) {
+    if (element_count(box.extent) < ir::kSmallContraction) return std::nullopt;
+    const Integers& lhs_batch = node.attributes.get<Integers>("lhs_batch");
+    if (!lhs_batch.empty()) return std::nullopt;
+    std::size_t next = 0;  // axis of the result
+    std::vector<Expr> parts;
+    for (std::size_t side = 0; side < 2; ++side) {
+      const Integers& contracted =
+          node.attributes.get<Integers>(side == 0 ? "lhs_contract" : "rhs_contract");
+      const Shape& shape = from_.type(operands[side]).shape;
+      Box part;
+      for (std::int64_t axis = 0; at(axis) < shape.size(); ++axis) {
+        if (contains(contracted, axis)) {
+          add_axis(part, 0, shape[at(axis)]);
+        } else {
+          add_axis(part, box.start[next], box.extent[next]);
+          ++next;
+        }
+      }
+      parts.push_back(value(operands[side], part));
+    }
+    return ir::apply(node.op->name, parts, node.attributes);
+  }
+
+  /// A box with `box` inside that is a contraction for every choice of taps that count.
+  static Box enlarged(Box box, const Shape& shape, const ir::ConvolutionAxes& axes) {
+    if (axes.grouped() && shape.back() == 1) return box;
+    const auto alike = [&] {
+      std::int64_t outputs = box.extent.front() * box.extent.back();
+      for (std::size_t i = 0; i < axes.spatial.size(); ++i) {
+        outputs *= std::max<std::int64_t>(1, box.extent[i + 1] / axes.spatial[i].base_dilation);
+      }
+      return outputs;
+    };
+    for (std::size_t axis = box.extent.size(); axis-- > 0;) {
+      while (alike() < ir::kSmallContraction && box.extent[axis] < shape[axis]) {
+        box.extent[axis] = std::min(2 * box.extent[axis], shape[axis]);
+        box.start[axis] = std::min(box.start[axis], shape[axis] - box.extent[axis]);
+      }
+    }
+    return box;
+  }
+
+  /// Outputs along spatial axes are cut by what is before the first place and behind the last.
+  std::optional<Expr> convolution(const ir::Node& node, const std::vector<ir::Value>& operands,
+                                  const Box& wanted) {
+    ir::ConvolutionAxes axes = ir::convolution_axes(node.attributes);
+    const Box box = enlarged(wanted, node.types[0].shape, axes);
+    Box lhs = whole_box(operands[0]);
+    Box rhs = whole_box(operands[1]);
+    const auto set = [&](Box& part, std::int64_t axis, std::size_t result_axis) {
+      part.start[at(axis)] = box.start[result_axis];
+      part.extent[at(axis)] = box.extent[result_axis];
+    };
+    set(lhs, axes.lhs_batch, 0);
+    set(rhs, axes.rhs_out, box.extent.size() - 1);
+    if (axes.grouped()) {
+      set(lhs, axes.lhs_group, box.extent.size() - 2);
+      set(rhs, axes.rhs_group, box.extent.size() - 2);
+    }
+    for (std::size_t i = 0; i < axes.spatial.size(); ++i) {
+      ir::SpatialAxis& axis = axes.spatial[i];
+      axis.low -= box.start[i + 1] * axis.stride;
+      const std::int64_t behind = node.types[0].shape[i + 1] - box.start[i + 1] - box.extent[i + 1];
+      axis.high -= behind * axis.stride;
+    }
+    const Expr y = ir::conv(value(operands[0], lhs), value(operands[1], rhs), axes);
+    Box inner = wanted;
+    for (std::size_t i = 0; i < inner.start.size(); ++i) inner.start[i] -= box.start[i];
+    return part_of(y, inner);
+  }
+
+  static void add_axis(Box& box, std::int64_t start, std::int64_t extent) {
+    box.start.push_back(start);
+    box.extent.push_back(extent);
+  }
+
+  Box whole_box(ir::Value value) const {
+    const Shape& shape = from_.type(value).shape;
+    return {std::vector<std::int64_t>(shape.size(), 0), shape};
+  }
+
+  const ir::Graph& from_;
+  ir::Graph& to_;
+  std::map<ir::NodeId, ir::NodeId> whole_;
+  std::map<std::tuple<ir::Value, std::vector<std::int64_t>, Shape>, Expr> known_;
+};
+
+}  // namespace
+
+ir::Graph restrict_results(const ir::Graph& graph, const std::vector<Box>& boxes) {
+  ir::Graph result(graph.name());
+  Restriction restriction(graph, result);
+  for (std::size_t i = 0; i < boxes.size(); ++i) {
+    const ir::Result& whole = graph.results()[i];
+    result.add_result((whole.update ? "update " : "") + whole.name,
+                      restriction.value(whole.value, boxes[i]).value);
+  }
+  return result;
+}
+
+Tensor elements_in(const Tensor& tensor, const Box& box) {
+  Tensor part(TensorType{tensor.type.element, box.extent});
+  const auto size = at(byte_size(tensor.type.element));
+  std::vector<std::int64_t> index(box.extent.size(), 0);
+  for (std::size_t i = 0; i < at(part.type.element_count()); ++i) {
+    std::size_t position = 0;
+    for (std::size_t axis = 0; axis < index.size(); ++axis) {
+      position = position * at(tensor.type.shape[axis]) + at(box.start[axis] + index[axis]);
+    }
+    std::memcpy(part.bytes.data() + i * size, tensor.bytes.data() + position * size, size);
+    for (std::size_t axis = index.size(); axis > 0 && ++index[axis - 1] == box.extent[axis - 1];) {
+      index[--axis] = 0;
+    }
+  }
+  return part;
+}
+
+Box box_of(const Shape& shape, double where) {
+  Box box;
+  for (std::size_t axis = 0; axis < shape.size(); ++axis) {
+    const std::int64_t most = axis + 2 >= shape.size() ? 8 : 1;
+    box.extent.push_back(std::min(most, shape[axis]));
+    const auto room = static_cast<double>(shape[axis] - box.extent.back());
+    box.start.push_back(static_cast<std::int64_t>(where * room));
+  }
+  return box;
+}
+
+}  // namespace gradus::bench
