@@ -92,6 +92,39 @@ void transpose(llvm::IRBuilder<>& b, std::vector<Value*>& x) {
   }
 }
 
+void store_rows(llvm::IRBuilder<>& b, const std::vector<Value*>& x, Value* block) {
+  for (std::size_t r = 0; r < x.size(); ++r) {
+    b.CreateAlignedStore(x[r], b.CreateConstGEP1_64(x[r]->getType(), block, r), llvm::Align(64));
+  }
+}
+
+/// The function (source, bytes from row to row, block) that reads a whole square and writes its
+/// columns. Its shuffles take long to compile: all kernels of a module share it.
+llvm::Function* square_transposition(const EmitContext& c) {
+  constexpr const char* kName = "gradus_transpose";
+  llvm::Module& module = *c.function->getParent();
+  if (llvm::Function* known = module.getFunction(kName)) return known;
+  llvm::IRBuilder<> b(module.getContext());
+  auto* signature = llvm::FunctionType::get(
+      b.getVoidTy(), {b.getPtrTy(), b.getInt64Ty(), b.getPtrTy()}, /*isVarArg=*/false);
+  llvm::Function* function =
+      llvm::Function::Create(signature, llvm::Function::InternalLinkage, kName, module);
+  function->addFnAttrs(
+      llvm::AttrBuilder(module.getContext(), c.function->getAttributes().getFnAttrs()));
+  b.SetInsertPoint(llvm::BasicBlock::Create(module.getContext(), "entry", function));
+  auto* row = EmitContext::lanes_type(b.getInt32Ty(), kVectorLanes);
+  Value* address = function->getArg(0);
+  std::vector<Value*> x;
+  for (std::int64_t r = 0; r < kBlock; ++r) {
+    x.push_back(b.CreateAlignedLoad(row, address, llvm::Align(4)));
+    address = b.CreateGEP(b.getInt8Ty(), address, function->getArg(1));
+  }
+  transpose(b, x);
+  store_rows(b, x, function->getArg(2));
+  b.CreateRetVoid();
+  return function;
+}
+
 class TransposingLoop {
  public:
   TransposingLoop(EmitContext& context, const Loop& loop, const EffectiveAxes& effective)
@@ -195,6 +228,11 @@ class TransposingLoop {
     llvm::Constant* zero = llvm::Constant::getNullValue(type);
     const AxisRange rows = c_.range(row_);
     Value* first = reference.address();
+    const auto buffer = static_cast<std::size_t>(by_blocks_.body.loads[i].access.buffer);
+    if (load.guards.empty() && rows.greatest() == kBlock) {
+      b.CreateCall(square_transposition(c_), {first, c_.i64(step), c_.addresses[buffer]});
+      return;
+    }
     std::vector<Value*> x;
     for (std::int64_t r = 0; r < kBlock; ++r) {
       if (r >= rows.greatest()) {
@@ -217,11 +255,7 @@ class TransposingLoop {
               : b.CreateMaskedLoad(type, address, alignment, c_.splat(guard, kVectorLanes), zero));
     }
     transpose(b, x);
-    const auto buffer = static_cast<std::size_t>(by_blocks_.body.loads[i].access.buffer);
-    for (std::size_t r = 0; r < x.size(); ++r) {
-      Value* address = b.CreateConstGEP1_64(type, c_.addresses[buffer], r);
-      b.CreateAlignedStore(x[r], address, llvm::Align(64));
-    }
+    store_rows(b, x, c_.addresses[buffer]);
   }
 
   EmitContext& c_;

@@ -1,5 +1,6 @@
 #include "ir/attributes.h"
 
+#include <algorithm>
 #include <bit>
 
 #include "base/hash.h"
@@ -34,33 +35,36 @@ std::size_t hash_bits(const Attribute& attribute) {
   return hash_combine(attribute.index(), value);
 }
 
-void Attributes::set(std::string name, Attribute value) {
-  for (auto& [key, current] : entries_) {
-    if (key == name) {
-      current = std::move(value);
-      return;
-    }
+Attributes::Attributes(Entries entries) {
+  if (entries.empty()) return;
+  std::size_t hash = entries.size();
+  for (const auto& [key, value] : entries) {
+    hash = hash_combine(hash, hash_combine(hash_bytes(key.data(), key.size()), hash_bits(value)));
   }
-  entries_.emplace_back(std::move(name), std::move(value));
+  shared_ = std::make_shared<const Shared>(Shared{std::move(entries), hash});
 }
 
-std::size_t Attributes::hash() const {
-  std::size_t seed = entries_.size();
-  for (const auto& [key, value] : entries_) {
-    seed = hash_combine(seed, hash_combine(hash_bytes(key.data(), key.size()), hash_bits(value)));
+void Attributes::set(std::string name, Attribute value) {
+  Entries changed = entries();
+  const auto at = std::ranges::find(changed, name, &Entries::value_type::first);
+  if (at != changed.end()) {
+    at->second = std::move(value);
+  } else {
+    changed.emplace_back(std::move(name), std::move(value));
   }
-  return seed;
+  *this = Attributes(std::move(changed));
+}
+
+void Attributes::fail(std::string_view name) {
+  throw InternalError("attribute " + std::string(name));
 }
 
 bool operator==(const Attributes& a, const Attributes& b) {
-  if (a.size() != b.size()) return false;
-  for (std::size_t i = 0; i < a.entries_.size(); ++i) {
-    if (a.entries_[i].first != b.entries_[i].first ||
-        !same_bits(a.entries_[i].second, b.entries_[i].second)) {
-      return false;
-    }
-  }
-  return true;
+  if (a.shared_ == b.shared_) return true;
+  if (a.hash() != b.hash()) return false;
+  return std::ranges::equal(a, b, [](const auto& x, const auto& y) {
+    return x.first == y.first && same_bits(x.second, y.second);
+  });
 }
 
 }  // namespace gradus::ir

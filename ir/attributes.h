@@ -37,15 +37,17 @@ enum class AttributeKind : std::uint8_t {
 [[nodiscard]] bool same_bits(const Attribute& a, const Attribute& b);
 [[nodiscard]] std::size_t hash_bits(const Attribute& attribute);
 
-/// The attributes of a node by name, in the order of the op's schema.
+/// The attributes of a node by name, in the order of the op's schema. Copies share their entries.
 class Attributes {
  public:
+  using Entries = std::vector<std::pair<std::string, Attribute>>;
+
   Attributes() = default;
-  Attributes(std::initializer_list<std::pair<std::string, Attribute>> entries)
-      : entries_(entries) {}
+  Attributes(std::initializer_list<Entries::value_type> entries) : Attributes(Entries(entries)) {}
+  explicit Attributes(Entries entries);
 
   [[nodiscard]] const Attribute* find(std::string_view name) const {
-    for (const auto& [key, value] : entries_) {
+    for (const auto& [key, value] : entries()) {
       if (key == name) return &value;
     }
     return nullptr;
@@ -55,19 +57,30 @@ class Attributes {
   [[nodiscard]] const T& get(std::string_view name) const {
     const Attribute* attribute = find(name);
     const T* value = attribute ? std::get_if<T>(attribute) : nullptr;
-    GRADUS_CHECK(value != nullptr, "attribute " + std::string(name));
+    if (value == nullptr) fail(name);
     return *value;
   }
   void set(std::string name, Attribute value);
 
-  [[nodiscard]] auto begin() const { return entries_.begin(); }
-  [[nodiscard]] auto end() const { return entries_.end(); }
-  [[nodiscard]] std::size_t size() const { return entries_.size(); }
-  [[nodiscard]] std::size_t hash() const;
+  [[nodiscard]] auto begin() const { return entries().begin(); }
+  [[nodiscard]] auto end() const { return entries().end(); }
+  [[nodiscard]] std::size_t size() const { return entries().size(); }
+  [[nodiscard]] std::size_t hash() const { return shared_ ? shared_->hash : 0; }
   friend bool operator==(const Attributes& a, const Attributes& b);
 
  private:
-  std::vector<std::pair<std::string, Attribute>> entries_;
+  struct Shared {
+    Entries entries;
+    std::size_t hash = 0;
+  };
+
+  [[nodiscard]] const Entries& entries() const {
+    static const Entries none;
+    return shared_ ? shared_->entries : none;
+  }
+  [[noreturn]] static void fail(std::string_view name);
+
+  std::shared_ptr<const Shared> shared_;  // null: no attributes
 };
 
 }  // namespace gradus::ir

@@ -19,8 +19,15 @@ std::uint64_t structural_hash(const OpRecord& op, std::span<const Value> operand
   return hash_combine(hash, attributes.hash());
 }
 
+bool is_complete(const OpRecord& op, const Attributes& given) {
+  return std::ranges::equal(given, op.attributes, [](const auto& entry, const AttributeSpec& spec) {
+    return entry.first == spec.name && entry.second.index() == static_cast<std::size_t>(spec.kind);
+  });
+}
+
 /// The given attributes in schema order, checked, with defaults filled in.
-Attributes complete(const OpRecord& op, const Attributes& given) {
+Attributes complete(const OpRecord& op, Attributes given) {
+  if (is_complete(op, given)) return given;
   for (const auto& [name, value] : given) {
     const auto known = std::find_if(op.attributes.begin(), op.attributes.end(),
                                     [&](const AttributeSpec& spec) { return spec.name == name; });
@@ -28,7 +35,7 @@ Attributes complete(const OpRecord& op, const Attributes& given) {
       throw TypeError(std::string(op.name) + " has no attribute '" + name + "'");
     }
   }
-  Attributes attributes;
+  Attributes::Entries entries;
   for (const AttributeSpec& spec : op.attributes) {
     const Attribute* value = given.find(spec.name);
     if (!value && spec.default_value) value = &*spec.default_value;
@@ -39,9 +46,9 @@ Attributes complete(const OpRecord& op, const Attributes& given) {
       throw TypeError("attribute '" + std::string(spec.name) + "' of " + std::string(op.name) +
                       " has the wrong kind");
     }
-    attributes.set(std::string(spec.name), *value);
+    entries.emplace_back(spec.name, *value);
   }
-  return attributes;
+  return Attributes(std::move(entries));
 }
 
 void check_arity(const OpRecord& op, std::size_t count) {
@@ -67,17 +74,11 @@ Graph::~Graph() = default;
 
 NodeId Graph::add(const OpRecord& op, std::span<const Value> operands, Attributes given) {
   check_arity(op, operands.size());
-  Attributes attributes = complete(op, given);
-  BoostGraph& graph = structure_->graph;
+  Attributes attributes = complete(op, std::move(given));
   const std::uint64_t hash = structural_hash(op, operands, attributes);
-  const auto [first, last] = structure_->known.equal_range(hash);
-  for (auto at = first; at != last; ++at) {
-    const Node& known = graph[at->second];
-    if (known.op == &op && known.attributes == attributes &&
-        std::ranges::equal(this->operands(at->second), operands)) {
-      merge_provenance(at->second, provenance_);
-      return at->second;
-    }
+  if (const std::optional<NodeId> known = find(op, operands, attributes, hash)) {
+    merge_provenance(*known, provenance_);
+    return *known;
   }
   std::vector<TensorType> types;
   for (Value operand : operands) {
@@ -90,13 +91,44 @@ NodeId Graph::add(const OpRecord& op, std::span<const Value> operands, Attribute
       throw TypeError("the result of " + std::string(op.name) + " would be " + to_string(result));
     }
   }
-  const auto id = static_cast<NodeId>(
-      boost::add_vertex(Node{&op, std::move(attributes), std::move(results), provenance_}, graph));
+  return append({&op, std::move(attributes), std::move(results), provenance_}, operands, hash);
+}
+
+NodeId Graph::add(const Node& node, std::span<const Value> operands) {
+  const std::uint64_t hash = structural_hash(*node.op, operands, node.attributes);
+  if (const std::optional<NodeId> known = find(*node.op, operands, node.attributes, hash)) {
+    merge_provenance(*known, provenance_);
+    return *known;
+  }
+  return append({node.op, node.attributes, node.types, provenance_}, operands, hash);
+}
+
+std::optional<NodeId> Graph::find(const OpRecord& op, std::span<const Value> operands,
+                                  const Attributes& attributes, std::uint64_t hash) const {
+  const auto [first, last] = structure_->known.equal_range(hash);
+  for (auto at = first; at != last; ++at) {
+    const Node& known = node(at->second);
+    if (known.op == &op && known.attributes == attributes &&
+        std::ranges::equal(this->operands(at->second), operands)) {
+      return at->second;
+    }
+  }
+  return std::nullopt;
+}
+
+NodeId Graph::append(Node node, std::span<const Value> operands, std::uint64_t hash) {
+  BoostGraph& graph = structure_->graph;
+  const auto id = static_cast<NodeId>(boost::add_vertex(graph));
+  if (std::holds_alternative<InputComputation>(node.op->compute)) {
+    inputs_.push_back(id);
+    structure_->inputs.emplace(node.attributes.get<std::string>("name"), id);
+  }
+  graph[id] = std::move(node);
   for (std::uint32_t i = 0; i < operands.size(); ++i) {
     boost::add_edge(operands[i].node, id, Edge{i, operands[i].result}, graph);
   }
+  structure_->operands.emplace_back(operands.begin(), operands.end());
   structure_->known.emplace(hash, id);
-  if (std::holds_alternative<InputComputation>(op.compute)) inputs_.push_back(id);
   return id;
 }
 
@@ -142,15 +174,7 @@ std::size_t Graph::size() const { return boost::num_vertices(structure_->graph);
 const Node& Graph::node(NodeId id) const { return structure_->graph[id]; }
 const TensorType& Graph::type(Value value) const { return node(value.node).types.at(value.result); }
 
-std::vector<Value> Graph::operands(NodeId id) const {
-  const BoostGraph& graph = structure_->graph;
-  std::vector<Value> result;
-  const auto [first, last] = boost::in_edges(id, graph);
-  for (auto edge = first; edge != last; ++edge) {
-    result.push_back({static_cast<NodeId>(boost::source(*edge, graph)), graph[*edge].result});
-  }
-  return result;
-}
+const std::vector<Value>& Graph::operands(NodeId id) const { return structure_->operands[id]; }
 
 std::vector<NodeId> Graph::users(NodeId id) const {
   const BoostGraph& graph = structure_->graph;
@@ -165,10 +189,8 @@ std::vector<NodeId> Graph::users(NodeId id) const {
 }
 
 std::optional<Value> Graph::find_input(std::string_view name) const {
-  for (NodeId id : inputs_) {
-    if (node(id).attributes.get<std::string>("name") == name) return Value{id, 0};
-  }
-  return std::nullopt;
+  const auto at = structure_->inputs.find(name);
+  return at == structure_->inputs.end() ? std::nullopt : std::optional(Value{at->second, 0});
 }
 
 std::vector<bool> Graph::live() const {

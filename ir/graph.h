@@ -72,6 +72,8 @@ class Graph {
   /// Appends a node (or finds its equal). Fills in attribute defaults, orders attributes by the
   /// schema, infers result types. Throws TypeError.
   NodeId add(const OpRecord& op, std::span<const Value> operands, Attributes attributes = {});
+  /// The same node (of another graph, perhaps) on operands of the same types.
+  NodeId add(const Node& node, std::span<const Value> operands);
   /// Appends the input `name` (or finds it). Throws TypeError when the name has another kind or
   /// type already.
   Value add_input(std::string name, InputKind kind, TensorType type);
@@ -84,8 +86,8 @@ class Graph {
   [[nodiscard]] std::size_t size() const;
   [[nodiscard]] const Node& node(NodeId id) const;
   [[nodiscard]] const TensorType& type(Value value) const;
-  /// Operands in order.
-  [[nodiscard]] std::vector<Value> operands(NodeId id) const;
+  /// Operands in order; stays valid while the graph lives.
+  [[nodiscard]] const std::vector<Value>& operands(NodeId id) const;
   /// Nodes that use any result of `id`, ascending, each once.
   [[nodiscard]] std::vector<NodeId> users(NodeId id) const;
   /// Outputs and updates in the order they were added.
@@ -106,6 +108,10 @@ class Graph {
   [[nodiscard]] const GraphStructure& structure() const { return *structure_; }
 
  private:
+  [[nodiscard]] std::optional<NodeId> find(const OpRecord& op, std::span<const Value> operands,
+                                           const Attributes& attributes, std::uint64_t hash) const;
+  NodeId append(Node node, std::span<const Value> operands, std::uint64_t hash);
+
   std::string name_;
   std::unique_ptr<GraphStructure> structure_;
   std::vector<Result> results_;

@@ -1,7 +1,12 @@
 #pragma once
 
 #include <boost/graph/adjacency_list.hpp>
+#include <deque>
+#include <functional>
+#include <map>
+#include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "ir/graph.h"
 
@@ -19,7 +24,10 @@ using BoostGraph =
 
 struct GraphStructure {
   BoostGraph graph;
+  /// Of each node, in order: what its in-edges say. The vectors stay where they are.
+  std::deque<std::vector<Value>> operands;
   std::unordered_multimap<std::uint64_t, NodeId> known;  // structural hash -> node
+  std::map<std::string, NodeId, std::less<>> inputs;     // by name
 };
 
 }  // namespace gradus::ir

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <iterator>
 #include <tuple>
 
 namespace gradus::ir {
@@ -20,15 +21,20 @@ std::string_view to_string(Role role) {
 }
 
 void Provenance::merge(const Provenance& other) {
-  for (const ProvenanceEntry& entry : other.entries_) {
-    const auto at = std::lower_bound(entries_.begin(), entries_.end(), entry, before);
-    if (at == entries_.end() || before(entry, *at)) entries_.insert(at, entry);
+  if (entries_ == other.entries_ || other.empty()) return;
+  if (empty()) {
+    entries_ = other.entries_;
+    return;
   }
+  Entries merged;
+  std::ranges::set_union(entries(), other.entries(), std::back_inserter(merged), before);
+  if (merged.size() == entries().size()) return;
+  entries_ = std::make_shared<const Entries>(std::move(merged));
 }
 
 Provenance Provenance::with_role(Role role) const {
   Provenance result;
-  for (const ProvenanceEntry& entry : entries_) result.merge({entry.origin, role});
+  for (const ProvenanceEntry& entry : entries()) result.merge({entry.origin, role});
   return result;
 }
 

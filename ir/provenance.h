@@ -24,19 +24,25 @@ struct ProvenanceEntry {
   Role role = Role::forward;
 };
 
-/// Where a node comes from: a set, ordered by place, layer and role. Not part of identity.
+/// Where a node comes from: a set, ordered by place, layer and role. Not part of identity. Copies
+/// share their entries.
 class Provenance {
  public:
   Provenance() = default;
-  Provenance(OriginPointer origin, Role role) : entries_{{std::move(origin), role}} {}
+  Provenance(OriginPointer origin, Role role)
+      : entries_(std::make_shared<const Entries>(Entries{{std::move(origin), role}})) {}
   void merge(const Provenance& other);
   /// The same origins in another role.
   [[nodiscard]] Provenance with_role(Role role) const;
-  [[nodiscard]] const std::vector<ProvenanceEntry>& entries() const { return entries_; }
-  [[nodiscard]] bool empty() const { return entries_.empty(); }
+  [[nodiscard]] const std::vector<ProvenanceEntry>& entries() const {
+    static const Entries none;
+    return entries_ ? *entries_ : none;
+  }
+  [[nodiscard]] bool empty() const { return entries_ == nullptr; }
 
  private:
-  std::vector<ProvenanceEntry> entries_;
+  using Entries = std::vector<ProvenanceEntry>;
+  std::shared_ptr<const Entries> entries_;  // null: none
 };
 
 /// "model.json:9:7 hidden forward, model.json:12:7 logits forward".

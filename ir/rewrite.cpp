@@ -21,7 +21,7 @@ Graph rewrite(const Graph& graph,
       values.push_back(moved[operand.node]);
     }
     const std::optional<Expr> other = replace({graph, id, node, std::move(operands), to});
-    moved[id] = other ? other->value : Value{to.add(*node.op, values, node.attributes), 0};
+    moved[id] = other ? other->value : Value{to.add(node, values), 0};
     GRADUS_CHECK(to.type(moved[id]) == node.types[0], "a rewrite of another type");
     to.merge_provenance(moved[id].node, node.provenance);
   }

@@ -1,6 +1,7 @@
 #include "passes/fuse.h"
 
 #include <algorithm>
+#include <optional>
 #include <set>
 
 #include "ir/op.h"
@@ -42,16 +43,28 @@ bool computes(const Graph& graph, NodeId id) {
 class Fuser {
  public:
   Fuser(const Graph& graph, const FusionOptions& options, const std::set<NodeId>& shared)
-      : graph_(graph), options_(options), roots_(find_roots(graph, !options.enabled, shared)) {
-    in_place_ = updates_in_place(graph, roots_);
+      : graph_(graph),
+        options_(options),
+        roots_(find_roots(graph, !options.enabled, shared)),
+        in_place_(updates_in_place(graph, roots_)),
+        root_(graph.size()),
+        updated_by_(graph.size()),
+        before_(graph.size()),
+        groups_(graph.size()),
+        owner_(graph.size()),
+        version_(graph.size()) {
+    for (const auto& [id, root] : roots_) root_[id] = &root;
     for (const auto& [update, state] : in_place_) updated_by_[state] = update;
     collect_dependencies();
     number_roots();
   }
 
   FusionPlan run() {
-    for (const auto& [id, root] : roots_) groups_.emplace(id, singleton(id, root));
-    for (const auto& [id, root] : roots_) owner_[id] = id;
+    for (const auto& [id, root] : roots_) {
+      groups_[id] = singleton(id, root);
+      owner_[id] = id;
+      version_[id] = ++newest_;
+    }
     for (const auto& [id, root] : roots_) {
       std::vector<Read> reads = root.roots;
       std::sort(reads.begin(), reads.end(),
@@ -79,7 +92,7 @@ class Fuser {
 
   /// Domain axes that `id` keeps, with the cut where it is a block sum's.
   std::vector<ParallelAxis> kept_axes(NodeId id, const std::vector<int>& axes) const {
-    const Iteration& iteration = roots_.at(id).iteration;
+    const Iteration& iteration = root_[id]->iteration;
     std::vector<ParallelAxis> kept;
     for (int slot : iteration.result_slot) {
       if (slot >= 0 && axes[static_cast<std::size_t>(slot)] >= 0) {
@@ -95,39 +108,38 @@ class Fuser {
   /// The axes that every root keeps and along which no read crosses tasks; none where the cuts of
   /// block sums contradict each other.
   std::vector<ParallelAxis> parallel_axes(const Group& group) const {
-    std::vector<ParallelAxis> parallel;
-    for (int axis = 0; axis < static_cast<int>(group.extents.size()); ++axis) {
-      if (std::optional<ParallelAxis> candidate = parallel_axis(group, axis)) {
-        parallel.push_back(*candidate);
-      }
+    const NodeId first = group.roots.front();
+    std::vector<ParallelAxis> parallel = kept_axes(first, group.axes.at(first));
+    std::ranges::sort(parallel, {}, &ParallelAxis::axis);
+    for (NodeId id : group.roots) {
+      if (parallel.empty()) break;
+      const std::vector<ParallelAxis> kept = kept_axes(id, group.axes.at(id));
+      std::erase_if(parallel, [&](ParallelAxis& candidate) {
+        return !keeps(kept, candidate) || crosses_tasks(group, id, candidate.axis);
+      });
     }
     return parallel;
   }
 
-  std::optional<ParallelAxis> parallel_axis(const Group& group, int axis) const {
-    ParallelAxis result{axis, std::nullopt};
-    for (NodeId id : group.roots) {
-      bool kept_here = false;
-      for (const ParallelAxis& kept : kept_axes(id, group.axes.at(id))) {
-        if (kept.axis != axis) continue;
-        kept_here = true;
-        if (kept.cut && result.cut && *kept.cut != *result.cut) return std::nullopt;
-        if (kept.cut) result.cut = kept.cut;
-      }
-      if (!kept_here) return std::nullopt;
-      for (const Read& read : roots_.at(id).roots) {
-        if (group.axes.contains(read.value) && !same_position(group, id, read, axis)) {
-          return std::nullopt;
-        }
-      }
-      if (!in_place_stays_local(group, id, axis)) return std::nullopt;
-    }
-    return result;
+  /// Whether `candidate` is among the axes kept, whose cut it takes; not where cuts differ.
+  static bool keeps(const std::vector<ParallelAxis>& kept, ParallelAxis& candidate) {
+    const auto at = std::ranges::find(kept, candidate.axis, &ParallelAxis::axis);
+    if (at == kept.end()) return false;
+    if (!candidate.cut) candidate.cut = at->cut;
+    return !at->cut || *at->cut == *candidate.cut;
+  }
+
+  /// Whether `id` needs what another task along the axis computes or updates.
+  bool crosses_tasks(const Group& group, NodeId id, int axis) const {
+    return !in_place_stays_local(group, id, axis) ||
+           std::ranges::any_of(root_[id]->roots, [&](const Read& read) {
+             return group.axes.contains(read.value) && !same_position(group, id, read, axis);
+           });
   }
 
   /// Reader `id` needs only the reader's own position of `axis`.
   bool same_position(const Group& group, NodeId id, const Read& read, int axis) const {
-    const std::vector<int>& slots = roots_.at(read.value).iteration.result_slot;
+    const std::vector<int>& slots = root_[read.value]->iteration.result_slot;
     for (std::size_t a = 0; a < read.slots.size(); ++a) {
       if (slots[a] < 0) continue;
       if (group.axes.at(read.value)[static_cast<std::size_t>(slots[a])] != axis) continue;
@@ -139,13 +151,12 @@ class Fuser {
 
   /// If `id` reads a state whose update in place is in the group, it reads the task's own part.
   bool in_place_stays_local(const Group& group, NodeId id, int axis) const {
-    for (const Read& read : roots_.at(id).leaves) {
-      const auto update = updated_by_.find(read.value);
-      if (update == updated_by_.end() || !group.axes.contains(update->second)) continue;
-      const std::vector<int>& writer = group.axes.at(update->second);
+    for (const Read& read : root_[id]->leaves) {
+      const std::optional<NodeId> update = updated_by_[read.value];
+      if (!update || !group.axes.contains(*update)) continue;
+      const std::vector<int>& writer = group.axes.at(*update);
       for (std::size_t a = 0; a < read.slots.size(); ++a) {
-        const auto slot =
-            static_cast<std::size_t>(roots_.at(update->second).iteration.result_slot[a]);
+        const auto slot = static_cast<std::size_t>(root_[*update]->iteration.result_slot[a]);
         if (writer[slot] != axis) continue;
         if (read.slots[a] < 0) return false;
         if (group.axes.at(id)[static_cast<std::size_t>(read.slots[a])] != axis) return false;
@@ -159,26 +170,27 @@ class Fuser {
   /// before_[id]: the roots that must be complete, or have read, before id is written.
   void collect_dependencies() {
     for (const auto& [id, root] : roots_) {
-      for (const Read& read : root.roots) before_[id].insert(read.value);
+      for (const Read& read : root.roots) before_[id].push_back(read.value);
       for (const Read& read : root.leaves) {
-        const auto update = updated_by_.find(read.value);
-        if (update != updated_by_.end() && update->second != id) before_[update->second].insert(id);
+        const std::optional<NodeId> update = updated_by_[read.value];
+        if (update && *update != id) before_[*update].push_back(id);
       }
+    }
+    for (std::vector<NodeId>& ids : before_) {
+      std::ranges::sort(ids);
+      ids.erase(std::ranges::unique(ids).begin(), ids.end());
     }
   }
 
   /// Numbers the roots in an order of before_.
   void number_roots() {
-    std::map<NodeId, int> waiting;
-    std::map<NodeId, std::vector<NodeId>> after;
-    for (const auto& [id, root] : roots_) waiting[id] = 0;
-    for (const auto& [id, others] : before_) {
-      waiting[id] = static_cast<int>(others.size());
-      for (NodeId other : others) after[other].push_back(id);
-    }
+    std::vector<std::size_t> waiting(graph_.size());
+    std::vector<std::vector<NodeId>> after(graph_.size());
     std::vector<NodeId> ready;
-    for (const auto& [id, count] : waiting) {
-      if (count == 0) ready.push_back(id);
+    for (const auto& [id, root] : roots_) {
+      waiting[id] = before_[id].size();
+      for (NodeId other : before_[id]) after[other].push_back(id);
+      if (waiting[id] == 0) ready.push_back(id);
     }
     number_.assign(graph_.size(), 0);
     for (std::size_t i = 0; i < ready.size(); ++i) {
@@ -195,20 +207,19 @@ class Fuser {
 
   /// True if `from` (a group) must come after `to` by way of a third group.
   bool reaches_through_others(NodeId from, NodeId to) const {
-    int earliest = number_[groups_.at(to).roots.front()];
-    for (NodeId id : groups_.at(to).roots) earliest = std::min(earliest, number_[id]);
-    std::set<NodeId> seen{from};
+    int earliest = number_[groups_[to].roots.front()];
+    for (NodeId id : groups_[to].roots) earliest = std::min(earliest, number_[id]);
+    std::vector<bool> seen(graph_.size());
+    seen[from] = true;
     std::vector<NodeId> open;
     const auto push = [&](NodeId group, bool direct) {
-      for (NodeId id : groups_.at(group).roots) {
-        const auto before = before_.find(id);
-        if (before == before_.end()) continue;
-        for (NodeId other : before->second) {
-          const NodeId owner = owner_.at(other);
-          if (owner == to && direct) continue;
+      for (NodeId id : groups_[group].roots) {
+        for (NodeId other : before_[id]) {
+          const NodeId owner = owner_[other];
+          if (seen[owner] || (owner == to && direct)) continue;
+          seen[owner] = true;
           // From a group that is all before `to` nothing leads back to it.
-          if (!seen.insert(owner).second || all_before(groups_.at(owner), earliest)) continue;
-          open.push_back(owner);
+          if (!all_before(groups_[owner], earliest)) open.push_back(owner);
         }
       }
     };
@@ -229,21 +240,32 @@ class Fuser {
     if (!options_.enabled) return "fusion is off";
     const NodeId a = owner_[reader];
     const NodeId b = owner_[read];
-    if (const std::string barrier = barrier_between(groups_.at(a), groups_.at(b)); !barrier.empty())
+    // A refusal holds until one of the two grows: merging others only adds paths between them.
+    const auto [known, added] = refused_.try_emplace({version_[a], version_[b]});
+    if (!added) return known->second;
+    std::optional<Group> merged;
+    known->second = merge(a, b, merged);
+    if (!known->second.empty()) return known->second;
+    const NodeId keep = std::min(a, b);
+    const NodeId drop = std::max(a, b);
+    for (NodeId id : merged->roots) owner_[id] = keep;
+    groups_[drop] = {};
+    groups_[keep] = std::move(*merged);
+    version_[keep] = ++newest_;
+    return "";
+  }
+
+  /// The group of both; returns why there is none, or an empty string.
+  std::string merge(NodeId a, NodeId b, std::optional<Group>& merged) const {
+    if (std::string barrier = barrier_between(groups_[a], groups_[b]); !barrier.empty()) {
       return barrier;
-    Group merged = unite(groups_.at(a), groups_.at(b), roots_);
-    merged.parallel = parallel_axes(merged);
-    if (std::string reason = judge(merged, groups_.at(a), groups_.at(b)); !reason.empty()) {
-      return reason;
     }
+    merged = unite(groups_[a], groups_[b], roots_);
+    merged->parallel = parallel_axes(*merged);
+    if (std::string reason = judge(*merged, groups_[a], groups_[b]); !reason.empty()) return reason;
     if (reaches_through_others(a, b) || reaches_through_others(b, a)) {
       return "another group lies between";
     }
-    const NodeId keep = std::min(a, b);
-    const NodeId drop = std::max(a, b);
-    for (NodeId id : merged.roots) owner_[id] = keep;
-    groups_.erase(drop);
-    groups_[keep] = std::move(merged);
     return "";
   }
 
@@ -253,8 +275,8 @@ class Fuser {
     for (const auto& [id, root] : roots_) {
       for (const std::vector<Read>* reads : {&root.roots, &root.leaves}) {
         for (const Read& read : *reads) {
-          if (!groups_.at(owner_.at(id)).axes.contains(read.value)) {
-            readers[read.value].insert(owner_.at(id));
+          if (!groups_[owner_[id]].axes.contains(read.value)) {
+            readers[read.value].insert(owner_[id]);
           }
         }
       }
@@ -273,12 +295,13 @@ class Fuser {
   /// Groups that reduce what they read, such as the sums of a normalisation, read `value` together.
   void merge_readers(NodeId value) {
     std::vector<NodeId> reducing;
-    for (const auto& [key, group] : groups_) {
-      if (reduces(group, value)) reducing.push_back(key);
+    for (const auto& [id, root] : roots_) {
+      if (owner_[id] == id && reduces(groups_[id], value)) reducing.push_back(id);
     }
     for (std::size_t i = 1; i < reducing.size(); ++i) {
       for (std::size_t j = 0; j < i; ++j) {
-        if (groups_.contains(reducing[j]) && try_merge(reducing[i], reducing[j]).empty()) break;
+        if (owner_[reducing[j]] == reducing[j] && try_merge(reducing[i], reducing[j]).empty())
+          break;
       }
     }
   }
@@ -291,7 +314,7 @@ class Fuser {
     for (NodeId id : group.roots) {
       if (id == value || computes<ir::ContractionComputation>(graph_, id)) return false;
       bytes += graph_.node(id).types[0].byte_size();
-      const Root& root = roots_.at(id);
+      const Root& root = *root_[id];
       reads = reads || std::ranges::any_of(root.roots, reads_value) ||
               std::ranges::any_of(root.leaves, reads_value);
     }
@@ -302,7 +325,7 @@ class Fuser {
   std::string barrier_between(const Group& a, const Group& b) const {
     for (const auto& [from, to] : {std::pair{&a, &b}, std::pair{&b, &a}}) {
       for (NodeId id : from->roots) {
-        for (const Read& read : roots_.at(id).roots) {
+        for (const Read& read : root_[id]->roots) {
           if (!to->axes.contains(read.value)) continue;
           if (read.through_view) return "read through a view";
           if (computes<ir::CombineComputation>(graph_, id)) {
@@ -314,10 +337,9 @@ class Fuser {
             }
           }
         }
-        for (const Read& read : roots_.at(id).leaves) {
-          const auto update = updated_by_.find(read.value);
-          if (read.through_view && update != updated_by_.end() &&
-              to->axes.contains(update->second)) {
+        for (const Read& read : root_[id]->leaves) {
+          const std::optional<NodeId> update = updated_by_[read.value];
+          if (read.through_view && update && to->axes.contains(*update)) {
             return "updates what is read through a view";
           }
         }
@@ -368,7 +390,7 @@ class Fuser {
     while (!open.empty()) {
       const NodeId id = open.back();
       open.pop_back();
-      for (const Read& read : roots_.at(id).roots) {
+      for (const Read& read : root_[id]->roots) {
         if (!group.axes.contains(read.value) || !seen.insert(read.value).second) continue;
         if (in_place_.contains(read.value)) return true;
         open.push_back(read.value);
@@ -403,7 +425,7 @@ class Fuser {
 
   std::int64_t work(const Group& group) const {
     std::int64_t count = 0;
-    for (NodeId id : group.roots) count += element_count(roots_.at(id).iteration.extents);
+    for (NodeId id : group.roots) count += element_count(root_[id]->iteration.extents);
     return count;
   }
 
@@ -412,7 +434,7 @@ class Fuser {
     if (contraction_reads_update(merged)) return "an operand that is updated in place";
     if (merged.parallel.empty() && work(merged) == 0) return "";
     for (NodeId id : merged.roots) {
-      const int slot = roots_.at(id).iteration.block_slot;
+      const int slot = root_[id]->iteration.block_slot;
       if (slot < 0) continue;
       const int axis = merged.axes.at(id)[static_cast<std::size_t>(slot)];
       if (std::none_of(merged.parallel.begin(), merged.parallel.end(),
@@ -487,7 +509,7 @@ class Fuser {
     }
     FusionPlan plan;
     for (NodeId key : ordered_groups()) {
-      Group& group = groups_.at(key);
+      Group& group = groups_[key];
       for (NodeId id : group.roots) {
         if (outputs.contains(id)) group.outputs.push_back(id);
       }
@@ -504,29 +526,27 @@ class Fuser {
 
   /// Topological order; among the groups that are ready, the one of the smallest root first.
   std::vector<NodeId> ordered_groups() const {
-    std::map<NodeId, std::set<NodeId>> waits;
-    for (const auto& [key, group] : groups_) {
-      for (NodeId id : group.roots) {
-        const auto before = before_.find(id);
-        if (before == before_.end()) continue;
-        for (NodeId other : before->second) {
-          if (owner_.at(other) != key) waits[key].insert(owner_.at(other));
-        }
-      }
+    std::vector<NodeId> waiting;  // ascending
+    for (const auto& [id, root] : roots_) {
+      if (owner_[id] == id) waiting.push_back(id);
     }
     std::vector<NodeId> order;
-    std::set<NodeId> done;
-    while (order.size() < groups_.size()) {
-      const std::size_t before = order.size();
-      for (const auto& [key, group] : groups_) {
-        if (done.contains(key)) continue;
-        const std::set<NodeId>& needs = waits[key];
-        if (std::includes(done.begin(), done.end(), needs.begin(), needs.end())) {
-          order.push_back(key);
-          done.insert(key);
-        }
-      }
-      GRADUS_CHECK(order.size() > before, "the fusion groups have a cycle");
+    std::vector<bool> done(graph_.size());  // groups
+    const auto is_ready = [&](NodeId key) {
+      return std::ranges::all_of(groups_[key].roots, [&](NodeId id) {
+        return std::ranges::all_of(
+            before_[id], [&](NodeId other) { return owner_[other] == key || done[owner_[other]]; });
+      });
+    };
+    while (!waiting.empty()) {
+      const std::size_t before = waiting.size();
+      std::erase_if(waiting, [&](NodeId key) {
+        if (!is_ready(key)) return false;
+        order.push_back(key);
+        done[key] = true;
+        return true;
+      });
+      GRADUS_CHECK(waiting.size() < before, "the fusion groups have a cycle");
     }
     return order;
   }
@@ -534,12 +554,18 @@ class Fuser {
   const Graph& graph_;
   const FusionOptions& options_;
   std::map<NodeId, Root> roots_;
-  std::map<NodeId, NodeId> in_place_;    // update value -> state input
-  std::map<NodeId, NodeId> updated_by_;  // state input -> update value
-  std::map<NodeId, std::set<NodeId>> before_;
-  std::vector<int> number_;         // of roots in an order of before_
-  std::map<NodeId, Group> groups_;  // by smallest root when the group was made
-  std::map<NodeId, NodeId> owner_;
+  std::map<NodeId, NodeId> in_place_;  // update value -> state input
+  // By node:
+  std::vector<const Root*> root_;                  // null: no root
+  std::vector<std::optional<NodeId>> updated_by_;  // state input -> update value
+  std::vector<std::vector<NodeId>> before_;        // ascending
+  std::vector<int> number_;                        // of roots in an order of before_
+  std::vector<Group> groups_;                      // at their smallest root; others are empty
+  std::vector<NodeId> owner_;                      // the group of a root
+  std::vector<std::uint32_t> version_;             // of a group: another one after each merge
+  std::uint32_t newest_ = 0;
+  /// By the versions of two groups: why they are not merged.
+  std::map<std::pair<std::uint32_t, std::uint32_t>, std::string> refused_;
   std::vector<LedgerEntry> ledger_;
 };
 

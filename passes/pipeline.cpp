@@ -48,6 +48,14 @@ ir::Graph run(const Pass& pass, const ir::Graph& graph) {
   }
 }
 
+/// The graph without what a rule tried and did not use. Passes leave that behind anyway.
+ir::Graph without_dead(ir::Graph graph) {
+  std::vector<bool> kept = graph.live();
+  for (ir::NodeId id : graph.inputs()) kept[id] = true;
+  if (std::ranges::find(kept, false) == kept.end()) return graph;
+  return ir::copy(graph);
+}
+
 }  // namespace
 
 std::span<const Pass> pipeline() { return kPipeline; }
@@ -66,17 +74,20 @@ ir::Graph run_passes(const ir::Graph& graph, std::span<const Pass> passes,
     ++number;
     if (options.disabled.contains(pass.name)) continue;
     const auto start = std::chrono::steady_clock::now();
-    const ir::Graph next = run(pass, current);
+    ir::Graph next = run(pass, current);
     const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
     const std::uint64_t before = std::exchange(hash, next.hash());
     const PassReport report{number, pass.name, time.count(), hash != before};
     if (report.changed) {
       ir::verify(next, std::string("after pass ") + std::string(pass.name));
-      current = ir::copy(next);  // leaves out what a rule tried and did not use
+      current = std::move(next);
     }
-    if (options.after) options.after(report, current);
+    if (options.after) {
+      current = without_dead(std::move(current));
+      options.after(report, current);
+    }
   }
-  return current;
+  return without_dead(std::move(current));
 }
 
 ir::Graph run_pipeline(const ir::Graph& graph, const PipelineOptions& options) {

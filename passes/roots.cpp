@@ -78,7 +78,7 @@ std::optional<ir::IndexMap> inside_map(const ir::IndexMap& outer, const ir::Inde
 class RootFinder {
  public:
   RootFinder(const Graph& graph, bool every_op, const std::set<NodeId>& also)
-      : graph_(graph), is_root_(graph.size()) {
+      : graph_(graph), is_root_(graph.size()), maps_(graph.size()) {
     for (NodeId id : also) mark(id);
     const std::vector<bool> live = graph.live();
     for (NodeId id = 0; id < graph.size(); ++id) {
@@ -171,8 +171,9 @@ class RootFinder {
   }
 
   void walk_operands(NodeId id, const std::vector<int>& slots, Root& result) {
-    const std::vector<ir::IndexMap> maps = operand_maps(graph_, id);
-    const std::vector<Value> operands = graph_.operands(id);
+    const std::vector<Value>& operands = graph_.operands(id);
+    std::vector<ir::IndexMap>& maps = maps_[id];
+    if (maps.empty()) maps = operand_maps(graph_, id);
     for (std::size_t i = 0; i < operands.size(); ++i) {
       walk(operands[i].node,
            compose(maps[i], graph_.type(operands[i]).shape, graph_.node(id).types[0].shape, slots),
@@ -207,6 +208,7 @@ class RootFinder {
   const Graph& graph_;
   std::vector<bool> is_root_;
   std::vector<NodeId> live_;
+  std::vector<std::vector<ir::IndexMap>> maps_;  // of the operands of nodes walked through
   std::set<std::tuple<NodeId, std::vector<int>, bool>> seen_;
 };
 
