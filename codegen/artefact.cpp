@@ -168,7 +168,7 @@ class ArtefactBuilder {
     if (debug.lines) debug_.emplace(module, debug.directory);
   }
 
-  void add_variant(InstructionSet set, bool fuse);
+  void add_variant(InstructionSet set, bool fuse, Tuner* tuner);
   /// When all variants are there: the header's functions, and everything else hidden.
   void finish();
   /// The symbols of the kernels.
@@ -212,7 +212,7 @@ class ArtefactBuilder {
   std::vector<std::string> kernels_;
 };
 
-void ArtefactBuilder::add_variant(InstructionSet set, bool fuse) {
+void ArtefactBuilder::add_variant(InstructionSet set, bool fuse, Tuner* tuner) {
   const Target target = make_target(set);
   std::vector<Executable> executables;
   std::vector<Kernel> kernels;
@@ -220,6 +220,7 @@ void ArtefactBuilder::add_variant(InstructionSet set, bool fuse) {
     CompileOptions options;
     options.set = set;
     options.fuse = fuse;
+    options.tuner = tuner;
     Plan plan = plan_program(program.graph, options);
     executables.push_back(place(plan, model_.layout));
     for (ScheduledKernel& scheduled : plan.kernels) kernels.push_back(std::move(scheduled.kernel));
@@ -442,7 +443,7 @@ Artefact make_artefact(const ArtefactModel& model, const ArtefactOptions& option
   module->setTargetTriple(machine->getTargetTriple().str());
   module->setDataLayout(machine->createDataLayout());
   ArtefactBuilder builder(model, functions, *module, options.debug);
-  for (InstructionSet set : sets) builder.add_variant(set, options.fuse);
+  for (InstructionSet set : sets) builder.add_variant(set, options.fuse, options.tuner);
   builder.finish();
   std::string message;
   llvm::raw_string_ostream stream(message);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "codegen/jit.h"
+#include "codegen/tune.h"
 #include "ir/graph.h"
 #include "runtime/executable.h"
 
@@ -39,6 +40,7 @@ struct ArtefactOptions {
   bool fuse = true;
   CodeForm form = CodeForm::object;
   DebugOptions debug = {};  // `lines` alone counts
+  Tuner* tuner = nullptr;   // chooses how contractions run; null: the model does
 };
 
 struct Artefact {

@@ -1,7 +1,7 @@
 #pragma once
 
-// Object code kept between runs. An entry says what it was compiled from and proves that it is
-// whole; one that does not is never linked.
+// Object code and measured choices kept between runs. An entry says what it was made from and
+// proves that it is whole; one that does not is never used.
 
 #include <cstdint>
 #include <optional>
@@ -37,10 +37,19 @@ struct CachedCode {
                                    std::span<const std::string* const> symbols,
                                    const Target& target, const DebugOptions& debug = {});
 
+/// SHA-256, in hexadecimal digits, of everything that the best schedule of some kernels depends on:
+/// the kernels as the model schedules them, the processor and the sources of this compiler.
+[[nodiscard]] std::string choice_key(std::span<const Kernel* const> kernels, const Target& target);
+
 /// The bytes of an entry: what it is, its key, SHA-256 of the rest, the rest.
 [[nodiscard]] std::string encode_entry(const std::string& key, const CachedCode& code);
 /// Empty unless `entry` is a whole entry of `key`.
 [[nodiscard]] std::optional<CachedCode> decode_entry(const std::string& key,
                                                      std::string_view entry);
+
+/// The same for the text of a choice.
+[[nodiscard]] std::string encode_choice(const std::string& key, std::string_view choice);
+[[nodiscard]] std::optional<std::string> decode_choice(const std::string& key,
+                                                       std::string_view entry);
 
 }  // namespace gradus::codegen

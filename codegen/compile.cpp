@@ -180,6 +180,18 @@ class Linker {
   std::map<NodeId, std::int64_t> constants_;
 };
 
+std::vector<ScheduledKernel> schedule_group(const Plan& plan, std::size_t group,
+                                            const Target& target, Tuner* tuner) {
+  const auto with = [&](std::size_t number) {
+    return schedule(plan.graph, plan.fusion, group, target,
+                    [&](std::span<const Candidate>) { return number; });
+  };
+  std::vector<ScheduledKernel> cheapest = with(0);
+  if (tuner == nullptr || cheapest.back().considered.empty()) return cheapest;
+  const std::size_t number = tuner->choose(cheapest, with, target);
+  return number == 0 ? cheapest : with(number);
+}
+
 }  // namespace
 
 Plan plan_program(const ir::Graph& graph, const CompileOptions& options) {
@@ -191,7 +203,7 @@ Plan plan_program(const ir::Graph& graph, const CompileOptions& options) {
   watch.lap("fusion");
   const Target target = make_target(options.set);
   for (std::size_t group = 0; group < plan.fusion.groups.size(); ++group) {
-    for (ScheduledKernel& kernel : schedule(plan.graph, plan.fusion, group, target)) {
+    for (ScheduledKernel& kernel : schedule_group(plan, group, target, options.tuner)) {
       plan.kernels.push_back(std::move(kernel));
     }
   }

@@ -10,6 +10,7 @@
 #include "codegen/code_cache.h"
 #include "codegen/schedule.h"
 #include "codegen/target.h"
+#include "codegen/tune.h"
 #include "ir/graph.h"
 #include "passes/fuse.h"
 #include "passes/plan_memory.h"
@@ -23,7 +24,8 @@ struct CompileOptions {
   int threads = 1;             // that compile
   CodeStore* store = nullptr;  // of code from earlier runs; may be null
   DebugOptions debug = {};
-  bool store_values = true;    // false: light values are computed again wherever they are wanted
+  Tuner* tuner = nullptr;    // chooses how contractions run; null: the model does
+  bool store_values = true;  // false: light values are computed again wherever they are wanted
 };
 
 struct StageSeconds {

@@ -12,11 +12,12 @@
 #include "codegen/emit_loop.h"
 #include "codegen/emit_nest.h"
 
-// The box of m x n is cut into panels of columns (outer) and tiles of rows (inner, so that a panel
-// of rhs stays in the cache). A tile's accumulators are registers through the whole loop over k:
-// per step one row of vectors from rhs, then per row one element of lhs in all lanes and one fma
-// per vector. All strides are constants. Heights of tiles are nearly equal, so that there are at
-// most two; each height and each width of panel has its own loop over k.
+// The box of m x n is cut into panels of columns and tiles of rows, either of them outside: what
+// the inner loop shares, a panel of rhs or some rows of lhs, stays in the cache. A tile's
+// accumulators are registers through the whole loop over k: per step one row of vectors from rhs,
+// then per row one element of lhs in all lanes and one fma per vector. All strides are constants.
+// Heights of tiles are nearly equal, so that there are at most two; each height and each width of
+// panel has its own loop over k.
 
 namespace gradus::codegen {
 namespace {
@@ -99,7 +100,7 @@ class ContractEmitter {
     } else if (contract_.chunk.size > 0) {
       chunks();
     } else {
-      panels();
+      box();
     }
   }
 
@@ -168,7 +169,7 @@ class ContractEmitter {
     if (level < contract_.chunk.axis) {
       each_position(axis, [&] { pieces(level + 1); });
     } else {
-      c_.tiles(axis, contract_.chunk.size, [&] { panels(); });
+      c_.tiles(axis, contract_.chunk.size, [&] { box(); });
     }
   }
   [[nodiscard]] Access resting_access(BufferId buffer) const {
@@ -228,7 +229,23 @@ class ContractEmitter {
     });
   }
 
-  void panels() {
+  /// All tiles of the ranges of rows and n.
+  void box() {
+    if (contract_.order == TileOrder::columns_outer) {
+      panels([&](Value* n, std::int64_t columns) {
+        rows(0, [&](Value* m, Value* m_end, const std::vector<std::int64_t>& heights) {
+          tile({m, m_end, n, columns}, heights);
+        });
+      });
+    } else {
+      rows(0, [&](Value* m, Value* m_end, const std::vector<std::int64_t>& heights) {
+        panels([&](Value* n, std::int64_t columns) { tile({m, m_end, n, columns}, heights); });
+      });
+    }
+  }
+
+  /// Emits `body` for each panel of columns: its first one and how many.
+  void panels(const std::function<void(Value*, std::int64_t)>& body) {
     const AxisRange range = c_.range(contract_.n);
     std::set<std::int64_t> rests;
     for (std::int64_t length : range.lengths) rests.insert(length % columns_);
@@ -238,25 +255,28 @@ class ContractEmitter {
     if (range.fixed()) trips = range.greatest() / columns_;
     Value* middle = b_.CreateSub(range.end, rest);
     if (range.greatest() >= columns_) {
-      c_.loop(range.begin, middle, columns_, trips, [&](Value* n) { rows(0, n, columns_); });
+      c_.loop(range.begin, middle, columns_, trips, [&](Value* n) { body(n, columns_); });
     }
     for (std::int64_t columns : rests) {
       if (columns == 0) continue;
       if (range.fixed()) {
-        rows(0, middle, columns);
+        body(middle, columns);
       } else {
-        c_.when(b_.CreateICmpEQ(rest, c_.i64(columns)), [&] { rows(0, middle, columns); });
+        c_.when(b_.CreateICmpEQ(rest, c_.i64(columns)), [&] { body(middle, columns); });
       }
     }
   }
 
-  void rows(std::size_t level, Value* n, std::int64_t columns) {
-    if (contract_.rows[level] == tile_axis()) return tiles(n, columns);
-    each_position(contract_.rows[level], [&] { rows(level + 1, n, columns); });
+  /// A range of tile_axis and the heights that it can have.
+  using Rows = std::function<void(Value*, Value*, const std::vector<std::int64_t>&)>;
+
+  void rows(std::size_t level, const Rows& body) {
+    if (contract_.rows[level] == tile_axis()) return tiles(body);
+    each_position(contract_.rows[level], [&] { rows(level + 1, body); });
   }
 
   /// Positions along tile_axis in nearly equal tiles, the tall ones first.
-  void tiles(Value* n, std::int64_t columns) {
+  void tiles(const Rows& body) {
     const AxisRange range = c_.range(tile_axis());
     if (range.greatest() == 0 || inner_ == 0) return;
     const std::int64_t most = rows_ / inner_ / unit_;  // units of positions in a tile
@@ -285,9 +305,9 @@ class ContractEmitter {
       };
       if (heights.size() == 1) {
         Value* m = b_.CreateAdd(range.begin, b_.CreateMul(i, c_.i64(heights[0])));
-        tile({m, b_.CreateAdd(m, c_.i64(heights[0])), n, columns}, heights);
+        body(m, b_.CreateAdd(m, c_.i64(heights[0])), heights);
       } else {
-        tile({begin(i), begin(b_.CreateAdd(i, c_.i64(1))), n, columns}, heights);
+        body(begin(i), begin(b_.CreateAdd(i, c_.i64(1))), heights);
       }
     });
   }

@@ -52,8 +52,8 @@ class Writer {
   }
   void operator()(const Contract& c) {
     (*this)(c.batch, c.rows, c.n, c.k, c.parts, c.lhs, c.rhs, c.panel);
-    (*this)(c.tile.rows, c.tile.vectors, c.tile.lines, c.chunk.axis, c.chunk.size, c.epilogue,
-            c.stores);
+    (*this)(c.tile.rows, c.tile.vectors, c.tile.lines, c.chunk.axis, c.chunk.size, c.order,
+            c.epilogue, c.stores);
   }
   void operator()(const Stage& stage) {
     (*this)(stage.index());

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "codegen/body.h"
 #include "ir/op.h"
 #include "ir/order.h"
 #include "passes/roots.h"
@@ -35,7 +36,8 @@ constexpr Heuristics kHeuristics;
 }  // namespace
 
 GroupLoops::GroupLoops(const ir::Graph& graph, const passes::FusionPlan& plan,
-                       const passes::Group& group, const Target& target, Kernel& kernel)
+                       const passes::Group& group, const Target& target, const Chooser& choose,
+                       Kernel& kernel)
     : graph_(graph), plan_(plan), group_(group), target_(target), kernel_(kernel) {
   for (NodeId id : group_.roots) iterations_.emplace(id, passes::iteration_of(graph, id));
   outputs_.insert(group_.outputs.begin(), group_.outputs.end());
@@ -49,7 +51,11 @@ GroupLoops::GroupLoops(const ir::Graph& graph, const passes::FusionPlan& plan,
   assign_levels();
   make_tasks();
   find_stored();
-  choose_tile();
+  if (contraction_) {
+    considered_ = candidates(contraction_box(), target_);
+    chosen_ = choose(considered_);
+  }
+  kernel_.tile = tile();
 }
 
 // --- Axes ---------------------------------------------------------------------------------------
@@ -319,8 +325,8 @@ bool GroupLoops::level_shares_loop(NodeId reader, NodeId value) const {
   return levels_.at(reader) == 0 || is_light(value);
 }
 
-void GroupLoops::choose_tile() {
-  if (stored_.empty() || kernel_.tasks.empty()) return;
+std::optional<Tile> GroupLoops::tile() {
+  if (stored_.empty() || kernel_.tasks.empty()) return std::nullopt;
   AxisId axis = kernel_.tasks[0].axis;
   if (contraction_) {
     const AxisId m = contraction_axes().m();
@@ -336,25 +342,93 @@ void GroupLoops::choose_tile() {
   if (is_vector_axis(axis)) {
     size = std::max(ir::kLanes, size / ir::kLanes * ir::kLanes);
   } else if (contraction_) {
-    const std::int64_t rows = register_tile().rows;
+    const std::int64_t rows = choice().tile.rows;
     size = std::max<std::int64_t>(rows, std::min(size, 4 * rows) / rows * rows);
   } else {
     size = std::min(size, kHeuristics.maximum_tile_rows);
     if (size > 4) size = size / 4 * 4;
   }
-  kernel_.tile = Tile{axis, size};
+  return Tile{axis, size};
 }
 
-RegisterTile GroupLoops::register_tile(bool packed) {
+std::pair<NodeId, std::vector<Affine>> GroupLoops::operand_index(std::size_t side) const {
+  const ir::Value operand = graph_.operands(*contraction_)[side];
+  const passes::OperandRead memory = passes::operand_read(graph_, operand.node);
+  std::vector<Affine> own;  // index of the operand
+  for (int slot : iterations_.at(*contraction_).operand_slots[side]) {
+    const AxisId domain = axes_of(*contraction_)[static_cast<std::size_t>(slot)];
+    own.push_back(domain < 0 ? Affine{} : Affine{{{domain, 1}}, 0, 1});
+  }
+  std::vector<Affine> index;
+  for (const ir::AxisMap& map : memory.map) index.push_back(compose(map, own));
+  return {memory.node, std::move(index)};
+}
+
+namespace {
+
+/// Neighbours along `axis` are neighbours in memory.
+bool is_contiguous(const std::vector<Affine>& index, AxisId axis) {
+  const auto moves = [&](const Affine& affine) {
+    return std::ranges::any_of(affine.terms, [&](const Term& term) { return term.axis == axis; });
+  };
+  if (index.empty() || index.back().terms != std::vector<Term>{{axis, 1}}) return false;
+  return std::none_of(index.begin(), index.end() - 1, moves);
+}
+
+/// Bytes between neighbours along `axis` in memory of the given type.
+std::int64_t stride_of(const std::vector<Affine>& index, const TensorType& type, AxisId axis) {
+  const std::vector<std::int64_t> strides = row_major_strides(type.shape);
+  std::int64_t elements = 0;
+  for (std::size_t d = 0; d < index.size(); ++d) {
+    for (const Term& term : index[d].terms) {
+      if (term.axis == axis) elements += term.coefficient * strides[d];
+    }
+  }
+  return std::abs(elements) * byte_size(type.element);
+}
+
+}  // namespace
+
+/// The contraction in the longest task.
+ContractionBox GroupLoops::contraction_box() {
   const ContractionAxes roles = contraction_axes();
-  ContractionBox box{task_extent(roles.m()), task_extent(roles.n), 1, 1};
-  for (AxisId k : roles.k) box.k *= task_extent(k);
+  const auto [lhs, lhs_index] = operand_index(0);
+  const auto [rhs, rhs_index] = operand_index(1);
+  const TensorType& lhs_type = graph_.node(lhs).types[0];
+  const TensorType& rhs_type = graph_.node(rhs).types[0];
+  ContractionBox box;
+  box.type = graph_.node(*contraction_).types[0].element;
+  box.m = task_extent(roles.m());
+  box.n = task_extent(roles.n);
+  for (std::size_t i = 0; i + 1 < roles.rows.size(); ++i) {
+    box.outer_rows *= task_extent(roles.rows[i]);
+  }
   const bool whole = !is_local(roles.m());
   if (whole && roles.rows.size() > 1) box.lines = task_extent(roles.rows[roles.rows.size() - 2]);
+  box.k.clear();
+  for (AxisId k : roles.k) box.k.push_back(task_extent(k));
+  box.tasks = kernel_.task_count();
+  box.rhs_row_bytes = extent(roles.n) * byte_size(box.type);
+  box.rhs_bytes = box.rhs_row_bytes;
+  for (AxisId k : roles.k) box.rhs_bytes *= extent(k);
+  const bool several = extent(roles.n) > 1;
+  box.in_place = !several || is_contiguous(rhs_index, roles.n);
+  box.packable = several && !in_group(passes::memory_of(graph_, rhs));
   for (const TaskAxis& task : kernel_.tasks) {
-    if (packed && task.axis == roles.n && task.cut.count > 1) box.column_unit = task.cut.unit;
+    if (task.axis == roles.n && task.cut.count > 1) box.column_unit = task.cut.unit;
   }
-  return choose_register_tile(box, graph_.node(*contraction_).types[0].element, target_);
+  box.rhs_k_stride = stride_of(rhs_index, rhs_type, roles.k.back());
+  box.lhs_m_stride = stride_of(lhs_index, lhs_type, roles.m());
+  box.lhs_k_stride = stride_of(lhs_index, lhs_type, roles.k.back());
+  double share = 1;  // of lhs that the task reads
+  for (const std::vector<AxisId>& axes : {roles.batch, roles.rows, roles.k}) {
+    for (AxisId axis : axes) {
+      share *= static_cast<double>(task_extent(axis)) / static_cast<double>(extent(axis));
+    }
+  }
+  box.lhs_bytes = static_cast<std::int64_t>(share * static_cast<double>(lhs_type.byte_size()));
+  box.tiled = !stored_.empty() && !kernel_.tasks.empty();
+  return box;
 }
 
 /// Greatest length of an axis's range inside a task.

@@ -7,6 +7,7 @@
 #include <set>
 #include <vector>
 
+#include "codegen/contraction_choice.h"
 #include "codegen/kernel.h"
 #include "codegen/target.h"
 #include "ir/graph.h"
@@ -30,16 +31,21 @@ struct ContractionAxes {
 
 class GroupLoops {
  public:
-  /// Fills the axes, tasks and tile of `kernel`; everything given outlives this.
+  /// Fills the axes, tasks and tile of `kernel`; everything given outlives this. `choose` decides
+  /// how a contraction runs.
   GroupLoops(const ir::Graph& graph, const passes::FusionPlan& plan, const passes::Group& group,
-             const Target& target, Kernel& kernel);
+             const Target& target, const Chooser& choose, Kernel& kernel);
 
   /// The group's contraction, if it has one.
   [[nodiscard]] std::optional<ir::NodeId> contraction() const { return contraction_; }
   /// Unit axes are made where a part has no axis of extent > 1.
   [[nodiscard]] ContractionAxes contraction_axes();
-  /// For the longest task.
-  [[nodiscard]] RegisterTile register_tile(bool packed = false);
+  /// How the contraction could run, in its longest task.
+  [[nodiscard]] const std::vector<Candidate>& considered() const { return considered_; }
+  [[nodiscard]] std::size_t chosen() const { return chosen_; }
+  [[nodiscard]] const ContractionChoice& choice() const { return considered_.at(chosen_).choice; }
+  /// Where operand `side` of the contraction lies: the value, and its index there.
+  [[nodiscard]] std::pair<ir::NodeId, std::vector<Affine>> operand_index(std::size_t side) const;
 
   /// Where root `id` is computed: level 0 is the contraction with its epilogue, the loops that make
   /// its left operand have levels below, all others levels from 1. Levels run in ascending order.
@@ -94,7 +100,8 @@ class GroupLoops {
   [[nodiscard]] bool is_vector_axis(AxisId axis);
   [[nodiscard]] std::int64_t task_extent(AxisId axis) const;
   void find_stored();
-  void choose_tile();
+  [[nodiscard]] ContractionBox contraction_box();
+  [[nodiscard]] std::optional<Tile> tile();
 
   const ir::Graph& graph_;
   const passes::FusionPlan& plan_;
@@ -108,6 +115,8 @@ class GroupLoops {
   std::map<ir::NodeId, int> levels_;
   std::set<ir::NodeId> stored_;  // roots that live in scratch
   std::map<std::size_t, AxisId> unit_axes_;
+  std::vector<Candidate> considered_;
+  std::size_t chosen_ = 0;
 };
 
 }  // namespace gradus::codegen

@@ -150,7 +150,12 @@ struct RegisterTile {
   std::int32_t rows = 1;
   std::int32_t vectors = 1;
   std::int32_t lines = 1;
+  friend bool operator==(const RegisterTile&, const RegisterTile&) = default;
 };
+
+/// Which loop over a task's register tiles is the outer one: all rows run for a panel of columns,
+/// which stays in a cache, or all columns for the rows of a tile.
+enum class TileOrder : std::uint8_t { columns_outer, rows_outer };
 
 /// Cuts k into pieces that fit a cache: single positions of the axes before k[axis], at most `size`
 /// positions of k[axis], and the axes behind it. All register tiles run for one piece before the
@@ -158,6 +163,7 @@ struct RegisterTile {
 struct Chunk {
   std::int32_t axis = 0;
   std::int64_t size = 0;
+  friend bool operator==(const Chunk&, const Chunk&) = default;
 };
 
 /// For each (batch, rows, n) in the box: c = sum over k of lhs * rhs, row-major over the axes of k,
@@ -177,8 +183,10 @@ struct Contract {
   Access lhs;
   Access rhs;
   std::int64_t panel = 0;
-  RegisterTile tile;  // chosen by the schedule for the instruction set
-  Chunk chunk;        // so is this; inside of each part
+  // Chosen for the instruction set (contraction_choice.h), as panel is:
+  RegisterTile tile;
+  Chunk chunk;  // inside of each part
+  TileOrder order = TileOrder::columns_outer;
   Body epilogue;
   std::vector<Store> stores;
   std::string provenance = {};  // as of a Loop

@@ -149,6 +149,10 @@ class Parser {
           c.tile.rows,
           std::exchange(c.tile.vectors, static_cast<std::int32_t>(line.integer(kGreatestTile))));
     }
+    if (line.accept("rows")) {
+      line.expect("outer");
+      c.order = TileOrder::rows_outer;
+    }
     if (line.accept("chunk")) {
       const AxisId chunked = axis(line);
       const auto at = std::ranges::find(c.k, chunked);

@@ -24,22 +24,15 @@ using passes::Group;
 /// Panels are packed in at most so many tasks.
 constexpr std::int64_t kMostPackingTasks = 1024;
 
-// A chunk of k holds so many bytes of a tile's columns of rhs, which then stay in the first cache
-// ...
-constexpr std::int64_t kFirstCache = 16 * 1024;
-// ... for at least so many register tiles.
-constexpr std::int64_t kLeastChunkTiles = 4;
-
 /// The stages of a group's kernel.
 class GroupScheduler {
  public:
   GroupScheduler(const Graph& graph, const passes::FusionPlan& plan, std::size_t number,
-                 const Target& target)
+                 const Target& target, const Chooser& choose)
       : graph_(graph),
         plan_(plan),
         group_(plan.groups[number]),
-        target_(target),
-        loops_(graph, plan, group_, target, kernel_),
+        loops_(graph, plan, group_, target, choose, kernel_),
         buffers_(graph, plan, loops_, kernel_) {
     kernel_.name =
         fmt::format("{}_{}_{}", graph.name(), number, graph.node(group_.roots.back()).op->name);
@@ -50,7 +43,8 @@ class GroupScheduler {
     buffers_.finish();
     describe();
     std::vector<ScheduledKernel> kernels = std::move(packs_);
-    kernels.push_back({std::move(kernel_), buffers_.parameters(), operations_});
+    kernels.push_back({std::move(kernel_), buffers_.parameters(), operations_, loops_.considered(),
+                       loops_.chosen()});
     return kernels;
   }
 
@@ -186,10 +180,13 @@ class GroupScheduler {
     result.parts = ir::contraction_order(extents, unit).parts;
     const bool own_task = std::get<ir::ContractionComputation>(graph_.node(c).op->compute).parts;
     if (own_task || result.parts.extent != extents[0]) result.parts = {extents[0], 1, 1};
-    result.tile = loops_.register_tile();
+    const ContractionChoice& choice = loops_.choice();
+    result.tile = choice.tile;
+    result.panel = choice.panel;
+    result.chunk = choice.chunk;
+    result.order = choice.order;
     result.lhs = operand_access(0);
     set_rhs(result);
-    result.chunk = choose_chunk(result);
     BodyBuilder body(graph_, kernel_.axes,
                      {[&](NodeId id, const std::vector<Affine>& index) {
                         return memory_access(id, index, 0, {c});
@@ -211,66 +208,12 @@ class GroupScheduler {
 
   /// Operand `side` of the contraction where it lies in memory.
   Access operand_access(std::size_t side) {
-    const ir::Value operand = graph_.operands(*loops_.contraction())[side];
-    const passes::OperandRead memory = passes::operand_read(graph_, operand.node);
-    const std::vector<int>& slots = loops_.iteration(*loops_.contraction()).operand_slots[side];
-    const std::vector<int>& axes = loops_.axes_of(*loops_.contraction());
-    const NodeId value = passes::memory_of(graph_, memory.node);
-    const bool made_here = loops_.in_group(value) && !loops_.is_output(value);
-    Access access{made_here ? buffers_.scratch(value)
-                            : buffers_.parameter({value}, graph_.node(memory.node).types[0], false),
-                  {}};
-    std::vector<Affine> own;  // index of the operand
-    for (int slot : slots) {
-      const AxisId domain = axes[static_cast<std::size_t>(slot)];
-      own.push_back(domain < 0 ? Affine{} : Affine{{{domain, 1}}, 0, 1});
+    auto [node, index] = loops_.operand_index(side);
+    const NodeId value = passes::memory_of(graph_, node);
+    if (loops_.in_group(value) && !loops_.is_output(value)) {
+      return {buffers_.scratch(value), std::move(index)};
     }
-    for (const ir::AxisMap& map : memory.map) access.index.push_back(compose(map, own));
-    return access;
-  }
-
-  /// 0: the right operand is read in place.
-  std::int64_t panel_width(bool contiguous, std::int64_t n, std::int64_t k, ElementType type) {
-    const RegisterTile tile = loops_.register_tile();
-    if (!contiguous) return tile.vectors * target_.width(type);
-    return choose_panel(k, n, type, tile, target_);
-  }
-
-  /// Chunks of k where rows of lhs are neighbours in memory (as in the gradient of a convolution's
-  /// weights) and every piece of k is read by many tiles.
-  Chunk choose_chunk(const Contract& contract) const {
-    if (contract.k.size() < 2) return {};
-    if (!is_contiguous(contract.lhs, contract.m())) return {};
-    const auto length = [&](AxisId axis) { return loops_.local_extent(axis); };
-    const std::int64_t m = length(contract.m());
-    const std::int64_t n = length(contract.n);
-    std::int64_t tiles = ((m + contract.tile.rows - 1) / contract.tile.rows) *
-                         ((n - 1) / (16 * contract.tile.vectors) + 1);
-    for (std::size_t i = 0; i + 1 < contract.rows.size(); ++i) tiles *= length(contract.rows[i]);
-    if (tiles < kLeastChunkTiles) return {};
-    const std::int64_t bytes = contract.tile.vectors * target_.vector_bits / 8;  // of rhs
-    const std::int64_t positions = kFirstCache / bytes;
-    std::int64_t inner = 1;
-    for (std::size_t i = contract.k.size(); i-- > 0;) {
-      const std::int64_t extent = length(contract.k[i]);
-      if (inner * extent <= positions || i + 1 == contract.k.size()) {
-        inner *= extent;  // a line stays whole
-        continue;
-      }
-      return {static_cast<std::int32_t>(i), std::max<std::int64_t>(1, positions / inner)};
-    }
-    return {};
-  }
-
-  /// Neighbours along `axis` are neighbours in memory.
-  static bool is_contiguous(const Access& access, AxisId axis) {
-    const auto moves = [&](const Affine& index) {
-      return std::ranges::any_of(index.terms, [&](const Term& term) { return term.axis == axis; });
-    };
-    if (access.index.empty() || access.index.back().terms != std::vector<Term>{{axis, 1}}) {
-      return false;
-    }
-    return std::none_of(access.index.begin(), access.index.end() - 1, moves);
+    return {buffers_.parameter({value}, graph_.node(node).types[0], false), std::move(index)};
   }
 
   /// Reads the right operand in place, or packs it into panels in a kernel of its own.
@@ -278,17 +221,13 @@ class GroupScheduler {
     const std::size_t known = buffers_.parameters().size();
     const Access in_place = operand_access(1);
     const TensorType type = kernel_.buffers[static_cast<std::size_t>(in_place.buffer)].type;
-    const bool contiguous = is_contiguous(in_place, result.n);
-    const std::int64_t n = loops_.extent(result.n);
-    std::int64_t k = 1;
-    for (AxisId axis : result.k) k *= loops_.extent(axis);
-    result.panel = n == 1 ? 0 : panel_width(contiguous, n, k, type.element);
     if (result.panel == 0) {
       result.rhs = in_place;
       return;
     }
-    result.tile = loops_.register_tile(true);
-    result.panel = result.tile.vectors * target_.width(type.element);
+    const std::int64_t n = loops_.extent(result.n);
+    std::int64_t k = 1;
+    for (AxisId axis : result.k) k *= loops_.extent(axis);
     const Parameter source = buffers_.parameters()[static_cast<std::size_t>(in_place.buffer)];
     if (buffers_.parameters().size() > known) {  // only the packing kernel reads it
       buffers_.drop_newest();
@@ -392,7 +331,6 @@ class GroupScheduler {
   const Graph& graph_;
   const passes::FusionPlan& plan_;
   const Group& group_;
-  const Target& target_;
   Kernel kernel_;
   GroupLoops loops_;
   GroupBuffers buffers_;
@@ -403,8 +341,9 @@ class GroupScheduler {
 }  // namespace
 
 std::vector<ScheduledKernel> schedule(const Graph& graph, const passes::FusionPlan& plan,
-                                      std::size_t group, const Target& target) {
-  return GroupScheduler(graph, plan, group, target).run();
+                                      std::size_t group, const Target& target,
+                                      const Chooser& choose) {
+  return GroupScheduler(graph, plan, group, target, choose).run();
 }
 
 }  // namespace gradus::codegen

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "codegen/contraction_choice.h"
 #include "codegen/kernel.h"
 #include "codegen/target.h"
 #include "ir/graph.h"
@@ -25,14 +26,20 @@ struct Parameter {
 
 struct ScheduledKernel {
   Kernel kernel;
-  std::vector<Parameter> parameters;  // of the leading buffers of the kernel
-  std::int64_t operations = 0;        // floating-point operations of all tasks
+  std::vector<Parameter> parameters;       // of the leading buffers of the kernel
+  std::int64_t operations = 0;             // floating-point operations of all tasks
+  std::vector<Candidate> considered = {};  // for its contraction, if it has one
+  std::size_t chosen = 0;                  // number of a candidate
 };
 
-/// The kernels of group number `group`, in order. Task cuts depend on shapes only; tile sizes and
-/// register tiles also on the target.
+/// Chooses what the model predicts to be the fastest.
+[[nodiscard]] inline std::size_t choose_cheapest(std::span<const Candidate> /*all*/) { return 0; }
+
+/// The kernels of group number `group`, in order; the last one is the group's own. Task cuts depend
+/// on shapes only; tile sizes and what `choose` decides also on the target.
 [[nodiscard]] std::vector<ScheduledKernel> schedule(const ir::Graph& graph,
                                                     const passes::FusionPlan& plan,
-                                                    std::size_t group, const Target& target);
+                                                    std::size_t group, const Target& target,
+                                                    const Chooser& choose = choose_cheapest);
 
 }  // namespace gradus::codegen

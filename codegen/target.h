@@ -1,13 +1,13 @@
 #pragma once
 
-// Instruction sets, and the choices of the schedule that depend on them. All give the same bits.
+// Instruction sets. All give the same bits.
 
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
 
-#include "codegen/kernel.h"
+#include "base/element_type.h"
 
 namespace gradus::codegen {
 
@@ -46,26 +46,5 @@ struct Target {
 
 /// The greatest set other than native that this machine can run.
 [[nodiscard]] InstructionSet greatest_supported();
-
-/// The box of a contraction's task: `n` columns, and rows of which `m` follow each other in each of
-/// `lines` (1: there are no lines, or they cannot share a tile); `k` positions are contracted.
-struct ContractionBox {
-  std::int64_t m = 1;
-  std::int64_t n = 1;
-  std::int64_t lines = 1;
-  std::int64_t k = 256;
-  std::int64_t column_unit = 0;  // the tile's columns divide this; 0: any will do
-};
-
-/// The register tile for a box: the accumulators, one row of rhs and one element of lhs fit the
-/// registers (rows * vectors + vectors + 1), and the modelled time of all tiles, tails included, is
-/// the least.
-[[nodiscard]] RegisterTile choose_register_tile(const ContractionBox& box, ElementType type,
-                                                const Target& target);
-
-/// The panel width in which rhs [k, n] should be stored, or 0 for rows in place. Panels pay where
-/// rhs is large and its row stride a multiple of 256 floats, because such rows share cache sets.
-[[nodiscard]] std::int64_t choose_panel(std::int64_t k, std::int64_t n, ElementType type,
-                                        const RegisterTile& tile, const Target& target);
 
 }  // namespace gradus::codegen

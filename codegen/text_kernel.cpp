@@ -100,8 +100,9 @@ class Printer {
             ? fmt::format(" chunk {} by {}", name(c.k[static_cast<std::size_t>(c.chunk.axis)]),
                           c.chunk.size)
             : "";
-    line(2, fmt::format("contract {}{}, {}, {} parts {} tile {}{} x {}{}{} {{", batch, role(c.rows),
-                        name(c.n), role(c.k), cut(c.parts), lines, c.tile.rows, c.tile.vectors,
+    line(2, fmt::format("contract {}{}, {}, {} parts {} tile {}{} x {}{}{}{} {{", batch,
+                        role(c.rows), name(c.n), role(c.k), cut(c.parts), lines, c.tile.rows,
+                        c.tile.vectors, c.order == TileOrder::rows_outer ? " rows outer" : "",
                         chunk, from(c.provenance)));
     line(4, "lhs " + to_string(c.lhs, kernel_));
     line(4, "rhs " + to_string(c.rhs, kernel_) +

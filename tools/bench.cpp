@@ -198,6 +198,7 @@ int bench(const BenchOptions& options) {
   fused.store = nullptr;  // the time to compile is part of the result
   codegen::CompileOptions unfused = fused;
   unfused.fuse = false;
+  unfused.tuner = nullptr;
   std::vector<Variant> variants;
   const auto limit = options.model.memory_limit();
   variants.emplace_back("fused", subject, fused, limit);
@@ -216,7 +217,9 @@ int bench(const BenchOptions& options) {
   } while (elapsed() < static_cast<double>(variants.size()) * options.seconds);
   const MachinePeak peak = measure_peak(codegen::make_target(fused.set), executor);
   if (options.model.json) {
-    print_json(json_of(subject, variants, peak, executor.workers()));
+    nlohmann::ordered_json json = json_of(subject, variants, peak, executor.workers());
+    if (options.model.tune) json["tuned"] = options.model.tuned();
+    print_json(json);
   } else {
     print(subject, variants, peak, executor.workers());
   }
@@ -231,6 +234,7 @@ void add_bench(CLI::App& app, int& status) {
   command->footer("Example: gradus bench models/digits_mlp.json --threads 1");
   auto options = std::make_shared<BenchOptions>();
   options->model.add_to(*command);
+  options->model.add_tune_to(*command);
   command->add_option("--init", options->initial_weights, "Weights to start from (safetensors)");
   command->add_flag("--fused-only", options->fused_only, "Leave the unfused kernels out");
   options->model.add_memory_to(*command);

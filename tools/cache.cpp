@@ -53,7 +53,8 @@ Report verify(const runtime::FileStore& files) {
   std::int64_t sound = 0, removed = 0;
   for (const runtime::FileStore::Entry& entry : files.entries()) {
     const std::optional<std::string> bytes = files.load(entry.key);
-    if (bytes && codegen::decode_entry(entry.key, *bytes)) {
+    if (bytes &&
+        (codegen::decode_entry(entry.key, *bytes) || codegen::decode_choice(entry.key, *bytes))) {
       ++sound;
     } else {
       files.remove(entry.key);
@@ -100,7 +101,8 @@ std::shared_ptr<codegen::CodeStore> open_code_store() {
 }
 
 void add_cache(CLI::App& app, int& status) {
-  CLI::App* command = app.add_subcommand("cache", "Compiled code kept between runs");
+  CLI::App* command =
+      app.add_subcommand("cache", "Compiled code and measured choices kept between runs");
   command->footer("Example: gradus cache stat");
   auto options = std::make_shared<CacheOptions>();
   command

@@ -53,20 +53,32 @@ struct ModelOptions {
   bool no_cache = false;
   std::vector<std::string> debug;  // tools that are told of the kernels
   std::string memory;              // "512M"; empty: any
+  bool tune = false;
 
   /// Without `runs` the command compiles for other machines, with options of its own for that.
   void add_to(CLI::App& command, bool runs = true);
   /// Adds the option --memory.
   void add_memory_to(CLI::App& command);
+  /// Adds the option --tune.
+  void add_tune_to(CLI::App& command);
+  /// How contractions were chosen so far: how many were measured and how many remembered; null
+  /// without --tune.
+  [[nodiscard]] nlohmann::ordered_json tuned() const;
   /// Throws UserError E2006 when --memory is no size.
   [[nodiscard]] codegen::MemoryLimit memory_limit() const;
   [[nodiscard]] frontend::Model model() const;
   /// Throws UserError E2001 when this machine cannot run what is compiled.
   [[nodiscard]] codegen::CompileOptions compile_options() const;
+  /// That of --tune; null without.
+  [[nodiscard]] codegen::Tuner* tuner() const;
   [[nodiscard]] int workers() const;
 
  private:
-  mutable std::shared_ptr<codegen::CodeStore> store_;  // opened when first asked for
+  [[nodiscard]] codegen::CodeStore* store() const;
+
+  // Made when first asked for.
+  mutable std::shared_ptr<codegen::CodeStore> store_;
+  mutable std::shared_ptr<codegen::MeasuringTuner> tuner_;
 };
 
 }  // namespace gradus::tools

@@ -194,8 +194,8 @@ int compile_model(const CompileCommand& command) {
   const std::vector<codegen::InstructionSet> sets = sets_of(command);
   const codegen::ArtefactModel description = artefact_of(command, model);
   const codegen::DebugOptions debug = command.debug_info ? debug_lines() : codegen::DebugOptions();
-  const codegen::Artefact artefact =
-      make_artefact(description, {sets, !command.model.no_fuse, form.form, debug});
+  const codegen::Artefact artefact = make_artefact(
+      description, {sets, !command.model.no_fuse, form.form, debug, command.model.tuner()});
   write_code(command, output, artefact.code, sets[0] == codegen::InstructionSet::aarch64);
   const std::string header_path = std::filesystem::path(output).replace_extension(".h").string();
   write(header_path, artefact.header);
@@ -205,10 +205,12 @@ int compile_model(const CompileCommand& command) {
       functions.push_back(
           {{"name", description.name + "_" + program.function}, {"examples", program.examples}});
     }
-    print_json({{"output", output.string()},
-                {"header", header_path},
-                {"functions", functions},
-                {"kernels", artefact.kernels}});
+    nlohmann::ordered_json json{{"output", output.string()},
+                                {"header", header_path},
+                                {"functions", functions},
+                                {"kernels", artefact.kernels}};
+    if (command.model.tune) json["tuned"] = command.model.tuned();
+    print_json(json);
   } else {
     std::cout << fmt::format("{} programs, {} kernels in {}, declared in {}\n",
                              description.programs.size(), artefact.kernels.size(), output.string(),
@@ -227,6 +229,7 @@ void add_compile(CLI::App& app, int& status) {
       "Example: gradus compile models/digits_mlp.json -o digits.a --isa x86-64-v3,x86-64-v4");
   auto options = std::make_shared<CompileCommand>();
   options->model.add_to(*command, /*runs=*/false);
+  options->model.add_tune_to(*command);
   command->add_option("-o,--output", options->output,
                       "File: .o object, .a or .so library, .s assembly or .ll LLVM IR; the header "
                       "is written beside it");

@@ -297,6 +297,7 @@ void add_inspect(CLI::App& app, int& status) {
       "step.svg");
   auto options = std::make_shared<InspectOptions>();
   options->model.add_to(*command);
+  options->model.add_tune_to(*command);
   options->model.add_memory_to(*command);
   command->add_option("--stage", options->stage,
                       "model, graph, a pass, step, fusion, kernels, llvm, asm, code (both side by "

@@ -32,6 +32,20 @@ std::string tile_text(const codegen::RegisterTile& tile) {
          fmt::format("{} x {}", tile.rows, tile.vectors);
 }
 
+/// The best few candidates for a contraction, and the chosen one.
+std::vector<codegen::Candidate> shown_candidates(const codegen::ScheduledKernel& scheduled) {
+  constexpr std::size_t kShown = 4;
+  std::vector<codegen::Candidate> shown;
+  for (const std::size_t i : codegen::shortlist(scheduled.considered, kShown)) {
+    shown.push_back(scheduled.considered[i]);
+  }
+  const codegen::Candidate& chosen = scheduled.considered.at(scheduled.chosen);
+  if (std::ranges::none_of(shown, [&](const auto& c) { return c.choice == chosen.choice; })) {
+    shown.push_back(chosen);
+  }
+  return shown;
+}
+
 Json stage_json(const Kernel& kernel, const codegen::Stage& stage) {
   Json json;
   std::visit(overloaded{[&](const codegen::Loop& loop) {
@@ -100,6 +114,11 @@ std::vector<KernelReport> report_kernels(const codegen::Plan& plan, const codege
     const KernelWork work{static_cast<double>(report.flops),
                           static_cast<double>(report.bytes_read + report.bytes_written), 1};
     report.predicted_seconds = predicted_seconds(work, peak, 1);
+    const codegen::ScheduledKernel& scheduled = plan.kernels[i];
+    if (!scheduled.considered.empty()) {
+      report.considered = shown_candidates(scheduled);
+      report.chosen = scheduled.considered[scheduled.chosen].choice;
+    }
   }
   return reports;
 }
@@ -114,11 +133,16 @@ std::string to_comments(const KernelReport& report, const codegen::Target& targe
                       registers_of(contract->tile), target.vector_registers());
     }
   }
-  return text + fmt::format(
-                    "\n# reads {} bytes, writes {}, scratch {} per worker; {} flops; "
-                    "predicted {:.2f} us\n",
-                    report.bytes_read, report.bytes_written, report.scratch_bytes, report.flops,
-                    1e6 * report.predicted_seconds);
+  text += fmt::format(
+      "\n# reads {} bytes, writes {}, scratch {} per worker; {} flops; predicted {:.2f} us\n",
+      report.bytes_read, report.bytes_written, report.scratch_bytes, report.flops,
+      1e6 * report.predicted_seconds);
+  for (const codegen::Candidate& candidate : report.considered) {
+    text += fmt::format("# {} {}: {:.0f} cycles per task\n",
+                        candidate.choice == report.chosen ? "chosen" : "or",
+                        to_string(candidate.choice), candidate.cycles);
+  }
+  return text;
 }
 
 Json to_json(const KernelReport& report, const codegen::Target& target) {
@@ -129,12 +153,19 @@ Json to_json(const KernelReport& report, const codegen::Target& target) {
   if (kernel.tile) {
     tile = {{"axis", axes_text(kernel, {kernel.tile->axis})}, {"size", kernel.tile->size}};
   }
+  Json considered = Json::array();
+  for (const codegen::Candidate& candidate : report.considered) {
+    considered.push_back({{"choice", to_string(candidate.choice)},
+                          {"cycles", candidate.cycles},
+                          {"chosen", candidate.choice == report.chosen}});
+  }
   return {{"name", kernel.name},
           {"from", kernel.provenance},
           {"symbol", report.symbol},
           {"tasks", kernel.task_count()},
           {"tile", tile},
           {"stages", stages},
+          {"considered", considered},
           {"vector_registers", target.vector_registers()},
           {"scratch_bytes", report.scratch_bytes},
           {"bytes_read", report.bytes_read},

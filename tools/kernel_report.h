@@ -36,6 +36,8 @@ struct KernelReport {
   std::int64_t bytes_written = 0;  // of parameters
   std::int64_t scratch_bytes = 0;  // per worker
   double predicted_seconds = 0;
+  std::vector<codegen::Candidate> considered;  // the cheapest, and what was chosen
+  codegen::ContractionChoice chosen;           // where some were considered
 };
 
 /// The kernels of `plan`, which outlives this, with predictions for one worker of `peak`.

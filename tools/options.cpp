@@ -70,6 +70,32 @@ void ModelOptions::add_memory_to(CLI::App& command) {
                      "such as 512M: what does not fit is computed again, or refused");
 }
 
+void ModelOptions::add_tune_to(CLI::App& command) {
+  command.add_flag("--tune", tune,
+                   "Times several schedules of each contraction and takes the fastest, which later "
+                   "runs with --tune remember: other speed, same bits");
+}
+
+codegen::CodeStore* ModelOptions::store() const {
+  if (!no_cache && !store_) store_ = open_code_store();
+  return store_.get();
+}
+
+codegen::Tuner* ModelOptions::tuner() const {
+  if (tune && !tuner_) {
+    const auto timer = [threads = workers()](auto schedules, const codegen::Target& target) {
+      return codegen::measure_schedules(schedules, target, threads);
+    };
+    tuner_ = std::make_shared<codegen::MeasuringTuner>(store(), timer);
+  }
+  return tuner_.get();
+}
+
+nlohmann::ordered_json ModelOptions::tuned() const {
+  if (!tuner_) return nullptr;
+  return {{"measured", tuner_->measured()}, {"remembered", tuner_->remembered()}};
+}
+
 codegen::MemoryLimit ModelOptions::memory_limit() const {
   return {memory.empty() ? 0 : parse_size(memory, "--memory"), workers()};
 }
@@ -82,7 +108,6 @@ int ModelOptions::workers() const {
 }
 
 codegen::CompileOptions ModelOptions::compile_options() const {
-  if (!no_cache && !store_) store_ = open_code_store();
   const auto told = [&](std::string_view tool) {
     return std::ranges::find(debug, tool) != debug.end();
   };
@@ -90,7 +115,7 @@ codegen::CompileOptions ModelOptions::compile_options() const {
   if (!debug.empty()) shown = debug_lines();
   shown.gdb = told("gdb");
   shown.perf = told("perf");
-  return {runnable_set(isa), !no_fuse, workers(), store_.get(), std::move(shown)};
+  return {runnable_set(isa), !no_fuse, workers(), store(), std::move(shown), tuner()};
 }
 
 }  // namespace gradus::tools

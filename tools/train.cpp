@@ -176,7 +176,7 @@ void make_directory(const std::string& path) {
 
 void report_end(const TrainOptions& options, const runtime::TrainingEnded& ended,
                 const std::vector<runtime::MetricValue>& test, const ProgramCache& cache,
-                const std::string& weights) {
+                const std::string& weights, const Ordered& tuned) {
   if (!options.model.json) {
     if (!test.empty()) std::cout << "test" << values_text(test) << '\n';
     std::cerr << fmt::format("compiled {} programs in {:.0f} ms; weights in {}\n",
@@ -194,16 +194,18 @@ void report_end(const TrainOptions& options, const runtime::TrainingEnded& ended
                         {"cached_modules", time.cached_modules},
                         {"compiled_modules", time.compiled_modules}});
   }
-  print_json(Ordered{{"event", "end"},
-                     {"steps", ended.step},
-                     {"loss", ended.train.empty() ? Ordered() : Ordered(ended.train[0].value)},
-                     {"metrics", values_json(ended.train, false)},
-                     {"test", values_json(test, true)},
-                     {"compile_seconds", cache.compile_seconds()},
-                     {"compiled", programs},
-                     {"seconds", ended.seconds},
-                     {"interrupted", ended.interrupted},
-                     {"weights", weights}});
+  Ordered end{{"event", "end"},
+              {"steps", ended.step},
+              {"loss", ended.train.empty() ? Ordered() : Ordered(ended.train[0].value)},
+              {"metrics", values_json(ended.train, false)},
+              {"test", values_json(test, true)},
+              {"compile_seconds", cache.compile_seconds()},
+              {"compiled", programs},
+              {"seconds", ended.seconds},
+              {"interrupted", ended.interrupted},
+              {"weights", weights}};
+  if (!tuned.is_null()) end["tuned"] = tuned;
+  print_json(end);
 }
 
 int train(const TrainOptions& options) {
@@ -246,7 +248,7 @@ int train(const TrainOptions& options) {
                              with_loss(training.metrics), &interrupted)
                .value_or(test);
   }
-  report_end(options, ended, test, cache, weights);
+  report_end(options, ended, test, cache, weights, model_options.tuned());
   if (!options.model.json) print_parameters(programs.layout, trainer.state());
   return ended.interrupted ? 128 + SIGINT : 0;
 }
@@ -258,6 +260,7 @@ void add_train(CLI::App& app, int& status) {
   command->footer("Example: gradus train models/digits_mlp.json --set training.epochs=3 -o run");
   auto options = std::make_shared<TrainOptions>();
   options->model.add_to(*command);
+  options->model.add_tune_to(*command);
   options->model.add_memory_to(*command);
   command->add_option("-o,--output", options->output, "Directory for weights and metrics");
   command->add_option("--init", options->initial_weights, "Weights to start from (safetensors)");

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 
+#include "codegen/contraction_choice.h"
 #include "emit_support.h"
 
 namespace gradus::codegen {
@@ -257,7 +258,7 @@ TEST(Contract, RegisterTilesFit) {
   for (const Target& target : host_targets()) {
     for (std::int64_t m : {1, 2, 3, 10, 32, 64, 128, 784}) {
       for (std::int64_t n : {1, 10, 16, 32, 100, 256, 512}) {
-        const RegisterTile tile = choose_register_tile({m, n}, ElementType::f32, target);
+        const RegisterTile tile = candidates({.m = m, .n = n}, target)[0].choice.tile;
         EXPECT_GE(tile.rows, 1);
         EXPECT_LE(tile.rows * tile.vectors + tile.vectors + 1, target.vector_registers());
         EXPECT_LE(tile.rows, m);
@@ -283,7 +284,7 @@ TEST(Contract, SpillsNoVector) {
     for (bool transposed : {false, true}) {
       for (std::int64_t n : {32, 64, 256}) {
         Problem p{.m = 120, .n = n, .k = 200, .lhs_transposed = transposed};
-        p.tile = choose_register_tile({p.m, p.n}, p.type, target);
+        p.tile = candidates({.type = p.type, .m = p.m, .n = p.n}, target)[0].choice.tile;
         EXPECT_FALSE(spills(p, target))
             << to_string(set) << " tile " << p.tile.rows << "x" << p.tile.vectors;
         p.tile = {20, 2};

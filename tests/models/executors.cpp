@@ -105,8 +105,11 @@ ir::Interpretation run(const ir::Graph& graph, const Inputs& inputs,
   return result;
 }
 
-ir::Interpretation interpret_kernels(const ir::Graph& graph, const Inputs& inputs) {
-  Compiled program(graph, inputs, {});
+ir::Interpretation interpret_kernels(const ir::Graph& graph, const Inputs& inputs,
+                                     codegen::Tuner* tuner) {
+  codegen::CompileOptions options;
+  options.tuner = tuner;
+  Compiled program(graph, inputs, options);
   runtime::Executable& executable = program.executable;
   std::vector<std::byte> arena(static_cast<std::size_t>(executable.arena_bytes));
   const auto memory = [&](const runtime::BufferReference& reference) {

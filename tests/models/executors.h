@@ -26,7 +26,8 @@ ir::Interpretation run(const ir::Graph& graph, const Inputs& inputs,
                        bool least_memory = false);
 
 /// Runs the graph through the interpreter of its fused kernels, one task after the other.
-ir::Interpretation interpret_kernels(const ir::Graph& graph, const Inputs& inputs);
+ir::Interpretation interpret_kernels(const ir::Graph& graph, const Inputs& inputs,
+                                     codegen::Tuner* tuner = nullptr);
 
 /// Expects every output and update to be the same; `what` names the executor.
 void expect_same(const ir::Interpretation& expected, const ir::Interpretation& found,

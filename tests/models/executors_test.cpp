@@ -12,11 +12,28 @@
 #include "ir/op.h"
 #include "ir/text.h"
 #include "passes/differentiate.h"
+#include "tests/models/random_tuner.h"
 
 namespace gradus {
 namespace {
 
 using ir::Expr;
+
+/// Contractions run by choices at random in every machine code.
+void check_choices(const ir::Graph& graph, const Inputs& inputs,
+                   const ir::Interpretation& expected) {
+  for (std::uint64_t seed = 1; seed <= 8; ++seed) {
+    RandomTuner tuner(seed);
+    codegen::CompileOptions options;
+    options.tuner = &tuner;
+    if (seed % 4 == 0 && codegen::host_supports(codegen::InstructionSet::x86_64_v3)) {
+      options.set = codegen::InstructionSet::x86_64_v3;
+    }
+    const std::string what = "choices of seed " + std::to_string(seed);
+    expect_same(expected, run(graph, inputs, options, 2), what);
+    if (seed == 1) expect_same(expected, interpret_kernels(graph, inputs, &tuner), what);
+  }
+}
 
 void check_all_executors(const ir::Graph& graph, const Inputs& inputs) {
   const ir::Interpretation expected = ir::interpret(graph, inputs);
@@ -93,11 +110,11 @@ TEST(Executors, LargerConvolutions) {
     Shape w;
     std::int64_t stride, low, high;
   };
-  for (const Case& c : {Case{{3, 7, 7, 20}, {3, 3, 20, 40}, 1, 1, 1},
-                        Case{{2, 14, 14, 9}, {3, 3, 9, 33}, 2, 1, 1},
-                        Case{{4, 20, 20, 16}, {3, 3, 16, 16}, 1, 1, 1},
-                        Case{{3, 5, 5, 70}, {1, 1, 70, 24}, 1, 0, 0},
-                        Case{{2, 17, 17, 3}, {7, 7, 3, 18}, 2, 3, 3}}) {
+  for (const Case& c :
+       {Case{{3, 7, 7, 20}, {3, 3, 20, 40}, 1, 1, 1}, Case{{2, 14, 14, 9}, {3, 3, 9, 33}, 2, 1, 1},
+        Case{{4, 20, 20, 16}, {3, 3, 16, 16}, 1, 1, 1},
+        Case{{3, 5, 5, 70}, {1, 1, 70, 24}, 1, 0, 0},
+        Case{{2, 17, 17, 3}, {7, 7, 3, 18}, 2, 3, 3}}) {
     SCOPED_TRACE(to_string(c.x) + " " + to_string(c.w));
     ir::Graph graph("convolution");
     Inputs inputs{{"x", random_tensor({ElementType::f32, c.x}, 1, -1, 1)},
@@ -113,6 +130,7 @@ TEST(Executors, LargerConvolutions) {
     graph.add_result("dx", gradients[0].value);
     graph.add_result("dw", gradients[1].value);
     check_all_executors(graph, inputs);
+    check_choices(graph, inputs, ir::interpret(graph, inputs));
     expect_same(ir::interpret(graph, inputs), interpret_kernels(graph, inputs), "kernels");
   }
 }
@@ -139,6 +157,7 @@ TEST(Executors, LongContractionsOverSeveralAxes) {
     }
     graph.add_result("y", ir::dot(operands[0], operands[1], axes).value);
     check_all_executors(graph, inputs);
+    check_choices(graph, inputs, ir::interpret(graph, inputs));
     expect_same(ir::interpret(graph, inputs), interpret_kernels(graph, inputs), "kernels");
   }
 }
@@ -176,6 +195,7 @@ TEST(Executors, PrologueOfAContraction) {
         if (residual) y = y + x;
         graph.add_result("y", ir::softmax(y).value);
         check_all_executors(graph, inputs);
+        check_choices(graph, inputs, ir::interpret(graph, inputs));
         expect_same(ir::interpret(graph, inputs), interpret_kernels(graph, inputs), "kernels");
         const codegen::Plan plan = codegen::plan_program(graph, {});
         EXPECT_EQ(plan.fusion.groups.size(), 1u) << to_string(plan.fusion, plan.graph);

@@ -11,6 +11,7 @@
 #include "ir/compositions/activations.h"
 #include "passes/differentiate.h"
 #include "tests/models/executors.h"
+#include "tests/models/random_tuner.h"
 
 namespace gradus {
 namespace {
@@ -150,6 +151,12 @@ TEST(RandomTraining, EveryExecutorGivesTheInterpretersBits) {
     codegen::CompileOptions options;
     expect_same(expected, interpret_kernels(step.graph(), step.inputs()), "kernel interpreter");
     expect_same(expected, run(step.graph(), step.inputs(), options, 2), "fused");
+    RandomTuner tuner(seed);
+    options.tuner = &tuner;
+    expect_same(expected, run(step.graph(), step.inputs(), options, 2), "choices at random");
+    expect_same(expected, interpret_kernels(step.graph(), step.inputs(), &tuner),
+                "choices at random in the kernel interpreter");
+    options.tuner = nullptr;
     options.fuse = false;
     expect_same(expected, run(step.graph(), step.inputs(), options, 1), "unfused");
     options.fuse = seed % 3 != 0;

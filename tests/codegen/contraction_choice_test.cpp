@@ -1,0 +1,70 @@
+// What could be done with a contraction: candidates that keep the laws, the first by rules.
+
+#include "codegen/contraction_choice.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+
+#include "tests/support/random.h"
+
+namespace gradus::codegen {
+namespace {
+
+TEST(ContractionChoice, CandidatesFit) {
+  for (std::uint64_t seed = 1; seed <= 200; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    support::Random random(seed);
+    ContractionBox box;
+    box.m = random.between(1, 300);
+    box.n = random.between(1, 600);
+    box.outer_rows = random.between(1, 30);
+    box.lines = random.chance(0.5) ? box.outer_rows : 1;
+    box.k = {random.between(1, 40), random.between(1, 900)};
+    box.packable = box.n > 1;
+    box.in_place = !box.packable || random.chance(0.7);
+    box.column_unit = random.chance(0.3) ? 64 : 0;
+    box.tasks = random.between(1, 64);
+    box.rhs_row_bytes = (random.chance(0.5) ? 256 : 250) * 4;
+    box.rhs_bytes = box.rhs_row_bytes * box.steps();
+    const InstructionSet set = kInstructionSets[random.between(1, 4)];
+    const Target target = make_target(set);
+    const std::vector<Candidate> all = candidates(box, target);
+    ASSERT_FALSE(all.empty());
+    const bool may_choose = box.in_place && all.back().choice.panel != all.front().choice.panel;
+    if (may_choose && box.packable) {
+      const bool large = box.rhs_row_bytes == 1024 && box.rhs_bytes > 1024 * 1024;
+      EXPECT_EQ(all.front().choice.panel > 0, large);
+    }
+    EXPECT_EQ(all.front().choice.order, TileOrder::columns_outer);
+    for (const Candidate& candidate : all) {
+      const ContractionChoice& choice = candidate.choice;
+      const RegisterTile& tile = choice.tile;
+      EXPECT_LE(tile.lines * tile.rows * tile.vectors + tile.vectors + 1,
+                target.vector_registers());
+      EXPECT_LE(tile.rows, box.m);
+      EXPECT_LE(tile.lines, box.lines);
+      EXPECT_TRUE(choice.panel > 0 ? box.packable : box.in_place);
+      if (choice.panel > 0 && box.column_unit > 0) {
+        EXPECT_EQ(box.column_unit % choice.panel, 0);
+      }
+      EXPECT_LT(choice.chunk.size, box.k[static_cast<std::size_t>(choice.chunk.axis)]);
+    }
+  }
+}
+
+TEST(ContractionChoice, TheShortlistHasSeveralKinds) {
+  const ContractionBox box{.m = 40, .n = 512, .k = {1024}, .tasks = 50};
+  const std::vector<Candidate> all = candidates(box, make_target(InstructionSet::x86_64_v4));
+  const std::vector<std::size_t> few = shortlist(all, 6);
+  ASSERT_EQ(few.size(), 6u);
+  EXPECT_EQ(few[0], 0u);
+  EXPECT_TRUE(std::ranges::is_sorted(few));
+  std::set<std::pair<bool, TileOrder>> kinds;
+  for (const std::size_t i : few) kinds.insert({all[i].choice.panel > 0, all[i].choice.order});
+  EXPECT_GE(kinds.size(), 2u);
+}
+
+}  // namespace
+}  // namespace gradus::codegen
