@@ -73,27 +73,8 @@ class ColumnsEmitter {
   }
 
   void columns() {
-    llvm::IRBuilder<>& b = c_.b;
-    const AxisRange range = c_.range(effective_.vector.axis);
-    const std::int64_t size = vectors_of_column() * kVectorLanes;
-    std::set<std::int64_t> rests;
-    for (std::int64_t length : range.lengths) rests.insert(length % size);
-    Value* length = range.fixed() ? c_.i64(range.greatest()) : b.CreateSub(range.end, range.begin);
-    Value* rest = range.fixed() ? c_.i64(*rests.begin()) : b.CreateURem(length, c_.i64(size));
-    Value* middle = b.CreateSub(range.end, rest);
-    if (range.greatest() >= size) {
-      std::optional<std::int64_t> trips;
-      if (range.fixed()) trips = range.greatest() / size;
-      c_.loop(range.begin, middle, size, trips, [&](Value* begin) { column(begin, size); });
-    }
-    for (std::int64_t lanes : rests) {
-      if (lanes == 0) continue;
-      if (range.fixed()) {
-        column(middle, lanes);
-      } else {
-        c_.when(b.CreateICmpEQ(rest, c_.i64(lanes)), [&] { column(middle, lanes); });
-      }
-    }
+    c_.pieces(effective_.vector.axis, vectors_of_column() * kVectorLanes,
+              [&](Value* begin, std::int64_t lanes) { column(begin, lanes); });
   }
 
   void column(Value* begin, std::int64_t lanes) {

@@ -187,6 +187,29 @@ void EmitContext::when(Value* condition, const std::function<void()>& body) {
   b.SetInsertPoint(after);
 }
 
+void EmitContext::pieces(AxisId axis, std::int64_t size,
+                         const std::function<void(Value*, std::int64_t)>& body) {
+  const AxisRange whole = range(axis);
+  std::set<std::int64_t> rests;
+  for (std::int64_t length : whole.lengths) rests.insert(length % size);
+  Value* length = whole.fixed() ? i64(whole.greatest()) : b.CreateSub(whole.end, whole.begin);
+  Value* rest = whole.fixed() ? i64(*rests.begin()) : b.CreateURem(length, i64(size));
+  Value* middle = b.CreateSub(whole.end, rest);
+  if (whole.greatest() >= size) {
+    std::optional<std::int64_t> trips;
+    if (whole.fixed()) trips = whole.greatest() / size;
+    loop(whole.begin, middle, size, trips, [&](Value* begin) { body(begin, size); });
+  }
+  for (std::int64_t shorter : rests) {
+    if (shorter == 0) continue;
+    if (whole.fixed()) {
+      body(middle, shorter);
+    } else {
+      when(b.CreateICmpEQ(rest, i64(shorter)), [&] { body(middle, shorter); });
+    }
+  }
+}
+
 void EmitContext::tiles(AxisId axis, std::int64_t size, const std::function<void()>& body) {
   const AxisRange whole = range(axis);
   const std::int64_t greatest = whole.greatest();

@@ -246,25 +246,7 @@ class ContractEmitter {
 
   /// Emits `body` for each panel of columns: its first one and how many.
   void panels(const std::function<void(Value*, std::int64_t)>& body) {
-    const AxisRange range = c_.range(contract_.n);
-    std::set<std::int64_t> rests;
-    for (std::int64_t length : range.lengths) rests.insert(length % columns_);
-    Value* length = range.fixed() ? c_.i64(range.greatest()) : b_.CreateSub(range.end, range.begin);
-    Value* rest = range.fixed() ? c_.i64(*rests.begin()) : b_.CreateURem(length, c_.i64(columns_));
-    std::optional<std::int64_t> trips;
-    if (range.fixed()) trips = range.greatest() / columns_;
-    Value* middle = b_.CreateSub(range.end, rest);
-    if (range.greatest() >= columns_) {
-      c_.loop(range.begin, middle, columns_, trips, [&](Value* n) { body(n, columns_); });
-    }
-    for (std::int64_t columns : rests) {
-      if (columns == 0) continue;
-      if (range.fixed()) {
-        body(middle, columns);
-      } else {
-        c_.when(b_.CreateICmpEQ(rest, c_.i64(columns)), [&] { body(middle, columns); });
-      }
-    }
+    c_.pieces(contract_.n, columns_, body);
   }
 
   /// A range of tile_axis and the heights that it can have.
