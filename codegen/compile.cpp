@@ -186,10 +186,10 @@ std::vector<ScheduledKernel> schedule_group(const Plan& plan, std::size_t group,
     return schedule(plan.graph, plan.fusion, group, target,
                     [&](std::span<const Candidate>) { return number; });
   };
-  std::vector<ScheduledKernel> cheapest = with(0);
-  if (tuner == nullptr || cheapest.back().considered.empty()) return cheapest;
-  const std::size_t number = tuner->choose(cheapest, with, target);
-  return number == 0 ? cheapest : with(number);
+  std::vector<ScheduledKernel> first = with(0);
+  if (tuner == nullptr || first.back().considered.empty()) return first;
+  const std::size_t number = tuner->choose(first, with, target);
+  return number == 0 ? first : with(number);
 }
 
 }  // namespace

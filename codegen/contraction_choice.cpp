@@ -109,8 +109,8 @@ class Model {
     double cycles = 0;  // of all tiles of the task
   };
 
-  /// What measurements of many shapes say and the model does not: the candidate that breaks none of
-  /// these rules and is the cheapest by the model is the first.
+  /// How many rules a choice breaks that measurements of many shapes gave and the model does not
+  /// know. The cheapest candidate that breaks none is the first.
   [[nodiscard]] int broken_rules(const ContractionChoice& choice) const {
     const bool rows_share_sets = box_.rhs_row_bytes % kSetsBytes == 0;
     // Rows that share sets are packed where they are more than a second cache holds.

@@ -105,6 +105,10 @@ const ScalarInstruction& BodyEmitter::instruction_of(std::int32_t result) const 
 }
 
 std::optional<std::size_t> BodyEmitter::choice() const {
+  // A fault is raised whatever becomes of the value.
+  for (const ScalarInstruction& instruction : program_.code) {
+    if (ir::can_fault(program_, instruction)) return std::nullopt;
+  }
   const auto code = [&](std::int32_t i) -> const ScalarInstruction& {
     return program_.code[static_cast<std::size_t>(i)];
   };
@@ -121,9 +125,7 @@ std::optional<std::size_t> BodyEmitter::choice() const {
   while (!open.empty()) {
     const ScalarInstruction& instruction = code(open.back());
     open.pop_back();
-    if (instruction.op == ScalarOp::operand || ir::can_fault(program_, instruction)) {
-      return std::nullopt;
-    }
+    if (instruction.op == ScalarOp::operand) return std::nullopt;
     const auto begin = instruction.arguments.begin();
     open.insert(open.end(), begin,
                 begin + static_cast<std::ptrdiff_t>(argument_count(instruction)));

@@ -22,7 +22,7 @@ class BodyEmitter {
   /// Whether an operation depends on all of `axes` and on no other axis.
   [[nodiscard]] bool computes_for(AxisSet axes) const;
   /// The condition, the same for all lanes, without which every result is a constant; it is made of
-  /// positions only.
+  /// positions only, and nothing can fault.
   [[nodiscard]] std::optional<std::size_t> choice() const;
   /// Emits that condition and nothing else.
   llvm::Value* emit_choice(std::size_t condition);

@@ -126,12 +126,12 @@ std::vector<double> measure_schedules(std::span<const std::vector<ScheduledKerne
   return medians;
 }
 
-std::size_t MeasuringTuner::choose(const std::vector<ScheduledKernel>& cheapest,
+std::size_t MeasuringTuner::choose(const std::vector<ScheduledKernel>& first,
                                    const Schedule& schedule, const Target& target) {
-  const std::vector<Candidate>& considered = cheapest.back().considered;
+  const std::vector<Candidate>& considered = first.back().considered;
   if (considered.size() < 2 || !host_supports(target.set)) return 0;
   std::vector<const Kernel*> kernels;
-  for (const ScheduledKernel& scheduled : cheapest) kernels.push_back(&scheduled.kernel);
+  for (const ScheduledKernel& scheduled : first) kernels.push_back(&scheduled.kernel);
   const std::string key = choice_key(kernels, target);
   const auto [known, is_new] = known_.emplace(key, 0);
   if (!is_new) return known->second;

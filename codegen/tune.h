@@ -22,8 +22,8 @@ class Tuner {
   using Schedule = std::function<std::vector<ScheduledKernel>(std::size_t candidate)>;
 
   virtual ~Tuner() = default;
-  /// The number of a candidate. `cheapest` are the group's kernels with candidate 0.
-  [[nodiscard]] virtual std::size_t choose(const std::vector<ScheduledKernel>& cheapest,
+  /// The number of a candidate. `first` are the group's kernels with candidate 0.
+  [[nodiscard]] virtual std::size_t choose(const std::vector<ScheduledKernel>& first,
                                            const Schedule& schedule, const Target& target) = 0;
 };
 
@@ -41,8 +41,8 @@ class MeasuringTuner : public Tuner {
   /// `store` keeps choices between runs; it may be null.
   MeasuringTuner(CodeStore* store, Timer timer) : store_(store), timer_(std::move(timer)) {}
 
-  /// The model's choice where this machine cannot run code for the target.
-  [[nodiscard]] std::size_t choose(const std::vector<ScheduledKernel>& cheapest,
+  /// Candidate 0 where this machine cannot run code for the target.
+  [[nodiscard]] std::size_t choose(const std::vector<ScheduledKernel>& first,
                                    const Schedule& schedule, const Target& target) override;
 
   /// Distinct contractions that were timed, and those whose choice an earlier run had stored.
