@@ -153,7 +153,10 @@ class Restriction {
     const auto alike = [&] {
       std::int64_t outputs = box.extent.front() * box.extent.back();
       for (std::size_t i = 0; i < axes.spatial.size(); ++i) {
-        outputs *= std::max<std::int64_t>(1, box.extent[i + 1] / axes.spatial[i].base_dilation);
+        const std::int64_t step = axes.algorithm == ir::ConvolutionAlgorithm::winograd
+                                      ? 2
+                                      : axes.spatial[i].base_dilation;
+        outputs *= std::max<std::int64_t>(1, box.extent[i + 1] / step);
       }
       return outputs;
     };
@@ -161,6 +164,12 @@ class Restriction {
       while (alike() < ir::kSmallContraction && box.extent[axis] < shape[axis]) {
         box.extent[axis] = std::min(2 * box.extent[axis], shape[axis]);
         box.start[axis] = std::min(box.start[axis], shape[axis] - box.extent[axis]);
+      }
+    }
+    if (axes.algorithm == ir::ConvolutionAlgorithm::winograd) {  // from the beginning of a tile
+      for (std::size_t i = 0; i < axes.spatial.size(); ++i) {
+        box.extent[i + 1] += box.start[i + 1] % 2;
+        box.start[i + 1] -= box.start[i + 1] % 2;
       }
     }
     return box;

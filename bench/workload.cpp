@@ -96,6 +96,11 @@ Workload convolution(const Problem& problem) {
       0, grouped ? 4 : 3, grouped ? 3 : 2, grouped ? 4 : 3, grouped ? 3 : -1, grouped ? 2 : -1, {}};
   const std::int64_t around = (window - 1) / 2;
   axes.spatial = {{1, 0, stride, around, around}, {2, 1, stride, around, around}};
+  const std::string algorithm = problem.text("algorithm", "direct");
+  if (algorithm != "direct" && algorithm != "winograd") {
+    throw ProblemError("algorithm is direct or winograd, not " + algorithm);
+  }
+  if (algorithm == "winograd") axes.algorithm = ir::ConvolutionAlgorithm::winograd;
   const Expr y = ir::conv(x, w, axes);
   work.operations = 2.0 * static_cast<double>(element_count(y.shape()) * window * window * in);
   const std::string direction = problem.text("direction", "forward");

@@ -115,7 +115,36 @@ Scalar BodyBuilder::compute(NodeId id, const std::vector<Affine>& index, const G
   if (std::holds_alternative<ir::ElementwiseComputation>(node.op->compute)) {
     return elementwise(id, index, guards);
   }
+  if (passes::is_tile_op(graph_, id)) return tile_element(id, index, guards);
   return movement(id, index, guards);
+}
+
+/// `index` is constant along the axes of the tile.
+Scalar BodyBuilder::tile_element(NodeId id, std::vector<Affine> index, const Guards& guards) {
+  const ir::Node& node = graph_.node(id);
+  const ir::Value operand = graph_.operands(id)[0];
+  const TensorType& type = graph_.type(operand);
+  const auto& axes = node.attributes.get<ir::Integers>("axes");
+  std::size_t number = 0;  // in the tile
+  Shape extents;
+  for (std::int64_t axis : axes) {
+    const Affine& position = index[static_cast<std::size_t>(axis)];
+    GRADUS_CHECK(position.terms.empty(), "an element of a tile at no constant place");
+    const std::int64_t extent = node.types[0].shape[static_cast<std::size_t>(axis)];
+    number = number * static_cast<std::size_t>(extent) + static_cast<std::size_t>(position.offset);
+    extents.push_back(type.shape[static_cast<std::size_t>(axis)]);
+  }
+  std::vector<Scalar> tile;
+  for (std::int64_t element = 0; element < element_count(extents); ++element) {
+    std::int64_t rest = element;
+    for (std::size_t i = axes.size(); i-- > 0; rest /= extents[i]) {
+      index[static_cast<std::size_t>(axes[i])] = Affine{{}, rest % extents[i], 1};
+    }
+    tile.push_back(value(operand.node, index, guards));
+  }
+  const ir::ScalarProgram program =
+      ir::record_tile(std::get<ir::TileComputation>(node.op->compute), type, node.attributes);
+  return builder_.inline_program(program, tile, {}).at(number);
 }
 
 Scalar BodyBuilder::elementwise(NodeId id, const std::vector<Affine>& index, const Guards& guards) {

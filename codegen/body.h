@@ -46,6 +46,7 @@ class BodyBuilder {
   ir::Scalar compute(ir::NodeId id, const std::vector<Affine>& index, const Guards& guards);
   ir::Scalar elementwise(ir::NodeId id, const std::vector<Affine>& index, const Guards& guards);
   ir::Scalar movement(ir::NodeId id, const std::vector<Affine>& index, const Guards& guards);
+  ir::Scalar tile_element(ir::NodeId id, std::vector<Affine> index, const Guards& guards);
   ir::Scalar load(Access access, const TensorType& type, const Guards& guards);
   [[nodiscard]] bool inside(const Access& access, const Shape& shape) const;
   [[nodiscard]] bool is_zero(const ir::Scalar& value) const;

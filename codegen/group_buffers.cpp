@@ -64,6 +64,32 @@ void GroupBuffers::drop_newest() {
   kernel_.buffers.pop_back();
 }
 
+namespace {
+
+/// Matrices that lie behind each other at a multiple of this many bytes share the sets of a first
+/// cache: a loop that goes through several of them at once would evict its own lines.
+constexpr std::int64_t kAliasingStride = 2048;
+
+/// Gives the matrices of a batch, all dimensions from the first local one, another distance where
+/// theirs would alias: one position more in the innermost dimension where that helps.
+void space_matrices(Buffer& buffer) {
+  const auto first = std::ranges::find_if(buffer.local, [](AxisId axis) { return axis >= 0; });
+  if (first == buffer.local.begin() || first == buffer.local.end()) return;
+  const auto begin = static_cast<std::size_t>(first - buffer.local.begin());
+  Shape& shape = buffer.type.shape;
+  const auto aliases = [&] {
+    std::int64_t bytes = byte_size(buffer.type.element);
+    for (std::size_t d = begin; d < shape.size(); ++d) bytes *= shape[d];
+    return bytes % kAliasingStride == 0;
+  };
+  for (std::size_t d = shape.size() - 1; d-- > begin && aliases();) {
+    ++shape[d];
+    if (aliases()) --shape[d];
+  }
+}
+
+}  // namespace
+
 BufferId GroupBuffers::scratch(NodeId id) {
   const auto [at, added] =
       scratch_ids_.emplace(id, -1 - static_cast<BufferId>(scratch_ids_.size()));
@@ -77,6 +103,7 @@ BufferId GroupBuffers::scratch(NodeId id) {
       buffer.local.push_back(local ? axis : -1);
       if (local) buffer.type.shape[a] = loops_.local_extent(axis);
     }
+    space_matrices(buffer);
     pending_scratch_.push_back(std::move(buffer));
   }
   return at->second;

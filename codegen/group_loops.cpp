@@ -119,12 +119,29 @@ std::vector<Affine> GroupLoops::own_index(NodeId id) {
     AxisId axis = -1;
     if (slot >= 0) {
       axis = axes_of(id)[static_cast<std::size_t>(slot)];
-    } else {
+    } else if (slot != passes::kTileSlot) {
       axis = block_axis(axes_of(id)[static_cast<std::size_t>(iterations_.at(id).block_slot)]);
     }
     index.push_back(axis < 0 ? Affine{} : Affine{{{axis, 1}}, 0, 1});
   }
   return index;
+}
+
+std::vector<std::vector<Affine>> GroupLoops::own_indices(NodeId id) {
+  std::vector<std::vector<Affine>> indices{own_index(id)};
+  const std::vector<int>& slots = iterations_.at(id).result_slot;
+  for (std::size_t axis = 0; axis < slots.size(); ++axis) {
+    if (slots[axis] != passes::kTileSlot) continue;
+    std::vector<std::vector<Affine>> longer;
+    for (const std::vector<Affine>& index : indices) {
+      for (std::int64_t place = 0; place < graph_.node(id).types[0].shape[axis]; ++place) {
+        longer.push_back(index);
+        longer.back()[axis].offset = place;
+      }
+    }
+    indices = std::move(longer);
+  }
+  return indices;
 }
 
 AxisId GroupLoops::block_axis(AxisId axis) {
@@ -276,6 +293,9 @@ std::int64_t GroupLoops::wanted_tasks() const {
   std::int64_t elements = 0;
   for (NodeId id : group_.roots) {
     elements = std::max(elements, element_count(iterations_.at(id).extents));
+  }
+  if (contraction_ && passes::batch_inside(graph_, group_, *contraction_)) {
+    return passes::batch_tasks(graph_, group_, *contraction_);
   }
   const std::int64_t wanted = contraction_ ? 2 * elements / kHeuristics.operations_per_task
                                            : elements / kHeuristics.elements_per_task;

@@ -71,8 +71,11 @@ class GroupLoops {
   [[nodiscard]] std::int64_t extent(AxisId axis) const {
     return kernel_.axes[static_cast<std::size_t>(axis)].extent;
   }
-  /// Index of root `id`'s own memory at the current point of its loop.
+  /// Index of root `id`'s own memory at the current point of its loop; of a tile op, at the first
+  /// element of the tile.
   [[nodiscard]] std::vector<Affine> own_index(ir::NodeId id);
+  /// The same for each element that a point computes: a tile's are several.
+  [[nodiscard]] std::vector<std::vector<Affine>> own_indices(ir::NodeId id);
   /// Whether tasks or tiles cut the axis, and its greatest range in them.
   [[nodiscard]] bool is_local(AxisId axis) const;
   [[nodiscard]] std::int64_t local_extent(AxisId axis) const;

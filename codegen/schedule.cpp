@@ -108,11 +108,12 @@ class GroupScheduler {
     return Access{buffers_.parameter({id}, node.types[0], false), index};
   }
 
-  Access target_of(NodeId id) {
+  Access target_of(NodeId id) { return target_of(id, loops_.own_index(id)); }
+  Access target_of(NodeId id, std::vector<Affine> index) {
     if (loops_.is_output(id)) {
-      return {buffers_.parameter({id}, graph_.node(id).types[0], true), loops_.own_index(id)};
+      return {buffers_.parameter({id}, graph_.node(id).types[0], true), std::move(index)};
     }
-    return {buffers_.scratch(id), loops_.own_index(id)};
+    return {buffers_.scratch(id), std::move(index)};
   }
 
   Loop loop(const AxisOrder& order, const std::vector<NodeId>& members, int level) {
@@ -120,7 +121,7 @@ class GroupScheduler {
     result.axes = order;
     std::set<NodeId> own;
     for (NodeId id : members) {
-      if (loops_.is_light(id)) own.insert(id);
+      if (loops_.is_light(id) || passes::is_tile_op(graph_, id)) own.insert(id);
     }
     BodyBuilder body(graph_, kernel_.axes,
                      {[&, own](NodeId id, const std::vector<Affine>& index) {
@@ -128,10 +129,12 @@ class GroupScheduler {
                       },
                       -1});
     for (NodeId id : members) {
-      if (loops_.is_light(id)) {
+      if (loops_.is_light(id) || passes::is_tile_op(graph_, id)) {
         if (!loops_.needs_memory(id)) continue;
-        const std::int32_t value = body.result(id, loops_.own_index(id));
-        result.stores.push_back({target_of(id), value});
+        for (std::vector<Affine>& index : loops_.own_indices(id)) {
+          const std::int32_t value = body.result(id, index);
+          result.stores.push_back({target_of(id, std::move(index)), value});
+        }
       } else {
         result.accumulates.push_back(accumulate(id, body));
       }

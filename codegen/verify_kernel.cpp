@@ -172,6 +172,27 @@ bool covers(const Kernel& kernel, const Access& write, const StageRead& read,
   return true;
 }
 
+/// Whether the writes of one stage cover what `read` reads: one write does, or, in a dimension that
+/// a write has a constant index in, writes do for each position.
+bool cover(const Kernel& kernel, const std::vector<const Access*>& writes, const StageRead& read,
+           const std::vector<IndexBounds>& axes, std::size_t dimension = 0) {
+  const auto covers_read = [&](const Access* write) { return covers(kernel, *write, read, axes); };
+  if (std::ranges::any_of(writes, covers_read)) return true;
+  for (std::size_t d = dimension; d < read.bounds.size(); ++d) {
+    const bool constant = std::ranges::any_of(
+        writes, [&](const Access* write) { return write->index[d].terms.empty(); });
+    if (!constant) continue;
+    if (read.bounds[d].greatest - read.bounds[d].least >= std::ssize(writes)) return false;
+    for (std::int64_t at = read.bounds[d].least; at <= read.bounds[d].greatest; ++at) {
+      StageRead part = read;
+      part.bounds[d] = {at, at};
+      if (!cover(kernel, writes, part, axes, d + 1)) return false;
+    }
+    return true;
+  }
+  return false;
+}
+
 void check_scratch(const Kernel& kernel, const std::vector<StageAccesses>& stages) {
   const std::vector<IndexBounds> axes = whole_axes(kernel.axes);
   for (std::size_t s = 0; s < stages.size(); ++s) {
@@ -179,10 +200,13 @@ void check_scratch(const Kernel& kernel, const std::vector<StageAccesses>& stage
       if (buffer_of(kernel, read.access).role != BufferRole::scratch || read.never()) continue;
       bool written = false;
       for (std::size_t before = 0; before < s && !written; ++before) {
+        std::vector<const Access*> writes;
         for (const StageWrite& write : stages[before].writes) {
-          written |= write.access.buffer == read.access.buffer && !write.at_end_of_task &&
-                     covers(kernel, write.access, read, axes);
+          if (write.access.buffer == read.access.buffer && !write.at_end_of_task) {
+            writes.push_back(&write.access);
+          }
         }
+        written = cover(kernel, writes, read, axes);
       }
       if (!written) {
         broken(fmt::format("reads scratch {} before an earlier stage has written it",

@@ -76,6 +76,40 @@ Expr merge_last(Expr x) {
   return ir::reshape(x, shape);
 }
 
+/// Whether F(2x2, 3x3) is expected to be faster: with fewer channels the transforms of tiles cost
+/// more than the products they save; with few tiles and many channels that of the kernel does.
+bool prefers_winograd(const Shape& kernel, const ir::ConvolutionAxes& axes, const Shape& input) {
+  constexpr std::int64_t kLeastChannels = 32;
+  constexpr std::int64_t kFewTiles = 32;  // of an example
+  constexpr std::int64_t kManyPairs = 1 << 15;
+  std::int64_t tiles = 1;
+  for (const ir::SpatialAxis& axis : axes.spatial) {
+    const std::int64_t places = input[static_cast<std::size_t>(axis.lhs)];
+    tiles *= (ir::output_extent(axis, places, 3) + 1) / 2;
+  }
+  return std::min(kernel[2], kernel[3]) >= kLeastChannels &&
+         (tiles >= kFewTiles || kernel[2] * kernel[3] <= kManyPairs);
+}
+
+/// What the layer's option says; "auto" knows the shapes of the layer only, so that a model has the
+/// same bits with any batch on any machine.
+ir::ConvolutionAlgorithm algorithm_of(const LayerBuilder& b, const ir::ConvolutionAxes& axes,
+                                      const Shape& kernel) {
+  using enum ir::ConvolutionAlgorithm;
+  const std::string& name = b.settings.choice("algorithm").name;
+  const bool admitted = admits(winograd, axes, kernel);
+  if (name == "winograd" && !admitted) {
+    throw LayerError(
+        "computes by \"winograd\", which needs a kernel of 3 x 3 without strides, dilations and "
+        "groups",
+        "write \"algorithm\": \"auto\"");
+  }
+  if (name == "auto") {
+    return admitted && prefers_winograd(kernel, axes, b.x().shape()) ? winograd : direct;
+  }
+  return name == "winograd" ? winograd : direct;
+}
+
 template <int spatial>
 Expr convolution(LayerBuilder& b) {
   need_image(b, spatial);
@@ -92,12 +126,14 @@ Expr convolution(LayerBuilder& b) {
   const Expr kernel = b.parameter("kernel", kernel_shape(windows, channels / groups, filters),
                                   b.settings.number("l1"), b.settings.number("l2"));
   if (groups == 1) {
-    const auto axes = channels_last(windows, spatial + 1, spatial, spatial + 1);
+    auto axes = channels_last(windows, spatial + 1, spatial, spatial + 1);
+    if (spatial == 2) axes.algorithm = algorithm_of(b, axes, kernel.shape());
     return add_bias_and_activate(b, ir::conv(b.x(), kernel, axes));
   }
   ir::ConvolutionAxes axes = channels_last(windows, spatial + 2, spatial, spatial + 2);
   axes.lhs_group = spatial + 1;
   axes.rhs_group = spatial + 1;
+  if (spatial == 2) axes.algorithm = algorithm_of(b, axes, kernel.shape());
   const Expr y = ir::conv(split_last(b.x(), groups), split_last(kernel, groups), axes);
   return add_bias_and_activate(b, merge_last(y));
 }
@@ -197,6 +233,18 @@ void add_common(std::vector<Option>& options, const std::vector<std::string>& ke
       number_option("l2", 0.0, "The loss grows by l2 times the sum of kernel^2.", kNonNegative));
 }
 
+Option algorithm_option() {
+  return choice_option(
+      "algorithm", "auto", "How the sums are computed; each way has its own rounding.",
+      {{"auto",
+        "winograd for kernels of 3 x 3 without strides, dilations and groups where it is "
+        "expected to be faster: at least 32 input channels and filters, and 32 tiles of 2 x 2 "
+        "outputs or at most 32768 pairs of channels. Else direct.",
+        {}},
+       {"direct", "One sum of products over taps and channels.", {}},
+       {"winograd", "F(2x2, 3x3): fewer than half of the products, in tiles.", {}}});
+}
+
 Option filters_option() {
   return integer_option("filters", {}, "Channels of the result.", {1, 1e9});
 }
@@ -207,6 +255,7 @@ Layer convolution_layer(std::int64_t spatial, ir::Expr (*build)(LayerBuilder&), 
   for (Option& option : window_options(spatial)) options.push_back(std::move(option));
   options.push_back(integer_option("groups", std::int64_t{1},
                                    "Parts of the channels that do not mix.", {1, 1e9}));
+  if (spatial == 2) options.push_back(algorithm_option());
   add_common(options, {"kernel"});
   return {fmt::format("conv{}d", spatial),
           fmt::format("Convolution over {}, then an activation. The kernel has axes taps, input "

@@ -14,6 +14,31 @@ Integers ConvolutionAxes::contracted() const {
   return axes;
 }
 
+std::string_view to_string(ConvolutionAlgorithm algorithm) {
+  return algorithm == ConvolutionAlgorithm::direct ? "direct" : "winograd";
+}
+
+bool admits(ConvolutionAlgorithm algorithm, const ConvolutionAxes& axes, const Shape& rhs) {
+  if (algorithm == ConvolutionAlgorithm::direct) return true;
+  return axes.spatial.size() == 2 && !axes.grouped() &&
+         std::ranges::all_of(axes.spatial, [&](const SpatialAxis& axis) {
+           return rhs[static_cast<std::size_t>(axis.rhs)] == 3 && axis.stride == 1 &&
+                  axis.window_dilation == 1 && axis.base_dilation == 1;
+         });
+}
+
+namespace {
+
+ConvolutionAlgorithm algorithm_named(const std::string& name) {
+  using enum ConvolutionAlgorithm;
+  for (const ConvolutionAlgorithm algorithm : {direct, winograd}) {
+    if (name == to_string(algorithm)) return algorithm;
+  }
+  throw TypeError("the algorithm is direct or winograd, found " + name);
+}
+
+}  // namespace
+
 ConvolutionAxes convolution_axes(const Attributes& attributes) {
   const Integers& lhs = attributes.get<Integers>("lhs");
   const Integers& rhs = attributes.get<Integers>("rhs");
@@ -28,6 +53,7 @@ ConvolutionAxes convolution_axes(const Attributes& attributes) {
     throw TypeError("group names an axis of lhs and one of rhs, found " + to_string(group));
   }
   ConvolutionAxes axes{lhs[0], lhs[1], rhs[0], rhs[1], -1, -1, {}};
+  axes.algorithm = algorithm_named(attributes.get<std::string>("algorithm"));
   if (!group.empty()) {
     axes.lhs_group = group[0];
     axes.rhs_group = group[1];
@@ -71,7 +97,8 @@ Attributes to_attributes(const ConvolutionAxes& axes) {
           {"low", low},
           {"high", high},
           {"window_dilation", window_dilation},
-          {"base_dilation", base_dilation}};
+          {"base_dilation", base_dilation},
+          {"algorithm", std::string(to_string(axes.algorithm))}};
 }
 
 std::int64_t dilated(std::int64_t extent, std::int64_t dilation) {

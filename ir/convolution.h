@@ -3,6 +3,7 @@
 // The numbers of a convolution: which axes play which part, and which taps count where.
 
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "ir/attributes.h"
@@ -22,6 +23,13 @@ struct SpatialAxis {
   std::int64_t base_dilation = 1;
 };
 
+/// How a convolution computes its sums; another one has other bits.
+enum class ConvolutionAlgorithm : std::uint8_t {
+  direct,    // one contraction over input features and taps
+  winograd,  // F(2x2, 3x3): 16 products for four outputs instead of 36 (ir/compositions/winograd.h)
+};
+[[nodiscard]] std::string_view to_string(ConvolutionAlgorithm algorithm);
+
 /// The axes of lhs and rhs by their part. A group axis of both is kept: every group is a
 /// convolution of its own.
 struct ConvolutionAxes {
@@ -32,6 +40,7 @@ struct ConvolutionAxes {
   std::int64_t lhs_group = -1;  // -1: none
   std::int64_t rhs_group = -1;
   std::vector<SpatialAxis> spatial;
+  ConvolutionAlgorithm algorithm = ConvolutionAlgorithm::direct;
 
   [[nodiscard]] bool grouped() const { return lhs_group >= 0; }
   /// The contracted axes of rhs, ascending: its input features and its taps.
@@ -41,6 +50,12 @@ struct ConvolutionAxes {
 /// Throws TypeError where the lists do not fit together.
 [[nodiscard]] ConvolutionAxes convolution_axes(const Attributes& attributes);
 [[nodiscard]] Attributes to_attributes(const ConvolutionAxes& axes);
+
+/// Whether a convolution with these numbers and a rhs of that shape can be computed by
+/// `algorithm`: winograd needs two spatial axes of three taps, without strides, dilations and
+/// groups.
+[[nodiscard]] bool admits(ConvolutionAlgorithm algorithm, const ConvolutionAxes& axes,
+                          const Shape& rhs);
 
 /// Extent of lhs with its gaps.
 [[nodiscard]] std::int64_t dilated(std::int64_t extent, std::int64_t dilation);

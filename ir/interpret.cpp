@@ -105,6 +105,38 @@ Tensor movement(const Node& node, const MovementComputation& compute, const Oper
   return result;
 }
 
+Tensor tiles(const Node& node, const TileComputation& compute, const Tensor& x) {
+  const ScalarProgram program = record_tile(compute, x.type, node.attributes);
+  const Integers& axes = node.attributes.get<Integers>("axes");
+  Tensor result(node.types[0]);
+  Shape first = result.type.shape;  // the tiles' first elements
+  Shape from, to;
+  for (std::int64_t axis : axes) {
+    first[at(axis)] = 1;
+    from.push_back(x.type.shape[at(axis)]);
+    to.push_back(result.type.shape[at(axis)]);
+  }
+  const auto for_each_in_tile = [&](const Shape& extents, Index index, auto&& visit) {
+    for_each_index(extents, [&](const Index& place) {
+      for (std::size_t i = 0; i < axes.size(); ++i) index[at(axes[i])] = place[i];
+      visit(index);
+    });
+  };
+  std::vector<std::uint64_t> values(program.results.size());
+  for_each_index(first, [&](const Index& index) {
+    std::vector<std::uint64_t> words;
+    for_each_in_tile(from, index, [&](const Index& place) {
+      words.push_back(word_at(x, flat(x.type.shape, place)));
+    });
+    evaluate(program, words, {}, values, nullptr);
+    auto value = values.begin();
+    for_each_in_tile(to, index, [&](const Index& place) {
+      set_word(result, flat(result.type.shape, place), *value++);
+    });
+  });
+  return result;
+}
+
 // --- Reductions ---------------------------------------------------------------------------------
 
 /// `a` comes before `b` as the extremum: NaN first, then the order with -0 < +0.
@@ -239,6 +271,7 @@ Tensor interpret_node(const Node& node, const Operands& operands, Fault& fault) 
             result.type = node.types[0];
             return result;
           },
+          [&](const TileComputation& compute) { return tiles(node, compute, *operands[0]); },
           [&](const ReductionComputation& compute) {
             return reduction(node, compute.kind, *operands[0]);
           },

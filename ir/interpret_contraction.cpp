@@ -5,7 +5,9 @@
 #include <vector>
 
 #include "base/float_environment.h"
+#include "ir/compositions/winograd.h"
 #include "ir/convolution.h"
+#include "ir/interpret.h"
 #include "ir/interpret_sums.h"
 #include "ir/op.h"
 
@@ -276,10 +278,19 @@ void convolve(const ConvolutionAxes& axes, const Tensor& lhs, const Tensor& rhs,
   });
 }
 
+Tensor interpret_winograd(const ConvolutionAxes& axes, const Tensor& lhs, const Tensor& rhs) {
+  Graph graph("winograd");
+  const Expr x{&graph, graph.add_input("lhs", InputKind::batch, lhs.type)};
+  const Expr w{&graph, graph.add_input("rhs", InputKind::batch, rhs.type)};
+  graph.add_result("y", winograd(x, w, axes).value);
+  return interpret(graph, {{"lhs", lhs}, {"rhs", rhs}}).outputs.at("y");
+}
+
 }  // namespace
 
 Tensor interpret_conv(const Node& node, const Tensor& lhs, const Tensor& rhs) {
   const ConvolutionAxes axes = convolution_axes(node.attributes);
+  if (axes.algorithm == ConvolutionAlgorithm::winograd) return interpret_winograd(axes, lhs, rhs);
   Tensor result(node.types[0]);
   if (lhs.type.element == ElementType::f32) {
     convolve<float>(axes, lhs, rhs, result);

@@ -11,7 +11,7 @@ namespace {
 std::vector<OpRecord> all_records() {
   std::vector<OpRecord> records;
   for (auto* family : {source_ops, arithmetic_ops, comparison_ops, math_ops, random_ops,
-                       movement_ops, reduction_ops, contraction_ops, convolution_ops}) {
+                       movement_ops, tile_ops, reduction_ops, contraction_ops, convolution_ops}) {
     for (OpRecord& record : family()) records.push_back(std::move(record));
   }
   return records;
@@ -52,6 +52,19 @@ ScalarProgram record_elementwise(const ElementwiseComputation& compute,
   const Scalar y = compute.record(builder, x, attributes);
   GRADUS_CHECK(y.type() == result.element, "a program of another type than its op infers");
   return builder.finish({y});
+}
+
+ScalarProgram record_tile(const TileComputation& compute, const TensorType& operand,
+                          const Attributes& attributes) {
+  Shape extents;
+  for (std::int64_t axis : attributes.get<Integers>("axes")) {
+    extents.push_back(operand.shape[static_cast<std::size_t>(axis)]);
+  }
+  const auto count = static_cast<std::size_t>(element_count(extents));
+  ScalarBuilder builder(std::vector<ElementType>(count, operand.element));
+  std::vector<Scalar> tile;
+  for (std::size_t i = 0; i < count; ++i) tile.push_back(builder.operand(static_cast<int>(i)));
+  return builder.finish(compute.record(builder, tile, extents, attributes));
 }
 
 }  // namespace gradus::ir

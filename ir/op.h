@@ -66,6 +66,14 @@ struct MovementComputation {
 /// The operand's elements in the same row-major order under another shape.
 struct ViewComputation {};
 
+/// Every tile of the operand - its elements along attribute "axes", all other indices alike -
+/// becomes a tile of the result, whose extents along these axes are the op's. Both tiles are
+/// row-major over the axes.
+struct TileComputation {
+  std::vector<Scalar> (*record)(ScalarBuilder& b, std::span<const Scalar> tile,
+                                const Shape& extents, const Attributes& attributes);
+};
+
 /// Attribute "axes" names the operand axes that disappear.
 enum class ReductionKind : std::uint8_t { sum, max, min, arg_max, arg_min, any, all };
 struct ReductionComputation {
@@ -89,8 +97,8 @@ struct ConvolutionComputation {};
 
 using Computation =
     std::variant<InputComputation, ConstantComputation, ElementwiseComputation, MovementComputation,
-                 ViewComputation, ReductionComputation, BlockSumComputation, CombineComputation,
-                 ContractionComputation, ConvolutionComputation>;
+                 ViewComputation, TileComputation, ReductionComputation, BlockSumComputation,
+                 CombineComputation, ContractionComputation, ConvolutionComputation>;
 
 /// An instance of an op: operand types and attributes in text form, such as
 /// {{"f32[2,3]", "f32[]"}, "low = [1,0], high = [0,2], interior = [0,0]"}. Documentation shows it,
@@ -130,5 +138,10 @@ struct OpRecord {
                                                std::span<const TensorType> operands,
                                                const TensorType& result,
                                                const Attributes& attributes);
+
+/// The scalar program of one tile: an operand per element of the operand's tile, a result per
+/// element of the result's.
+[[nodiscard]] ScalarProgram record_tile(const TileComputation& compute, const TensorType& operand,
+                                        const Attributes& attributes);
 
 }  // namespace gradus::ir

@@ -44,6 +44,20 @@ Iteration iterate_reduction(const Graph& graph, NodeId id, bool blocks) {
   return iteration;
 }
 
+Iteration iterate_tiles(const Graph& graph, NodeId id) {
+  const Shape& shape = graph.node(id).types[0].shape;
+  const auto& inside = graph.node(id).attributes.get<ir::Integers>("axes");
+  Iteration iteration{{}, {}, -1, {{}}};
+  for (std::size_t axis = 0; axis < shape.size(); ++axis) {
+    const bool in_tile = contains(inside, static_cast<std::int64_t>(axis));
+    const int slot = static_cast<int>(iteration.extents.size());
+    iteration.result_slot.push_back(in_tile ? kTileSlot : slot);
+    iteration.operand_slots[0].push_back(in_tile ? -1 : slot);
+    if (!in_tile) iteration.extents.push_back(shape[axis]);
+  }
+  return iteration;
+}
+
 /// Iteration axes of a contraction: batch, lhs free, rhs free, contracted.
 Iteration iterate_contraction(const Graph& graph, NodeId id) {
   const ir::Attributes& attributes = graph.node(id).attributes;
@@ -128,6 +142,7 @@ Access access_of(const Graph& graph, NodeId id) {
                           return split_map(from, node.types[0].shape) ? Access::light
                                                                       : Access::alias;
                         },
+                        [](const ir::TileComputation&) { return Access::heavy; },
                         [](const ir::ReductionComputation&) { return Access::heavy; },
                         [](const ir::BlockSumComputation&) { return Access::heavy; },
                         [](const ir::CombineComputation&) { return Access::heavy; },
@@ -135,6 +150,10 @@ Access access_of(const Graph& graph, NodeId id) {
                         [](const ir::ConvolutionComputation&) { return Access::heavy; },
                     },
                     node.op->compute);
+}
+
+bool is_tile_op(const Graph& graph, NodeId id) {
+  return std::holds_alternative<ir::TileComputation>(graph.node(id).op->compute);
 }
 
 std::vector<ir::IndexMap> operand_maps(const Graph& graph, NodeId id) {
@@ -169,6 +188,7 @@ Iteration iteration_of(const Graph& graph, NodeId id) {
   };
   return std::visit(
       overloaded{
+          [&](const ir::TileComputation&) { return iterate_tiles(graph, id); },
           [&](const ir::ReductionComputation&) { return iterate_reduction(graph, id, false); },
           [&](const ir::BlockSumComputation&) { return iterate_reduction(graph, id, true); },
           [&](const ir::CombineComputation&) { return iterate_reduction(graph, id, false); },

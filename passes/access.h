@@ -18,9 +18,11 @@ enum class Access : std::uint8_t {
   leaf,   // in memory before the step: an input, or a constant of rank > 0
   alias,  // a view whose operand must be in memory; costs nothing
   light,  // computable at any index from its operands: elementwise, movement, scalar constant
-  heavy,  // needs a stage of its own: reduction, block sum, combine, contraction
+  heavy,  // needs a stage of its own: tile op, reduction, block sum, combine, contraction
 };
 [[nodiscard]] Access access_of(const ir::Graph& graph, ir::NodeId id);
+
+[[nodiscard]] bool is_tile_op(const ir::Graph& graph, ir::NodeId id);
 
 /// For each operand of a light node, its index as a function of the node's index. (For movement
 /// the map of the first operand that is inside counts, see ir/op.h.)
@@ -29,12 +31,14 @@ enum class Access : std::uint8_t {
 /// The iteration axes of a root: where its loop runs. Result axis a runs along iteration axis
 /// `result_slot[a]`; for a block sum or the parts of a contraction, result axis 0 is the block
 /// number of `block_slot` (slot -1). A light root iterates over its result; a reduction over its
-/// operand; a contraction over batch, lhs free, rhs free and contracted axes.
+/// operand; a contraction over batch, lhs free, rhs free and contracted axes; a tile op over its
+/// tiles: result axes inside of a tile have kTileSlot.
+inline constexpr int kTileSlot = -2;
 struct Iteration {
   Shape extents;
   std::vector<int> result_slot;
   int block_slot = -1;
-  /// Per operand of a heavy node: the iteration axis of each operand axis.
+  /// Per operand of a heavy node: the iteration axis of each operand axis, -1 inside of a tile.
   std::vector<std::vector<int>> operand_slots;
 };
 [[nodiscard]] Iteration iteration_of(const ir::Graph& graph, ir::NodeId id);

@@ -119,6 +119,7 @@ bool is_flushed(Expr x, int steps) {
                         },
                         [&](const ir::MovementComputation&) { return operands_flushed(x, steps); },
                         [&](const ir::ViewComputation&) { return operands_flushed(x, steps); },
+                        [](const ir::TileComputation&) { return true; },
                         // Sums start at +0 and extrema compare: both flush even a single element.
                         [](const ir::ReductionComputation&) { return true; },
                         [](const ir::BlockSumComputation&) { return true; },

@@ -6,6 +6,7 @@
 
 #include "ir/op.h"
 #include "passes/in_place.h"
+#include "passes/root_order.h"
 #include "passes/shared_values.h"
 #include "passes/stored_values.h"
 #include "passes/unite_groups.h"
@@ -30,10 +31,14 @@ struct Heuristics {
   /// by this factor.
   std::int64_t least_shared_bytes = 256 * 1024;
   std::int64_t least_reduction = 16;
+  /// Bytes of the right operand read again for every byte that is neither written nor read.
+  std::int64_t most_repetition = 3;
   /// What one position of the parallel axes may keep in scratch: half of a small L2 cache.
   std::int64_t scratch_bytes = 256 * 1024;
 };
 constexpr Heuristics kHeuristics;
+
+constexpr const char* kOverlap = "windows would overlap in what they need";
 
 template <typename Computation>
 bool computes(const Graph& graph, NodeId id) {
@@ -49,14 +54,12 @@ class Fuser {
         in_place_(updates_in_place(graph, roots_)),
         root_(graph.size()),
         updated_by_(graph.size()),
-        before_(graph.size()),
+        order_(graph.size(), roots_, in_place_),
         groups_(graph.size()),
         owner_(graph.size()),
         version_(graph.size()) {
     for (const auto& [id, root] : roots_) root_[id] = &root;
     for (const auto& [update, state] : in_place_) updated_by_[state] = update;
-    collect_dependencies();
-    number_roots();
   }
 
   FusionPlan run() {
@@ -167,54 +170,20 @@ class Fuser {
 
   // --- Order ------------------------------------------------------------------------------------
 
-  /// before_[id]: the roots that must be complete, or have read, before id is written.
-  void collect_dependencies() {
-    for (const auto& [id, root] : roots_) {
-      for (const Read& read : root.roots) before_[id].push_back(read.value);
-      for (const Read& read : root.leaves) {
-        const std::optional<NodeId> update = updated_by_[read.value];
-        if (update && *update != id) before_[*update].push_back(id);
-      }
-    }
-    for (std::vector<NodeId>& ids : before_) {
-      std::ranges::sort(ids);
-      ids.erase(std::ranges::unique(ids).begin(), ids.end());
-    }
-  }
-
-  /// Numbers the roots in an order of before_.
-  void number_roots() {
-    std::vector<std::size_t> waiting(graph_.size());
-    std::vector<std::vector<NodeId>> after(graph_.size());
-    std::vector<NodeId> ready;
-    for (const auto& [id, root] : roots_) {
-      waiting[id] = before_[id].size();
-      for (NodeId other : before_[id]) after[other].push_back(id);
-      if (waiting[id] == 0) ready.push_back(id);
-    }
-    number_.assign(graph_.size(), 0);
-    for (std::size_t i = 0; i < ready.size(); ++i) {
-      number_[ready[i]] = static_cast<int>(i);
-      for (NodeId next : after[ready[i]]) {
-        if (--waiting[next] == 0) ready.push_back(next);
-      }
-    }
-    GRADUS_CHECK(ready.size() == roots_.size(), "roots wait for each other");
-  }
   [[nodiscard]] bool all_before(const Group& group, int number) const {
-    return std::ranges::all_of(group.roots, [&](NodeId id) { return number_[id] < number; });
+    return std::ranges::all_of(group.roots, [&](NodeId id) { return order_.number(id) < number; });
   }
 
   /// True if `from` (a group) must come after `to` by way of a third group.
   bool reaches_through_others(NodeId from, NodeId to) const {
-    int earliest = number_[groups_[to].roots.front()];
-    for (NodeId id : groups_[to].roots) earliest = std::min(earliest, number_[id]);
+    int earliest = order_.number(groups_[to].roots.front());
+    for (NodeId id : groups_[to].roots) earliest = std::min(earliest, order_.number(id));
     std::vector<bool> seen(graph_.size());
     seen[from] = true;
     std::vector<NodeId> open;
     const auto push = [&](NodeId group, bool direct) {
       for (NodeId id : groups_[group].roots) {
-        for (NodeId other : before_[id]) {
+        for (NodeId other : order_.before(id)) {
           const NodeId owner = owner_[other];
           if (seen[owner] || (owner == to && direct)) continue;
           seen[owner] = true;
@@ -331,6 +300,7 @@ class Fuser {
           if (computes<ir::CombineComputation>(graph_, id)) {
             return "blocks are added when all tasks are complete";
           }
+          if (is_tile_op(graph_, id) && reads_windows(id)) return kOverlap;
           if (computes<ir::ContractionComputation>(graph_, id)) {
             if (const std::string why = keeps_apart(id, read.value, *from, *to); !why.empty()) {
               return why;
@@ -354,12 +324,16 @@ class Fuser {
     return "";
   }
 
+  /// Whether the first operand of a contraction or tile op is not read element by element.
+  bool reads_windows(NodeId id) const {
+    return !operand_read(graph_, graph_.operands(id)[0].node).permuted();
+  }
+
   /// Why an operand of a contraction must be made by another kernel; empty when its own kernel may
   /// make it, rows of the left operand before the rows of the result.
   std::string keeps_apart(NodeId contraction, NodeId value, const Group& own,
                           const Group& producer) const {
-    const NodeId left = graph_.operands(contraction)[0].node;
-    if (!operand_read(graph_, left).permuted()) return "windows would overlap in what they need";
+    if (reads_windows(contraction)) return kOverlap;
     const NodeId right = graph_.operands(contraction)[1].node;
     if (memory_of(graph_, operand_read(graph_, right).node) == value) {
       return "right operand of a contraction";
@@ -454,16 +428,42 @@ class Fuser {
         return "too few tasks would be left for the contraction";
       }
     }
+    if (repeats_right_operand(merged)) return "the right operand would be read too often";
     if (!small && scratch_bytes(merged, positions(merged)) > kHeuristics.scratch_bytes) {
       return "what a task keeps would not fit the cache";
     }
     return "";
   }
 
+  /// Whether the batch of a contraction would run inside of tasks, each of which reads the right
+  /// operand again, at a greater cost than keeping values in scratch saves.
+  bool repeats_right_operand(const Group& group) const {
+    const std::optional<NodeId> contraction = contraction_of(group);
+    if (!contraction || !batch_inside(graph_, group, *contraction)) return false;
+    const std::int64_t right = graph_.type(graph_.operands(*contraction)[1]).byte_size();
+    std::int64_t saved = 0;
+    std::set<NodeId> inside;
+    for (NodeId id : group.roots) {
+      for (const Read& read : root_[id]->roots) {
+        if (group.axes.contains(read.value) && inside.insert(read.value).second) {
+          saved += 2 * graph_.node(read.value).types[0].byte_size();
+        }
+      }
+    }
+    const std::int64_t tasks = std::min(positions(group), batch_tasks(graph_, group, *contraction));
+    return tasks * right > kHeuristics.most_repetition * saved;
+  }
+
+  std::optional<NodeId> contraction_of(const Group& group) const {
+    const auto at = std::ranges::find_if(
+        group.roots, [&](NodeId id) { return computes<ir::ContractionComputation>(graph_, id); });
+    return at == group.roots.end() ? std::nullopt : std::optional(*at);
+  }
+
   /// How many tasks a contraction can be cut in; 0 without one.
   std::int64_t contraction_tasks(const Group& group) const {
-    for (NodeId id : group.roots) {
-      if (!computes<ir::ContractionComputation>(graph_, id)) continue;
+    if (const std::optional<NodeId> contraction = contraction_of(group)) {
+      const NodeId id = *contraction;
       const ContractionCounts counts = contraction_counts(graph_, id);
       const std::vector<int>& axes = group.axes.at(id);
       const std::size_t n = counts.batch + counts.rows;
@@ -534,8 +534,9 @@ class Fuser {
     std::vector<bool> done(graph_.size());  // groups
     const auto is_ready = [&](NodeId key) {
       return std::ranges::all_of(groups_[key].roots, [&](NodeId id) {
-        return std::ranges::all_of(
-            before_[id], [&](NodeId other) { return owner_[other] == key || done[owner_[other]]; });
+        return std::ranges::all_of(order_.before(id), [&](NodeId other) {
+          return owner_[other] == key || done[owner_[other]];
+        });
       });
     };
     while (!waiting.empty()) {
@@ -558,18 +559,40 @@ class Fuser {
   // By node:
   std::vector<const Root*> root_;                  // null: no root
   std::vector<std::optional<NodeId>> updated_by_;  // state input -> update value
-  std::vector<std::vector<NodeId>> before_;        // ascending
-  std::vector<int> number_;                        // of roots in an order of before_
-  std::vector<Group> groups_;                      // at their smallest root; others are empty
-  std::vector<NodeId> owner_;                      // the group of a root
-  std::vector<std::uint32_t> version_;             // of a group: another one after each merge
+  RootOrder order_;
+  std::vector<Group> groups_;           // at their smallest root; others are empty
+  std::vector<NodeId> owner_;           // the group of a root
+  std::vector<std::uint32_t> version_;  // of a group: another one after each merge
   std::uint32_t newest_ = 0;
   /// By the versions of two groups: why they are not merged.
   std::map<std::pair<std::uint32_t, std::uint32_t>, std::string> refused_;
   std::vector<LedgerEntry> ledger_;
 };
 
+/// A task whose contraction runs a batch keeps so many bytes: as large as half of the right
+/// operand, which it reads again, and within L2.
+constexpr std::int64_t kLeastBatchTaskBytes = 512 * 1024;
+constexpr std::int64_t kMostBatchTaskBytes = 1536 * 1024;
+
 }  // namespace
+
+bool batch_inside(const Graph& graph, const Group& group, NodeId contraction) {
+  const std::vector<int>& axes = group.axes.at(contraction);
+  const auto in_tasks = [&](int axis) {
+    return std::ranges::find(group.parallel, axis, &ParallelAxis::axis) != group.parallel.end();
+  };
+  const std::size_t batch = contraction_counts(graph, contraction).batch;
+  return std::any_of(axes.begin(), axes.begin() + static_cast<std::ptrdiff_t>(batch),
+                     [&](int axis) { return axis >= 0 && !in_tasks(axis); });
+}
+
+std::int64_t batch_tasks(const Graph& graph, const Group& group, NodeId contraction) {
+  std::int64_t bytes = 0;
+  for (NodeId id : group.roots) bytes += graph.node(id).types[0].byte_size();
+  const std::int64_t right = graph.type(graph.operands(contraction)[1]).byte_size();
+  const std::int64_t kept = std::clamp(right / 2, kLeastBatchTaskBytes, kMostBatchTaskBytes);
+  return std::max<std::int64_t>(1, bytes / kept);
+}
 
 FusionPlan fuse(const Graph& graph, const FusionOptions& options) {
   FusionPlan plan = Fuser(graph, options, {}).run();

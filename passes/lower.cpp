@@ -177,8 +177,8 @@ Expr canonical_product(const ir::RewriteContext& c, const Roles& roles) {
   return ir::reshape(result, c.node.types[0].shape);
 }
 
-/// lhs is read through an index map that reshape would put into memory: only rhs's free axes become
-/// one.
+/// lhs is read through an index map that reshape would put into memory, or made of tiles in the
+/// same kernel: only rhs's free axes become one.
 Expr canonical_windows(const ir::RewriteContext& c, const Roles& roles) {
   Integers lists = concatenated({roles.rhs_batch, roles.rhs_contract});
   Expr rhs = c.operands[1];
@@ -206,7 +206,8 @@ std::optional<Expr> canonicalize(const ir::RewriteContext& c) {
   if (!is_contraction(c.node)) return std::nullopt;
   const Roles roles(c);
   const Expr lhs = c.operands[0];
-  if (operand_read(*lhs.graph, lhs.value.node).permuted()) return canonical_product(c, roles);
+  const OperandRead read = operand_read(*lhs.graph, lhs.value.node);
+  if (read.permuted() && !is_tile_op(*lhs.graph, read.node)) return canonical_product(c, roles);
   return canonical_windows(c, roles);
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "ir/compositions/winograd.h"
 #include "ir/convolution.h"
 #include "ir/op.h"
 #include "ir/rewrite.h"
@@ -246,9 +247,11 @@ std::optional<Expr> lower(const ir::RewriteContext& c) {
   if (!std::holds_alternative<ir::ConvolutionComputation>(c.node.op->compute)) return std::nullopt;
   const Shape& shape = c.node.types[0].shape;
   if (element_count(shape) == 0) return ir::full(*c.operands[0].graph, c.node.types[0], 0);
-  return ConvolutionLowering(ir::convolution_axes(c.node.attributes), c.operands[0], c.operands[1],
-                             shape)
-      .run();
+  const ir::ConvolutionAxes axes = ir::convolution_axes(c.node.attributes);
+  if (axes.algorithm == ir::ConvolutionAlgorithm::winograd) {
+    return ir::winograd(c.operands[0], c.operands[1], axes);
+  }
+  return ConvolutionLowering(axes, c.operands[0], c.operands[1], shape).run();
 }
 
 }  // namespace

@@ -23,15 +23,17 @@ bool all_zero(const Integers& list) {
   return std::ranges::all_of(list, [](std::int64_t n) { return n == 0; });
 }
 
-/// Pads that contractions read, by what they pad: values that elementwise ops make and nobody else
-/// has in memory.
+/// Pads that contractions and tile ops read, by what they pad: values that elementwise ops make and
+/// nobody else has in memory.
 std::map<NodeId, NodeId> padded_values(const Graph& graph) {
   std::map<NodeId, NodeId> pads;
   const std::vector<bool> live = graph.live();
   for (NodeId id = 0; id < graph.size(); ++id) {
     const ir::Node& node = graph.node(id);
-    if (!live[id] || !std::holds_alternative<ir::ContractionComputation>(node.op->compute))
-      continue;
+    const bool reads_memory =
+        std::holds_alternative<ir::ContractionComputation>(node.op->compute) ||
+        is_tile_op(graph, id);
+    if (!live[id] || !reads_memory) continue;
     for (ir::Value operand : graph.operands(id)) {
       const NodeId pad = operand_read(graph, operand.node).node;
       const ir::Node& padding = graph.node(pad);

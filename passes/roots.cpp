@@ -87,7 +87,7 @@ class RootFinder {
       if (access_of(graph, id) == Access::heavy) is_root_[id] = true;
       if (every_op && is_elementwise(graph, id) && !graph.operands(id).empty()) is_root_[id] = true;
       if (access_of(graph, id) == Access::alias) mark(memory_of(graph, graph.operands(id)[0].node));
-      if (is_contraction(graph, id)) {
+      if (is_contraction(graph, id) || is_tile_op(graph, id)) {
         for (Value operand : graph.operands(id)) {
           mark(memory_of(graph, operand_read(graph, operand.node).node));
         }

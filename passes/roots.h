@@ -37,9 +37,9 @@ struct Root {
 /// The value in memory behind views.
 [[nodiscard]] ir::NodeId memory_of(const ir::Graph& graph, ir::NodeId id);
 
-/// Where a contraction reads an operand: light movement of one operand that is inside it everywhere
-/// is followed down to `node`, whose axis a is read at map[a], a function of the operand's indices
-/// (without divisions; no term where the extent is 1).
+/// Where a contraction or a tile op reads an operand: light movement of one operand that is inside
+/// it everywhere is followed down to `node`, whose axis a is read at map[a], a function of the
+/// operand's indices (without divisions; no term where the extent is 1).
 struct OperandRead {
   ir::NodeId node = 0;
   ir::IndexMap map;

@@ -55,6 +55,10 @@ std::vector<TensorType> infer_conv(const InferContext& context) {
     throw TypeError(std::string(what) + " differ: axis " + std::to_string(a) + " of " +
                     to_string(lhs) + " and axis " + std::to_string(b) + " of " + to_string(rhs));
   };
+  if (!admits(axes.algorithm, axes, rhs.shape)) {
+    throw TypeError(
+        "winograd needs two spatial axes of three taps, without strides, dilations and groups");
+  }
   match(axes.lhs_feature, axes.rhs_in, "input features");
   if (axes.grouped()) match(axes.lhs_group, axes.rhs_group, "groups");
   TensorType result{lhs.element, {lhs.shape[at(axes.lhs_batch)]}};
@@ -105,6 +109,7 @@ Expr lhs_cotangent(const VjpContext& c, const ConvolutionAxes& axes) {
     to.push_back(axes.lhs_group);
   }
   to.push_back(axes.lhs_feature);
+  back.algorithm = axes.algorithm;
   std::sort(taps.begin(), taps.end());
   const Expr reversed = taps.empty() ? c.x[1] : reverse(c.x[1], taps);
   return to_axes(apply("conv", {c.dy, reversed}, to_attributes(back)), to);
@@ -149,24 +154,32 @@ std::vector<OpRecord> convolution_ops() {
   std::vector<OpRecord> ops;
   ops.push_back(
       {.name = "conv",
-       .doc = "Convolution over any number of spatial axes, in the sense of machine learning: the "
-              "taps are not reversed. Output y is the sum, over the input features and the taps k "
-              "that count, of lhs at place (y * stride + k * window_dilation - low) / "
-              "base_dilation times rhs; a tap counts where that division is exact, a place outside "
-              "is the factor +0. The outputs for which the same taps count are one contraction "
-              "(ir/order.h) in the order of rhs's axes; groups with one output feature are the sum "
-              "of the products. The result has batch, spatial, group and output axes. Its three "
-              "gradients are convolutions with other numbers, which is why it is a primitive.",
+       .doc =
+           "Convolution over any number of spatial axes, in the sense of machine learning: the "
+           "taps are not reversed. Output y is the sum, over the input features and the taps k "
+           "that count, of lhs at place (y * stride + k * window_dilation - low) / "
+           "base_dilation times rhs; a tap counts where that division is exact, a place outside "
+           "is the factor +0. The outputs for which the same taps count are one contraction "
+           "(ir/order.h) in the order of rhs's axes; groups with one output feature are the sum "
+           "of the products. With algorithm winograd, tiles of 2 x 2 outputs come from 16 products "
+           "(ir/compositions/winograd.h) instead of 36, also in the gradient of lhs: other bits. "
+           "The result has batch, spatial, group and output axes. Its three gradients are "
+           "convolutions with other numbers, which is why it is a primitive.",
        .least_operands = 2,
        .most_operands = 2,
-       .attributes = {{"lhs", AttributeKind::integers, "Axes of lhs: batch, feature, spatial ..."},
-                      {"rhs", AttributeKind::integers, "Axes of rhs: input, output, spatial ..."},
-                      list("group", "The group axis of lhs and of rhs, or none."),
-                      list("stride", "Per spatial axis; empty: 1."),
-                      list("low", "Padding before the first place; negative crops; empty: 0."),
-                      list("high", "Padding behind the last place."),
-                      list("window_dilation", "From tap to tap; empty: 1."),
-                      list("base_dilation", "From place to place; empty: 1.")},
+       .attributes =
+           {{"lhs", AttributeKind::integers, "Axes of lhs: batch, feature, spatial ..."},
+            {"rhs", AttributeKind::integers, "Axes of rhs: input, output, spatial ..."},
+            list("group", "The group axis of lhs and of rhs, or none."),
+            list("stride", "Per spatial axis; empty: 1."),
+            list("low", "Padding before the first place; negative crops; empty: 0."),
+            list("high", "Padding behind the last place."),
+            list("window_dilation", "From tap to tap; empty: 1."),
+            list("base_dilation", "From place to place; empty: 1."),
+            {"algorithm", AttributeKind::text,
+             "direct, or winograd: F(2x2, 3x3) for two spatial axes of three taps without "
+             "strides, dilations and groups.",
+             Attribute(std::string("direct"))}},
        .infer = infer_conv,
        .vjp = conv_vjp,
        .compute = ConvolutionComputation{},
@@ -183,7 +196,10 @@ std::vector<OpRecord> convolution_ops() {
             "lhs = [0,3,1], rhs = [2,3,0], group = [2,1], stride = [2], low = [1], high = [1]"},
            {{"f32[2,6,5,7,1]", "f32[3,2,7,1,1]"},
             "lhs = [0,4,1,2], rhs = [3,4,0,1], group = [3,2], low = [1,0], high = [1,1]"},
-           {{"f32[3,4]", "f32[4,30]"}, "lhs = [0,1], rhs = [0,1]"}}});
+           {{"f32[3,4]", "f32[4,30]"}, "lhs = [0,1], rhs = [0,1]"},
+           {{"f32[2,5,6,3]", "f32[3,3,3,40]"},
+            "lhs = [0,3,1,2], rhs = [2,3,0,1], low = [1,0], high = [1,2], algorithm = "
+            "\"winograd\""}}});
   return ops;
 }
 

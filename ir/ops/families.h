@@ -13,6 +13,7 @@ std::vector<OpRecord> comparison_ops();
 std::vector<OpRecord> math_ops();
 std::vector<OpRecord> random_ops();
 std::vector<OpRecord> movement_ops();
+std::vector<OpRecord> tile_ops();
 std::vector<OpRecord> reduction_ops();
 std::vector<OpRecord> contraction_ops();
 std::vector<OpRecord> convolution_ops();

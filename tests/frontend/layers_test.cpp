@@ -152,8 +152,7 @@ TEST(OpLayer, ReachesEveryOpOfTheRegistry) {
       Streams streams;
       std::vector<ParameterSpec> parameters;
       std::vector<StatisticUpdate> updates;
-      LayerBuilder builder{graph, settings, "layer", {},         true,
-                           3,     {},       streams, parameters, updates};
+      LayerBuilder builder{graph, settings, "layer", {}, true, 3, {}, streams, parameters, updates};
       for (std::size_t i = 0; i < example.operands.size(); ++i) {
         const std::string name = "x" + std::to_string(i);
         const TensorType type = *parse_tensor_type(example.operands[i]);
@@ -234,6 +233,40 @@ TEST(Layers, LayerNormScalesAndCenters) {
                   1e-4);
     }
   }
+}
+
+/// How the only convolution of a model is computed, or the message that refuses it.
+std::string algorithm_of(const std::string& settings, const std::string& input) {
+  const std::string text =
+      file_with(R"({"layer": "conv2d", "name": "last", "from": "a", )" + settings + "}", {input});
+  const std::vector<std::string> codes = codes_of(text);
+  if (!codes.empty()) return codes.front();
+  const Model model("file.json", text);
+  Findings findings;
+  Forward forward("test", 2, true);
+  build_forward(model.spec(), forward, findings);
+  forward.graph.add_result("y", forward.values.at("last").value.value);
+  const std::string graph = to_text(forward.graph);
+  const std::size_t at = graph.find("algorithm = \"");
+  return at == std::string::npos ? "direct"
+                                 : graph.substr(at + 13, graph.find('"', at + 13) - at - 13);
+}
+
+TEST(Layers, ConvolutionsChooseTheirAlgorithm) {
+  const std::string wide = R"("filters": 32, "kernel": 3)";
+  EXPECT_EQ(algorithm_of(wide, "f32[8,8,32]"), "winograd");
+  EXPECT_EQ(algorithm_of(wide, "f32[8,8,31]"), "direct");
+  EXPECT_EQ(algorithm_of(wide + R"(, "stride": 2)", "f32[8,8,32]"), "direct");
+  EXPECT_EQ(algorithm_of(R"("filters": 32, "kernel": 5)", "f32[8,8,32]"), "direct");
+  EXPECT_EQ(algorithm_of(wide + R"(, "algorithm": "direct")", "f32[8,8,32]"), "direct");
+  EXPECT_EQ(algorithm_of(wide + R"(, "algorithm": "winograd")", "f32[8,8,2]"), "winograd");
+  // Few tiles and many channels: the transform of the kernel is what costs.
+  const std::string wider = R"("filters": 256, "kernel": 3, "padding": "same")";
+  EXPECT_EQ(algorithm_of(wider, "f32[14,14,256]"), "winograd");
+  EXPECT_EQ(algorithm_of(wider, "f32[7,7,256]"), "direct");
+  EXPECT_NE(algorithm_of(wide + R"(, "stride": 2, "algorithm": "winograd")", "f32[8,8,32]")
+                .find("needs a kernel of 3 x 3 without strides"),
+            std::string::npos);
 }
 
 TEST(Layers, DropoutDropsInTrainingOnly) {

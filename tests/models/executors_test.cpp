@@ -109,20 +109,24 @@ TEST(Executors, LargerConvolutions) {
     Shape x;
     Shape w;
     std::int64_t stride, low, high;
+    ir::ConvolutionAlgorithm algorithm = ir::ConvolutionAlgorithm::direct;
   };
+  using enum ir::ConvolutionAlgorithm;
   for (const Case& c :
        {Case{{3, 7, 7, 20}, {3, 3, 20, 40}, 1, 1, 1}, Case{{2, 14, 14, 9}, {3, 3, 9, 33}, 2, 1, 1},
         Case{{4, 20, 20, 16}, {3, 3, 16, 16}, 1, 1, 1},
-        Case{{3, 5, 5, 70}, {1, 1, 70, 24}, 1, 0, 0},
-        Case{{2, 17, 17, 3}, {7, 7, 3, 18}, 2, 3, 3}}) {
+        Case{{3, 5, 5, 70}, {1, 1, 70, 24}, 1, 0, 0}, Case{{2, 17, 17, 3}, {7, 7, 3, 18}, 2, 3, 3},
+        Case{{8, 12, 14, 24}, {3, 3, 24, 40}, 1, 1, 1, winograd},
+        Case{{3, 7, 9, 20}, {3, 3, 20, 16}, 1, 0, 1, winograd}}) {
     SCOPED_TRACE(to_string(c.x) + " " + to_string(c.w));
     ir::Graph graph("convolution");
     Inputs inputs{{"x", random_tensor({ElementType::f32, c.x}, 1, -1, 1)},
                   {"w", random_tensor({ElementType::f32, c.w}, 2, -1, 1)}};
     const Expr x{&graph, graph.add_input("x", ir::InputKind::batch, inputs["x"].type)};
     const Expr w{&graph, graph.add_input("w", ir::InputKind::state, inputs["w"].type)};
-    const ir::ConvolutionAxes axes{
-        0, 3, 2, 3, -1, -1, {{1, 0, c.stride, c.low, c.high}, {2, 1, c.stride, c.low, c.high}}};
+    const ir::SpatialAxis rows{1, 0, c.stride, c.low, c.high};
+    const ir::SpatialAxis columns{2, 1, c.stride, c.low, c.high};
+    const ir::ConvolutionAxes axes{0, 3, 2, 3, -1, -1, {rows, columns}, c.algorithm};
     const Expr y = ir::conv(ir::map("tanh", x), w, axes);
     const std::vector<Expr> variables{x, w};
     const std::vector<Expr> gradients = passes::gradients(ir::sum_all(y * y), variables);

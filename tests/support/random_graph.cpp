@@ -302,7 +302,15 @@ class Grower {
       axes.lhs_group = order[next++];
       axes.rhs_group = of_partner(x.shape()[static_cast<std::size_t>(axes.lhs_group)]);
     }
+    if (next == 2 && order.size() == 4 && random_.chance(0.3)) {
+      axes.algorithm = ir::ConvolutionAlgorithm::winograd;
+    }
     for (; next < order.size(); ++next) {
+      if (axes.algorithm == ir::ConvolutionAlgorithm::winograd) {
+        axes.spatial.push_back(
+            {order[next], of_partner(3), 1, random_.between(-1, 2), random_.between(-1, 2), 1, 1});
+        continue;
+      }
       axes.spatial.push_back({order[next], of_partner(random_.between(1, 3)), random_.between(1, 3),
                               random_.between(-1, 2), random_.between(-1, 2), random_.between(1, 3),
                               random_.between(1, 3)});

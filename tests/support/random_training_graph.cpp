@@ -218,15 +218,16 @@ class Builder {
     const std::int64_t channels = x.shape()[3];
     const std::int64_t filters = random_.between(1, 20);
     const bool depthwise = random_.chance(0.2);
+    const bool plain = random_.chance(0.3);  // which winograd admits
     ir::ConvolutionAxes axes{0, 3, 2, 3, -1, -1, {}};
     if (depthwise) axes = {0, 4, 3, 4, 3, 2, {}};
     Shape kernel;
     for (std::int64_t i = 0; i < 2; ++i) {
-      kernel.push_back(random_.between(1, 3));
+      kernel.push_back(plain ? 3 : random_.between(1, 3));
       const bool transposed = random_.chance(0.2);
-      const std::int64_t stride = random_.between(1, 2);
+      const std::int64_t stride = plain ? 1 : random_.between(1, 2);
       axes.spatial.push_back({i + 1, i, transposed ? 1 : stride, kernel.back() - 1,
-                              random_.between(0, 1), random_.between(1, 2),
+                              random_.between(0, 1), plain ? 1 : random_.between(1, 2),
                               transposed ? stride : 1});
       axes.spatial.back().low *= axes.spatial.back().window_dilation;
     }
@@ -235,6 +236,9 @@ class Builder {
       x = ir::reshape(x, {batch_, x.shape()[1], x.shape()[2], channels, 1});
     } else {
       kernel.insert(kernel.end(), {channels, filters});
+    }
+    if (admits(ir::ConvolutionAlgorithm::winograd, axes, kernel)) {
+      axes.algorithm = ir::ConvolutionAlgorithm::winograd;
     }
     Expr y = ir::conv(x, parameter(kernel), axes);
     if (depthwise) {
