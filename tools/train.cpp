@@ -261,7 +261,6 @@ void add_train(CLI::App& app, int& status) {
   auto options = std::make_shared<TrainOptions>();
   options->model.add_to(*command);
   options->model.add_tune_to(*command);
-  options->model.add_memory_to(*command);
   command->add_option("-o,--output", options->output, "Directory for weights and metrics");
   command->add_option("--init", options->initial_weights, "Weights to start from (safetensors)");
   command->add_flag("--resume", options->resume, "Go on from the checkpoint in the directory");
