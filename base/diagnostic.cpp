@@ -32,6 +32,21 @@ std::string to_string(const SourceLocation& where) {
   return fmt::format("{}:{}:{}", where.file, where.line, where.column);
 }
 
+std::string to_string(const BlockUses& uses, const std::string& file) {
+  std::string text;
+  for (const SourceLocation& use : uses) {
+    const bool is_near = use.file == file && use.line > 0;
+    text += (text.empty() ? "" : ", ") +
+            (is_near ? fmt::format("{}:{}", use.line, use.column) : to_string(use));
+  }
+  return text;
+}
+
+std::string to_string(const SourceLocation& where, const BlockUses& uses) {
+  if (uses.empty()) return to_string(where);
+  return fmt::format("{} (used at {})", to_string(where), to_string(uses, where.file));
+}
+
 std::string render(const Diagnostic& diagnostic, const std::string& source) {
   const SourceLocation& where = diagnostic.where;
   std::string text = where.file.empty() ? "" : to_string(where) + ": ";
@@ -40,6 +55,12 @@ std::string render(const Diagnostic& diagnostic, const std::string& source) {
     text += fmt::format("{:>4} | {}\n", where.line, source_line(source, where.line));
     text += fmt::format("     | {}{}\n", std::string(where.column - 1, ' '),
                         std::string(std::max(where.length, 1u), '^'));
+  }
+  if (!diagnostic.uses.empty()) {
+    text += "  used at " + to_string(diagnostic.uses, where.file);
+    const int others = diagnostic.other_uses;
+    if (others > 0) text += fmt::format(", and {} other use{}", others, others == 1 ? "" : "s");
+    text += '\n';
   }
   if (!diagnostic.hint.empty()) text += fmt::format("  hint: {}\n", diagnostic.hint);
   return text;

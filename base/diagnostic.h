@@ -19,6 +19,13 @@ struct SourceLocation {
 /// "file:line:column", or "file" when there is no line.
 [[nodiscard]] std::string to_string(const SourceLocation& where);
 
+/// Where the blocks are used that a place stands in, outermost first; none: it is in no block.
+using BlockUses = std::vector<SourceLocation>;
+/// "40:7, 18:9"; with their file where it is not `file`.
+[[nodiscard]] std::string to_string(const BlockUses& uses, const std::string& file);
+/// "file:line:column (used at 40:7, 18:9)".
+[[nodiscard]] std::string to_string(const SourceLocation& where, const BlockUses& uses);
+
 /// What kind of failure a user error is; its number is the program's exit code.
 enum class ErrorClass : std::uint8_t {
   operation = 1,
@@ -35,10 +42,13 @@ struct Diagnostic {
   std::string code;  // a code of base/error_codes.h, such as "E0204"
   std::string message;
   SourceLocation where;
-  std::string hint;  // how to mend it; may be empty
+  std::string hint;     // how to mend it; may be empty
+  BlockUses uses = {};  // of `where`
+  int other_uses = 0;   // in which the same was found
 };
 
-/// Prints "file:line:col: error[E0204]: message", the source line with a caret, and the hint.
+/// Prints "file:line:col: error[E0204]: message", the source line with a caret, where its block is
+/// used, and the hint.
 /// `source` is the text of `where.file`, empty when it is not at hand.
 [[nodiscard]] std::string render(const Diagnostic& diagnostic, const std::string& source);
 

@@ -168,7 +168,7 @@ class ArtefactBuilder {
     if (debug.lines) debug_.emplace(module, debug.directory);
   }
 
-  void add_variant(InstructionSet set, bool fuse, Tuner* tuner);
+  void add_variant(InstructionSet set, const ArtefactOptions& options);
   /// When all variants are there: the header's functions, and everything else hidden.
   void finish();
   /// The symbols of the kernels.
@@ -212,16 +212,16 @@ class ArtefactBuilder {
   std::vector<std::string> kernels_;
 };
 
-void ArtefactBuilder::add_variant(InstructionSet set, bool fuse, Tuner* tuner) {
+void ArtefactBuilder::add_variant(InstructionSet set, const ArtefactOptions& options) {
   const Target target = make_target(set);
+  CompileOptions compile;
+  compile.set = set;
+  compile.fuse = options.fuse;
+  compile.tuner = options.tuner;
   std::vector<Executable> executables;
   std::vector<Kernel> kernels;
   for (const ArtefactProgram& program : model_.programs) {
-    CompileOptions options;
-    options.set = set;
-    options.fuse = fuse;
-    options.tuner = tuner;
-    Plan plan = plan_program(program.graph, options);
+    Plan plan = options.plan(program, compile);
     executables.push_back(place(plan, model_.layout));
     for (ScheduledKernel& scheduled : plan.kernels) kernels.push_back(std::move(scheduled.kernel));
   }
@@ -443,7 +443,7 @@ Artefact make_artefact(const ArtefactModel& model, const ArtefactOptions& option
   module->setTargetTriple(machine->getTargetTriple().str());
   module->setDataLayout(machine->createDataLayout());
   ArtefactBuilder builder(model, functions, *module, options.debug);
-  for (InstructionSet set : sets) builder.add_variant(set, options.fuse, options.tuner);
+  for (InstructionSet set : sets) builder.add_variant(set, options);
   builder.finish();
   std::string message;
   llvm::raw_string_ostream stream(message);

@@ -4,10 +4,12 @@
 // libc, libm and pthread and gives the bits of every other executor.
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "codegen/compile.h"
 #include "codegen/jit.h"
 #include "codegen/tune.h"
 #include "ir/graph.h"
@@ -41,6 +43,11 @@ struct ArtefactOptions {
   CodeForm form = CodeForm::object;
   DebugOptions debug = {};  // `lines` alone counts
   Tuner* tuner = nullptr;   // chooses how contractions run; null: the model does
+  /// Plans a program for one of the sets.
+  std::function<Plan(const ArtefactProgram&, const CompileOptions&)> plan =
+      [](const ArtefactProgram& program, const CompileOptions& options) {
+        return plan_program(program.graph, options);
+      };
 };
 
 struct Artefact {

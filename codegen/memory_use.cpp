@@ -105,7 +105,7 @@ std::vector<LayerMemory> memory_by_layer(const Plan& plan) {
     if (lifetime.first <= step && step <= lifetime.last) add(buffer.memory.value, lifetime.bytes);
   }
   std::vector<LayerMemory> layers;
-  for (const auto& [origin, size] : bytes) layers.push_back({origin.layer, origin.where, size});
+  for (const auto& [origin, size] : bytes) layers.push_back({origin, size});
   std::ranges::stable_sort(layers, std::ranges::greater{}, &LayerMemory::bytes);
   return layers;
 }

@@ -44,8 +44,7 @@ struct FittedPlan {
                                      const CompileOptions& options, const MemoryLimit& limit);
 
 struct LayerMemory {
-  std::string layer;
-  SourceLocation where;
+  ir::Origin origin;
   std::int64_t bytes = 0;
 };
 

@@ -12,8 +12,7 @@ Expr dense(LayerBuilder& b) {
   need_axis(b);
   const Expr x = b.x();
   const std::int64_t units = b.settings.integer("units");
-  const Expr kernel = b.parameter("kernel", {x.shape().back(), units}, b.settings.number("l1"),
-                                  b.settings.number("l2"));
+  const Expr kernel = weights(b, "kernel", {x.shape().back(), units});
   return add_bias_and_activate(b, ir::dot(x, kernel, {{}, {}, {x.rank() - 1}, {0}}));
 }
 
@@ -105,11 +104,8 @@ std::vector<Layer> basic_layers() {
        "x · kernel + bias over the last axis, then an activation.",
        1,
        1,
-       {integer_option("units", {}, "Extent of the result's last axis.", {1, 1e9}),
-        activation_option(), boolean_option("use_bias", true, "Whether there is a bias."),
-        initializer_option("kernel", "glorot_uniform"), initializer_option("bias", "zeros"),
-        number_option("l1", 0.0, "The loss grows by l1 times the sum of |kernel|.", kNonNegative),
-        number_option("l2", 0.0, "The loss grows by l2 times the sum of kernel^2.", kNonNegative)},
+       joined({{integer_option("units", {}, "Extent of the result's last axis.", {1, 1e9})},
+               weight_options()}),
        dense,
        R"({"layer": "dense", "units": 3, "activation": "relu"})",
        {"f32[5]"}},

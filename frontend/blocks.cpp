@@ -27,7 +27,7 @@ struct Scope {
   std::vector<std::string> input;            // what the instance reads; none at the top
   std::map<std::string, std::string> names;  // of this list -> of the whole model
   std::map<std::string, int> unnamed;        // by kind
-  std::vector<SourceLocation> uses;
+  BlockUses uses;
 };
 
 class Expander {
@@ -75,6 +75,7 @@ class Expander {
 
   /// Returns the full name of the list's last layer.
   std::optional<std::string> expand(const Json::Array& layers, Scope& scope) {
+    const BlockScope found(findings_, scope.uses);
     std::optional<std::string> last;
     for (const Json& item : layers) {
       if (result_.size() >= kMostLayers) return last;

@@ -14,9 +14,9 @@ namespace gradus::frontend {
 /// those of the instance, "stage1/2/conv", and inputs are written out.
 struct ExpandedLayer {
   Json json;
-  std::string name;                  // its own, or by kind: dense, dense_1, ...
-  bool named = false;                // in the file
-  std::vector<SourceLocation> uses;  // of the blocks it stands in, outermost first
+  std::string name;    // its own, or by kind: dense, dense_1, ...
+  bool named = false;  // in the file
+  BlockUses uses;
 };
 
 /// Replaces {"block": name, parameter: value, ..., "repeat": n} by the block's layers and every

@@ -22,6 +22,7 @@ struct StateSpec {
   std::string name;
   TensorType type;
   StateKind kind = StateKind::parameter;
+  ir::Provenance provenance;
 };
 
 /// One row of the model table.

@@ -10,8 +10,10 @@ namespace {
 
 using ir::Expr;
 
-ir::Provenance provenance_of(const SourceLocation& where, std::string layer, ir::Role role) {
-  return {std::make_shared<const ir::Origin>(ir::Origin{where, std::move(layer)}), role};
+ir::Provenance provenance_of(const SourceLocation& where, std::string layer, ir::Role role,
+                             BlockUses uses = {}) {
+  return {std::make_shared<const ir::Origin>(ir::Origin{where, std::move(layer), std::move(uses)}),
+          role};
 }
 
 /// `text` with "batch" for the batch size that stands for any.
@@ -75,12 +77,8 @@ Expr build_layer(const LayerSpec& spec, Forward& forward, const std::vector<Laye
                        forward.parameters, forward.updates};
   const auto report = [&](const std::string& message, const std::string& hint) {
     const std::string who = spec.named ? fmt::format("{} '{}'", spec.kind, spec.name) : spec.kind;
-    std::string from;
-    for (const SourceLocation& use : spec.uses) {
-      from += fmt::format("{}line {}", from.empty() ? " (in the block used at " : ", ", use.line);
-    }
-    if (!from.empty()) from += ')';
-    findings.add("E0204", name_batch(fmt::format("{} {}{}", who, message, from)), spec.where, hint);
+    const BlockScope found(findings, spec.uses);
+    findings.add("E0204", name_batch(fmt::format("{} {}", who, message)), spec.where, hint);
   };
   try {
     check_count(spec, inputs.size());
@@ -156,7 +154,8 @@ void build_forward(const ModelSpec& spec, Forward& forward, Findings& findings) 
     const std::size_t before = forward.parameters.size();
     Expr result;
     if (inputs.size() == layer.from.size()) {
-      forward.graph.set_provenance(provenance_of(layer.where, layer.name, ir::Role::forward));
+      forward.graph.set_provenance(
+          provenance_of(layer.where, layer.name, ir::Role::forward, layer.uses));
       result = build_layer(layer, forward, inputs, findings);
     }
     if (!result.graph) {

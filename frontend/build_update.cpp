@@ -106,16 +106,19 @@ std::vector<StateSpec> state_of(const ModelSpec& spec, std::span<const Parameter
   std::vector<StateSpec> state;
   for (const ParameterSpec& parameter : parameters) {
     state.push_back({parameter.name, parameter.type,
-                     parameter.trained ? StateKind::parameter : StateKind::statistic});
+                     parameter.trained ? StateKind::parameter : StateKind::statistic,
+                     parameter.provenance});
   }
   for (const ParameterSpec& parameter : parameters) {
     if (!parameter.trained) continue;
     for (const ir::Slot& slot : spec.optimizer.method->slots) {
-      state.push_back({slot_name(parameter, slot), parameter.type, StateKind::slot});
+      state.push_back({slot_name(parameter, slot), parameter.type, StateKind::slot,
+                       parameter.provenance.with_role(ir::Role::update)});
     }
   }
   for (const char* counter : {"seed", "step"}) {
-    state.push_back({counter, {ElementType::i64, {}}, StateKind::counter});
+    state.push_back(
+        {counter, {ElementType::i64, {}}, StateKind::counter, optimizer_provenance(spec)});
   }
   return state;
 }
@@ -127,6 +130,7 @@ ir::Graph build_init(const ModelSpec& spec, std::span<const ParameterSpec> param
   const Expr seed{&graph,
                   graph.add_input("initial_seed", ir::InputKind::scalar, {ElementType::i64, {}})};
   for (const StateSpec& entry : state_of(spec, parameters)) {
+    graph.set_provenance(entry.provenance);
     (void)graph.add_input(entry.name, ir::InputKind::state, entry.type);
   }
   for (const ParameterSpec& parameter : parameters) {

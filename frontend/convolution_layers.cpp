@@ -123,8 +123,7 @@ Expr convolution(LayerBuilder& b) {
         fmt::format("has {} filters in {} groups, but {}", filters, groups, b.inputs[0].describe()),
         "groups must divide the channels and the filters");
   }
-  const Expr kernel = b.parameter("kernel", kernel_shape(windows, channels / groups, filters),
-                                  b.settings.number("l1"), b.settings.number("l2"));
+  const Expr kernel = weights(b, "kernel", kernel_shape(windows, channels / groups, filters));
   if (groups == 1) {
     auto axes = channels_last(windows, spatial + 1, spatial, spatial + 1);
     if (spatial == 2) axes.algorithm = algorithm_of(b, axes, kernel.shape());
@@ -155,9 +154,8 @@ Expr depthwise_convolution(LayerBuilder& b) {
   need_image(b, 2);
   const Windows windows(b);
   need_outputs(b, windows);
-  const Expr kernel = b.parameter(
-      "kernel", kernel_shape(windows, b.x().shape().back(), b.settings.integer("multiplier")),
-      b.settings.number("l1"), b.settings.number("l2"));
+  const Expr kernel = weights(
+      b, "kernel", kernel_shape(windows, b.x().shape().back(), b.settings.integer("multiplier")));
   return add_bias_and_activate(b, depthwise(b, kernel, windows));
 }
 
@@ -167,11 +165,9 @@ Expr separable_convolution(LayerBuilder& b) {
   need_outputs(b, windows);
   const std::int64_t channels = b.x().shape().back();
   const std::int64_t multiplier = b.settings.integer("multiplier");
-  const double l1 = b.settings.number("l1");
-  const double l2 = b.settings.number("l2");
-  const Expr each = b.parameter("depthwise", kernel_shape(windows, channels, multiplier), l1, l2);
-  const Expr mixing = b.parameter(
-      "pointwise", {1, 1, channels * multiplier, b.settings.integer("filters")}, l1, l2);
+  const Expr each = weights(b, "depthwise", kernel_shape(windows, channels, multiplier));
+  const Expr mixing =
+      weights(b, "pointwise", {1, 1, channels * multiplier, b.settings.integer("filters")});
   const Expr x = depthwise(b, each, windows);
   const ir::ConvolutionAxes points{
       0, 3, 2, 3, -1, -1, {{.lhs = 1, .rhs = 0}, {.lhs = 2, .rhs = 1}}};
@@ -193,9 +189,8 @@ Expr transposed_convolution(LayerBuilder& b) {
     extent = same ? extent * stride[i] : (extent - 1) * stride[i] + std::max(reach, stride[i]);
   }
   const Windows windows(b, places);
-  const Expr kernel = b.parameter(
-      "kernel", kernel_shape(windows, b.settings.integer("filters"), b.x().shape().back()),
-      b.settings.number("l1"), b.settings.number("l2"));
+  const Expr kernel = weights(
+      b, "kernel", kernel_shape(windows, b.settings.integer("filters"), b.x().shape().back()));
   ir::ConvolutionAxes axes{0, spatial + 1, spatial + 1, spatial, -1, -1, {}};
   ir::Integers taps;
   for (std::int64_t i = 0; i < spatial; ++i) {
@@ -220,19 +215,6 @@ std::vector<Option> window_options(std::int64_t spatial) {
           padding_option(), extents_option("dilation", 1, spatial, "From tap to tap.", {1, 1e6})};
 }
 
-void add_common(std::vector<Option>& options, const std::vector<std::string>& kernels) {
-  options.push_back(activation_option());
-  options.push_back(boolean_option("use_bias", true, "Whether there is a bias."));
-  for (const std::string& kernel : kernels) {
-    options.push_back(initializer_option(kernel, "glorot_uniform"));
-  }
-  options.push_back(initializer_option("bias", "zeros"));
-  options.push_back(
-      number_option("l1", 0.0, "The loss grows by l1 times the sum of |kernel|.", kNonNegative));
-  options.push_back(
-      number_option("l2", 0.0, "The loss grows by l2 times the sum of kernel^2.", kNonNegative));
-}
-
 Option algorithm_option() {
   return choice_option(
       "algorithm", "auto", "How the sums are computed; each way has its own rounding.",
@@ -248,15 +230,15 @@ Option algorithm_option() {
 Option filters_option() {
   return integer_option("filters", {}, "Channels of the result.", {1, 1e9});
 }
+Option multiplier_option() {
+  return integer_option("multiplier", std::int64_t{1}, "Results per input channel.", {1, 1e6});
+}
 
 Layer convolution_layer(std::int64_t spatial, ir::Expr (*build)(LayerBuilder&), std::string example,
                         std::string input) {
-  std::vector<Option> options{filters_option()};
-  for (Option& option : window_options(spatial)) options.push_back(std::move(option));
-  options.push_back(integer_option("groups", std::int64_t{1},
-                                   "Parts of the channels that do not mix.", {1, 1e9}));
-  if (spatial == 2) options.push_back(algorithm_option());
-  add_common(options, {"kernel"});
+  std::vector<Option> sums{integer_option("groups", std::int64_t{1},
+                                          "Parts of the channels that do not mix.", {1, 1e9})};
+  if (spatial == 2) sums.push_back(algorithm_option());
   return {fmt::format("conv{}d", spatial),
           fmt::format("Convolution over {}, then an activation. The kernel has axes taps, input "
                       "channels, filters.",
@@ -265,7 +247,7 @@ Layer convolution_layer(std::int64_t spatial, ir::Expr (*build)(LayerBuilder&), 
                                      : "volumes [depth, height, width, channels]"),
           1,
           1,
-          std::move(options),
+          joined({{filters_option()}, window_options(spatial), sums, weight_options()}),
           build,
           std::move(example),
           {std::move(input)}};
@@ -273,15 +255,12 @@ Layer convolution_layer(std::int64_t spatial, ir::Expr (*build)(LayerBuilder&), 
 
 Layer transposed_layer(std::int64_t spatial, ir::Expr (*build)(LayerBuilder&), std::string example,
                        std::string input) {
-  std::vector<Option> options{filters_option()};
-  for (Option& option : window_options(spatial)) options.push_back(std::move(option));
-  add_common(options, {"kernel"});
   return {fmt::format("conv{}d_transpose", spatial),
           "The transpose of a convolution: stride times as many places. The kernel has axes taps, "
           "filters, input channels.",
           1,
           1,
-          std::move(options),
+          joined({{filters_option()}, window_options(spatial), weight_options()}),
           build,
           std::move(example),
           {std::move(input)}};
@@ -290,15 +269,6 @@ Layer transposed_layer(std::int64_t spatial, ir::Expr (*build)(LayerBuilder&), s
 }  // namespace
 
 std::vector<Layer> convolution_layers() {
-  const Option multiplier =
-      integer_option("multiplier", std::int64_t{1}, "Results per input channel.", {1, 1e6});
-  std::vector<Option> each = window_options(2);
-  each.push_back(multiplier);
-  add_common(each, {"kernel"});
-  std::vector<Option> separable{filters_option()};
-  for (Option& option : window_options(2)) separable.push_back(std::move(option));
-  separable.push_back(multiplier);
-  add_common(separable, {"depthwise", "pointwise"});
   return {
       convolution_layer(1, convolution<1>,
                         R"({"layer": "conv1d", "filters": 4, "kernel": 3, "dilation": 2})",
@@ -324,7 +294,7 @@ std::vector<Layer> convolution_layers() {
        "Convolution of every channel by itself. The kernel has axes taps, channels, multiplier.",
        1,
        1,
-       std::move(each),
+       joined({window_options(2), {multiplier_option()}, weight_options()}),
        depthwise_convolution,
        R"({"layer": "depthwise_conv2d", "kernel": 3, "multiplier": 2})",
        {"f32[5,4,3]"}},
@@ -332,7 +302,10 @@ std::vector<Layer> convolution_layers() {
        "A depthwise convolution, then one of single places that mixes the channels.",
        1,
        1,
-       std::move(separable),
+       joined({{filters_option()},
+               window_options(2),
+               {multiplier_option()},
+               weight_options({"depthwise", "pointwise"})}),
        separable_convolution,
        R"({"layer": "separable_conv2d", "filters": 4, "kernel": 3})",
        {"f32[5,4,3]"}},

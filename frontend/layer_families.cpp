@@ -64,6 +64,30 @@ Option initializer_option(const std::string& parameter, const std::string& name)
                        std::move(alternatives));
 }
 
+std::vector<Option> joined(std::initializer_list<std::vector<Option>> lists) {
+  std::vector<Option> all;
+  for (const std::vector<Option>& list : lists) all.insert(all.end(), list.begin(), list.end());
+  return all;
+}
+
+std::vector<Option> weight_options(const std::vector<std::string>& kernels) {
+  std::vector<Option> initializers;
+  for (const std::string& kernel : kernels) {
+    initializers.push_back(initializer_option(kernel, "glorot_uniform"));
+  }
+  return joined(
+      {{activation_option(), boolean_option("use_bias", true, "Whether there is a bias.")},
+       initializers,
+       {initializer_option("bias", "zeros"),
+        number_option("l1", 0.0, "The loss grows by l1 times the sum of |kernel|.", kNonNegative),
+        number_option("l2", 0.0, "The loss grows by l2 times the sum of kernel^2.",
+                      kNonNegative)}});
+}
+
+Expr weights(LayerBuilder& b, const std::string& name, const Shape& shape) {
+  return b.parameter(name, shape, b.settings.number("l1"), b.settings.number("l2"));
+}
+
 Expr add_bias_and_activate(LayerBuilder& b, Expr x) {
   if (b.settings.boolean("use_bias")) {
     x = x + ir::broadcast(b.parameter("bias", {x.shape().back()}), x.shape(), {x.rank() - 1});

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <initializer_list>
+#include <string>
 #include <vector>
 
 #include "frontend/layers.h"
@@ -29,6 +31,13 @@ std::vector<Alternative> activation_alternatives();
 Option activation_option();
 /// "<parameter>_initializer", by default `name`.
 Option initializer_option(const std::string& parameter, const std::string& name);
+/// `lists` one after another.
+std::vector<Option> joined(std::initializer_list<std::vector<Option>> lists);
+/// What layers with weights take: an activation, the bias, the initializers of parameters `kernels`
+/// and of the bias, penalties.
+std::vector<Option> weight_options(const std::vector<std::string>& kernels = {"kernel"});
+/// Parameter `name` with the penalties of settings "l1" and "l2".
+ir::Expr weights(LayerBuilder& b, const std::string& name, const Shape& shape);
 /// x plus parameter "bias" along the last axis, if setting "use_bias" says so, then the activation.
 ir::Expr add_bias_and_activate(LayerBuilder& b, ir::Expr x);
 

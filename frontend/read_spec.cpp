@@ -134,6 +134,7 @@ class SpecReader {
 
   void read_layer(const ExpandedLayer& expanded) {
     const Json& json = expanded.json;
+    const BlockScope found(findings_, expanded.uses);
     ObjectReader reader(&json, "a layer", findings_);
     if (!reader.is_object()) return;
     LayerSpec layer;

@@ -87,7 +87,16 @@ std::string suggestion(std::string_view word, std::span<const std::string> candi
 }
 
 void Findings::add(std::string code, std::string message, SourceLocation where, std::string hint) {
-  list_.push_back({std::move(code), std::move(message), std::move(where), std::move(hint)});
+  Diagnostic found{std::move(code), std::move(message), std::move(where), std::move(hint), uses_};
+  const auto is_same = [&](const Diagnostic& other) {
+    return !other.uses.empty() && found.where == other.where && found.code == other.code &&
+           found.message == other.message && found.hint == other.hint;
+  };
+  if (const auto known = std::ranges::find_if(list_, is_same); known != list_.end()) {
+    ++known->other_uses;
+  } else {
+    list_.push_back(std::move(found));
+  }
 }
 
 void Findings::raise() {

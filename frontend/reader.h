@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "frontend/json.h"
@@ -33,11 +34,29 @@ class Findings {
  public:
   void add(std::string code, std::string message, SourceLocation where, std::string hint = {});
   [[nodiscard]] bool empty() const { return list_.empty(); }
-  /// Throws UserError with all findings, by place, if there are any.
+  /// What is added from now on was found in these uses of blocks. Returns those before.
+  BlockUses use(BlockUses uses) { return std::exchange(uses_, std::move(uses)); }
+  /// Throws UserError with all findings, by place, if there are any; of those that several uses of
+  /// a block share only the first.
   void raise();
 
  private:
   std::vector<Diagnostic> list_;
+  BlockUses uses_;
+};
+
+/// What is found while it lives is found in these uses of blocks.
+class BlockScope {
+ public:
+  BlockScope(Findings& findings, const BlockUses& uses)
+      : findings_(findings), saved_(findings.use(uses)) {}
+  ~BlockScope() { findings_.use(std::move(saved_)); }
+  BlockScope(const BlockScope&) = delete;
+  BlockScope& operator=(const BlockScope&) = delete;
+
+ private:
+  Findings& findings_;
+  BlockUses saved_;
 };
 
 /// A name that stands for an input or a layer, and where it stands.

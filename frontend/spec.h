@@ -31,8 +31,8 @@ struct LayerSpec {
   bool named = false;           // in the file
   std::vector<Reference> from;  // inputs or earlier layers, by name
   Settings settings;
-  SourceLocation where;              // of the kind
-  std::vector<SourceLocation> uses;  // of the blocks that it stands in, outermost first
+  SourceLocation where;  // of the kind
+  BlockUses uses;
 };
 
 /// What a loss or metric compares.

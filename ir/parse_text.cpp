@@ -163,17 +163,28 @@ Role role(TextLine& line) {
   line.fail("expected forward, backward, update or metric");
 }
 
+/// `file` is that of a place which names none; null: each names its own.
+SourceLocation place(TextLine& line, const std::string* file = nullptr) {
+  SourceLocation where;
+  const bool is_near = file != nullptr && !line.at_string();
+  where.file = is_near ? *file : line.quoted();
+  if (is_near || line.accept(":")) {
+    where.line = position(line);
+    line.expect(":");
+    where.column = position(line);
+  }
+  if (line.accept("+")) where.length = position(line);
+  return where;
+}
+
 Provenance provenance(TextLine& line) {
   Provenance result;
   line.list([&] {
     Origin origin;
-    origin.where.file = line.quoted();
-    if (line.accept(":")) {
-      origin.where.line = position(line);
-      line.expect(":");
-      origin.where.column = position(line);
+    origin.where = place(line);
+    if (line.accept("used")) {
+      line.list([&] { origin.uses.push_back(place(line, &origin.where.file)); });
     }
-    if (line.accept("+")) origin.where.length = position(line);
     if (line.at_string()) origin.layer = line.quoted();
     const Role own = role(line);
     result.merge({std::make_shared<const Origin>(std::move(origin)), own});

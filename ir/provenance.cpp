@@ -42,7 +42,7 @@ std::string to_string(const Provenance& provenance) {
   std::string text;
   for (const auto& [origin, role] : provenance.entries()) {
     if (!text.empty()) text += ", ";
-    text += to_string(origin->where);
+    text += to_string(origin->where, origin->uses);
     if (!origin->layer.empty()) text += ' ' + origin->layer;
     text += ' ';
     text += to_string(role);

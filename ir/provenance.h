@@ -14,7 +14,8 @@ enum class Role : std::uint8_t { forward, backward, update, metric };
 /// The JSON value that a node comes from.
 struct Origin {
   SourceLocation where;
-  std::string layer;  // path such as "encoder/block3/attention"
+  std::string layer;    // path such as "encoder/block3/attention"
+  BlockUses uses = {};  // of `where`
   friend auto operator<=>(const Origin&, const Origin&) = default;
 };
 using OriginPointer = std::shared_ptr<const Origin>;
@@ -45,7 +46,7 @@ class Provenance {
   std::shared_ptr<const Entries> entries_;  // null: none
 };
 
-/// "model.json:9:7 hidden forward, model.json:12:7 logits forward".
+/// "model.json:9:7 hidden forward, model.json:12:7 (used at 40:7) top/dense forward".
 [[nodiscard]] std::string to_string(const Provenance& provenance);
 /// The first place with a line in such a text; line 0 where there is none.
 [[nodiscard]] SourceLocation first_place(const std::string& text);

@@ -50,15 +50,24 @@ std::string attributes_text(const Node& node) {
   return text.empty() ? text : text + '}';
 }
 
+/// The file is left out of a place with a line where it is `file`.
+std::string place_text(const SourceLocation& where, const std::string* file = nullptr) {
+  const bool has_line = where.line != 0 || where.column != 0;
+  std::string text = has_line && file != nullptr && where.file == *file ? "" : quote(where.file);
+  if (has_line) text += fmt::format("{}{}:{}", text.empty() ? "" : ":", where.line, where.column);
+  if (where.length != 1) text += fmt::format("+{}", where.length);
+  return text;
+}
+
 std::string provenance_text(const Provenance& provenance) {
   std::string text;
   for (const auto& [origin, role] : provenance.entries()) {
-    const SourceLocation& where = origin->where;
-    text += (text.empty() ? " @ " : ", ") + quote(where.file);
-    if (where.line != 0 || where.column != 0) {
-      text += fmt::format(":{}:{}", where.line, where.column);
+    text += (text.empty() ? " @ " : ", ") + place_text(origin->where);
+    std::string uses;
+    for (const SourceLocation& use : origin->uses) {
+      uses += (uses.empty() ? " used " : ", ") + place_text(use, &origin->where.file);
     }
-    if (where.length != 1) text += fmt::format("+{}", where.length);
+    text += uses;
     if (!origin->layer.empty()) text += ' ' + quote(origin->layer);
     text += ' ';
     text += to_string(role);

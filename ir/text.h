@@ -13,8 +13,9 @@
 // Numbers are ids. Attributes equal to their default are left out. Floats are the shortest decimals
 // that read back; inf and nan, and nan(2143289345) for the bits of one that is not the canonical
 // NaN. After `@` stands the provenance: file, line, column (and +length of what is underlined, when
-// that is not 1), the layer, the role; several are separated by commas. A string is in double
-// quotes, with \", \\ and \n. `#` starts a comment.
+// that is not 1), `used` and where the blocks are used that it stands in (as "40:7, 18:9": the file
+// only where it is another), the layer, the role; several are separated by commas. A string is in
+// double quotes, with \", \\ and \n. `#` starts a comment.
 
 #include <string>
 #include <string_view>

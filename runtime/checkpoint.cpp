@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
@@ -113,12 +114,24 @@ json to_json(const Progress& progress) {
           {"batch", progress.batch},
           {"sums", progress.sums},
           {"examples_in_sums", progress.examples_in_sums},
+          {"train", progress.train},
+          {"validation", progress.validation},
           {"seed", progress.seed},
           {"batch_size", progress.batch_size},
           {"examples", progress.examples},
           {"shuffle", progress.shuffle},
           {"model_hash", progress.model_hash},
           {"version", progress.version}};
+}
+
+/// JSON has no numbers that are not finite: null stands for them. Older checkpoints have no values.
+std::vector<double> values_of(const json& manifest, const char* key) {
+  std::vector<double> values;
+  for (const json& value : manifest.value(key, json::array())) {
+    values.push_back(value.is_null() ? std::numeric_limits<double>::quiet_NaN()
+                                     : value.get<double>());
+  }
+  return values;
 }
 
 Progress parse_progress(const SafetensorsReader& file, const json& manifest) {
@@ -129,6 +142,8 @@ Progress parse_progress(const SafetensorsReader& file, const json& manifest) {
     manifest.at("batch").get_to(progress.batch);
     manifest.at("sums").get_to(progress.sums);
     manifest.at("examples_in_sums").get_to(progress.examples_in_sums);
+    progress.train = values_of(manifest, "train");
+    progress.validation = values_of(manifest, "validation");
     manifest.at("seed").get_to(progress.seed);
     manifest.at("batch_size").get_to(progress.batch_size);
     manifest.at("examples").get_to(progress.examples);

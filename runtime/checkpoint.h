@@ -20,6 +20,8 @@ struct Progress {
   std::int64_t batch = 0;    // batches done in the current epoch
   std::vector<double> sums;  // running sums of the current epoch's metrics
   std::int64_t examples_in_sums = 0;
+  std::vector<double> train;       // metrics of the last epoch that ended; empty: none has
+  std::vector<double> validation;  // likewise
   std::uint64_t seed = 0;
   std::int64_t batch_size = 0;  // 0: all examples
   std::int64_t examples = 0;    // of the training set

@@ -54,6 +54,12 @@ std::string differences(const Progress& saved, const Progress& current) {
   return text;
 }
 
+std::vector<double> values_of(const std::vector<MetricValue>& metrics) {
+  std::vector<double> values;
+  for (const MetricValue& metric : metrics) values.push_back(metric.value);
+  return values;
+}
+
 }  // namespace
 
 Trainer::Trainer(const Programs& programs, Executor& executor, const Dataset& train,
@@ -125,15 +131,27 @@ void Trainer::resume() {
     throw UserError("E1006", "the checkpoint is of another training run: " + different,
                     {options_.checkpoint});
   }
-  const bool possible = saved.step >= 0 && saved.epoch >= 0 && saved.batch >= 0 &&
-                        saved.batch <= plan_.batches() &&
-                        saved.sums.size() == sums_.sums().size() &&
-                        saved.step == saved.epoch * plan_.batches() + saved.batch;
+  const bool possible =
+      saved.step >= 0 && saved.epoch >= 0 && saved.batch >= 0 && saved.batch <= plan_.batches() &&
+      saved.sums.size() == sums_.sums().size() && saved.train.size() <= saved.sums.size() &&
+      saved.validation.size() <= saved.sums.size() &&
+      saved.step == saved.epoch * plan_.batches() + saved.batch;
   if (!possible) throw UserError("E1006", "damaged manifest", {options_.checkpoint});
   sums_.restore(saved.sums, saved.examples_in_sums);
   saved.version = options_.version;
   progress_ = std::move(saved);
   saved_step_ = progress_.step;
+  ended_.train = named(progress_.train);
+  ended_.validation = named(progress_.validation);
+}
+
+/// Values of the loss and the metrics, as a checkpoint keeps them.
+std::vector<MetricValue> Trainer::named(const std::vector<double>& values) const {
+  std::vector<MetricValue> result;
+  for (const Metric& metric : with_loss(options_.metrics)) {
+    if (result.size() < values.size()) result.push_back({metric.name, values[result.size()]});
+  }
+  return result;
 }
 
 std::int64_t Trainer::total_steps() const {
@@ -164,6 +182,8 @@ void Trainer::end_epoch() {
   log_->write(event.epoch, event.step, event.train, event.validation);
   ended_.train = event.train;
   ended_.validation = event.validation;
+  progress_.train = values_of(event.train);
+  progress_.validation = values_of(event.validation);
   emit(std::move(event));
   finished_ = progress_.step >= total_steps();
   if (progress_.batch < plan_.batches()) return;  // steps end within the epoch

@@ -75,8 +75,8 @@ struct TrainingEnded {
   bool interrupted = false;
   std::int64_t epoch = 0;  // epochs completed
   std::int64_t step = 0;
-  std::vector<MetricValue> train;       // of the last epoch
-  std::vector<MetricValue> validation;  // of the last epoch
+  std::vector<MetricValue> train;       // of the last epoch that ended, maybe in an earlier run
+  std::vector<MetricValue> validation;  // likewise
   double seconds = 0;
 };
 using TrainingEvent = std::variant<TrainingStarted, TrainingProgress, EpochEnded, CheckpointSaved,
@@ -123,6 +123,7 @@ class Trainer {
   void start();
   void initialise();
   void resume();
+  [[nodiscard]] std::vector<MetricValue> named(const std::vector<double>& values) const;
   [[nodiscard]] std::int64_t total_steps() const;
   [[nodiscard]] bool interrupted() const { return interrupted_ != nullptr && *interrupted_ != 0; }
   [[nodiscard]] double seconds() const;

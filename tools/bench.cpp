@@ -237,7 +237,6 @@ void add_bench(CLI::App& app, int& status) {
   options->model.add_tune_to(*command);
   command->add_option("--init", options->initial_weights, "Weights to start from (safetensors)");
   command->add_flag("--fused-only", options->fused_only, "Leave the unfused kernels out");
-  options->model.add_memory_to(*command);
   command->add_option("--seconds", options->seconds, "Measuring time per variant")
       ->check(CLI::Range(0.001, 3600.0));
   command->callback([options, &status] { status = bench(*options); });

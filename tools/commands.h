@@ -42,7 +42,7 @@ void add_isa(CLI::App& command, std::string& isa);
 /// Functions and lines in compiled code: what debuggers want, announced to nobody.
 [[nodiscard]] codegen::DebugOptions debug_lines();
 
-/// What every command that runs a model takes.
+/// What commands take that read a model and make a program of it.
 struct ModelOptions {
   std::string file;
   std::vector<std::string> overrides;
@@ -55,10 +55,11 @@ struct ModelOptions {
   std::string memory;              // "512M"; empty: any
   bool tune = false;
 
-  /// Without `runs` the command compiles for other machines, with options of its own for that.
+  /// Adds the options of all commands that read a model.
+  void add_file_to(CLI::App& command);
+  /// Adds these and how programs are made. Without `runs` the command compiles for other machines,
+  /// with options of its own for that.
   void add_to(CLI::App& command, bool runs = true);
-  /// Adds the option --memory.
-  void add_memory_to(CLI::App& command);
   /// Adds the option --tune.
   void add_tune_to(CLI::App& command);
   /// How contractions were chosen so far: how many were measured and how many remembered; null

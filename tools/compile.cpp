@@ -14,6 +14,7 @@
 #include "codegen/artefact.h"
 #include "runtime/file.h"
 #include "tools/commands.h"
+#include "tools/memory_report.h"
 
 namespace gradus::tools {
 namespace {
@@ -96,27 +97,24 @@ std::vector<std::int64_t> batches_of(const CompileCommand& command, const fronte
                               command.model.file));
 }
 
-void add_programs(codegen::ArtefactModel& artefact, const frontend::Model& model,
-                  const std::string& what, std::span<const std::int64_t> batches) {
-  const auto add = [&](std::string function, std::string summary, runtime::Program program,
-                       std::int64_t batch, std::vector<std::string> finite = {}) {
-    artefact.programs.push_back({std::move(function), std::move(summary), batch,
-                                 graph_of(model, program, batch), std::move(finite)});
-  };
-  if (what == "init") {
-    add("init", "Writes the whole state, as at the start of training.", runtime::Program::init, 0);
-  }
-  for (const std::int64_t batch : batches) {
-    if (what == "train") {
-      add("step",
-          "One step of training: updates the state. The outputs are those before the update.",
-          runtime::Program::train_step, batch, {"loss", "gradient_norm"});
-    } else if (what == "evaluate") {
-      add("evaluate", "Loss and metrics of a batch.", runtime::Program::evaluate, batch);
-    } else if (what == "predict") {
-      add("predict", "The model's outputs for a batch.", runtime::Program::predict, batch);
-    }
-  }
+/// A function of the header, made of a program.
+struct Function {
+  std::string_view what;  // of --what
+  std::string_view name;
+  std::string_view summary;
+  runtime::Program program;
+};
+constexpr Function kFunctions[] = {
+    {"init", "init", "Writes the whole state, as at the start of training.",
+     runtime::Program::init},
+    {"train", "step",
+     "One step of training: updates the state. The outputs are those before the update.",
+     runtime::Program::train_step},
+    {"evaluate", "evaluate", "Loss and metrics of a batch.", runtime::Program::evaluate},
+    {"predict", "predict", "The model's outputs for a batch.", runtime::Program::predict}};
+
+runtime::Program program_of(const codegen::ArtefactProgram& program) {
+  return std::ranges::find(kFunctions, program.function, &Function::name)->program;
 }
 
 codegen::ArtefactModel artefact_of(const CompileCommand& command, const frontend::Model& model) {
@@ -126,9 +124,16 @@ codegen::ArtefactModel artefact_of(const CompileCommand& command, const frontend
     return std::ranges::find(command.what, what) != command.what.end();
   };
   artefact.shuffles = wanted("train");
-  if (wanted("init") || wanted("train")) add_programs(artefact, model, "init", {});
-  for (const std::string what : {"train", "evaluate", "predict"}) {
-    if (wanted(what)) add_programs(artefact, model, what, batches_of(command, model));
+  for (const Function& function : kFunctions) {
+    const bool is_init = function.program == runtime::Program::init;
+    if (!wanted(function.what) && !(is_init && wanted("train"))) continue;
+    std::vector<std::string> finite;
+    if (function.program == runtime::Program::train_step) finite = {"loss", "gradient_norm"};
+    for (const std::int64_t batch :
+         is_init ? std::vector<std::int64_t>{0} : batches_of(command, model)) {
+      artefact.programs.push_back({std::string(function.name), std::string(function.summary), batch,
+                                   graph_of(model, function.program, batch), finite});
+    }
   }
   return artefact;
 }
@@ -194,8 +199,13 @@ int compile_model(const CompileCommand& command) {
   const std::vector<codegen::InstructionSet> sets = sets_of(command);
   const codegen::ArtefactModel description = artefact_of(command, model);
   const codegen::DebugOptions debug = command.debug_info ? debug_lines() : codegen::DebugOptions();
+  const auto plan = [&, limit = command.model.memory_limit()](
+                        const codegen::ArtefactProgram& program,
+                        const codegen::CompileOptions& options) {
+    return fitted_plan(model, program_of(program), program.examples, options, limit).plan;
+  };
   const codegen::Artefact artefact = make_artefact(
-      description, {sets, !command.model.no_fuse, form.form, debug, command.model.tuner()});
+      description, {sets, !command.model.no_fuse, form.form, debug, command.model.tuner(), plan});
   write_code(command, output, artefact.code, sets[0] == codegen::InstructionSet::aarch64);
   const std::string header_path = std::filesystem::path(output).replace_extension(".h").string();
   write(header_path, artefact.header);

@@ -37,7 +37,7 @@ struct Loaded {
 
   explicit Loaded(const EvaluateOptions& options)
       : model(options.model.model()),
-        cache(model, options.model.compile_options()),
+        cache(model, options.model.compile_options(), options.model.memory_limit()),
         programs(cache.programs()),
         executor(options.model.workers()) {
     runtime::DataSplits splits = load_data_of(model);

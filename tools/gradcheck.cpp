@@ -151,7 +151,7 @@ void add_gradcheck(CLI::App& app, int& status) {
       app.add_subcommand("gradcheck", "Gradients of a model against central differences in f64");
   command->footer("Example: gradus gradcheck models/spirals_mlp.json");
   auto options = std::make_shared<GradcheckOptions>();
-  options->model.add_to(*command);
+  options->model.add_file_to(*command);
   command->add_option("--batch", options->batch, "Examples")->check(CLI::Range(1, 1024));
   command->add_option("--samples", options->samples, "Elements of each parameter");
   command->add_option("--tolerance", options->tolerance, "Greatest relative error");

@@ -113,10 +113,7 @@ class Stages {
     if (const std::optional<ir::Graph> graph = graph_at(stage)) {
       return options_.dot ? to_dot(*graph) : to_text(*graph);
     }
-    const codegen::MemoryLimit limit = options_.model.memory_limit();
-    codegen::Plan plan = fitted_plan(model_, *runtime::parse_program(options_.program), batch(),
-                                     compile_options(), limit)
-                             .plan;
+    codegen::Plan plan = this->plan();
     if (stage == "fusion") {
       return options_.dot ? fusion_dot(plan) : to_string(plan.fusion, plan.graph);
     }
@@ -124,7 +121,8 @@ class Stages {
     if (stage == "memory") {
       const runtime::StateLayout layout = layout_of(model_);
       const runtime::Executable executable = codegen::compile(plan, layout, compile_options());
-      return memory_table(memory_use(plan, executable, layout, limit.workers), limit.workers);
+      return memory_table(memory_use(plan, executable, layout, options_.model.workers()),
+                          options_.model.workers());
     }
     keep_chosen(plan);
     return kernel_text(stage, plan);
@@ -132,7 +130,7 @@ class Stages {
 
   /// What the kernels do and need, one by one.
   Json kernels_json() const {
-    codegen::Plan plan = codegen::plan_program(graph(), compile_options());
+    codegen::Plan plan = this->plan();
     keep_chosen(plan);
     const codegen::Target target = codegen::make_target(compile_options().set);
     const MachinePeak core = nominal_core(target);
@@ -168,8 +166,11 @@ class Stages {
     constexpr std::int64_t kShownBatch = 1000;  // where the data decide
     return model_.training().batch > 0 ? model_.training().batch : kShownBatch;
   }
-  ir::Graph graph() const {
-    return graph_of(model_, *runtime::parse_program(options_.program), batch());
+  runtime::Program program() const { return *runtime::parse_program(options_.program); }
+  ir::Graph graph() const { return graph_of(model_, program(), batch()); }
+  codegen::Plan plan() const {
+    return fitted_plan(model_, program(), batch(), compile_options(), options_.model.memory_limit())
+        .plan;
   }
   codegen::CompileOptions compile_options() const { return options_.model.compile_options(); }
 
@@ -298,7 +299,6 @@ void add_inspect(CLI::App& app, int& status) {
   auto options = std::make_shared<InspectOptions>();
   options->model.add_to(*command);
   options->model.add_tune_to(*command);
-  options->model.add_memory_to(*command);
   command->add_option("--stage", options->stage,
                       "model, graph, a pass, step, fusion, kernels, llvm, asm, code (both side by "
                       "side) or memory");

@@ -96,7 +96,7 @@ std::string place_of(const ir::Node& node) {
   if (node.provenance.empty()) return {};
   const ir::ProvenanceEntry& entry = node.provenance.entries()[0];
   return fmt::format(" in '{}' ({}, {})", entry.origin->layer, to_string(entry.role),
-                     to_string(entry.origin->where));
+                     to_string(entry.origin->where, entry.origin->uses));
 }
 
 std::string describe(const StepValues& values, NodeId id) {

@@ -40,8 +40,9 @@ UserError does_not_fit(const codegen::FittedPlan& fitted, const frontend::Model&
   std::string layers;
   const std::vector<codegen::LayerMemory> all = memory_by_layer(fitted.plan);
   for (std::size_t i = 0; i < std::min(all.size(), kNamedLayers); ++i) {
-    layers += fmt::format("{}{} ({}) with {}", i == 0 ? "" : ", ", all[i].layer,
-                          to_string(all[i].where), size_text(all[i].bytes));
+    layers +=
+        fmt::format("{}{} ({}) with {}", i == 0 ? "" : ", ", all[i].origin.layer,
+                    to_string(all[i].origin.where, all[i].origin.uses), size_text(all[i].bytes));
   }
   std::string hint;
   if (batch > 0) {

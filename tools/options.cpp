@@ -43,10 +43,15 @@ codegen::DebugOptions debug_lines() {
           .directory = std::filesystem::current_path(error).string()};
 }
 
-void ModelOptions::add_to(CLI::App& command, bool runs) {
+void ModelOptions::add_file_to(CLI::App& command) {
   command.add_option("model", file, "Model file (JSON)")->required();
   command.add_option("--set", overrides, "Overrides a value of the file: key.path=value")
       ->take_all();
+  command.add_flag("--json", json, kJsonHelp);
+}
+
+void ModelOptions::add_to(CLI::App& command, bool runs) {
+  add_file_to(command);
   if (runs) {
     add_isa(command, isa);
     command
@@ -61,10 +66,6 @@ void ModelOptions::add_to(CLI::App& command, bool runs) {
       ->check(CLI::Range(1, 1024));
   command.add_flag("--no-fuse", no_fuse, "One kernel per op");
   command.add_flag("--no-cache", no_cache, "Compile anew what earlier runs have compiled");
-  command.add_flag("--json", json, kJsonHelp);
-}
-
-void ModelOptions::add_memory_to(CLI::App& command) {
   command.add_option("--memory", memory,
                      "Most memory that weights, slots, activations, scratch and batches may take, "
                      "such as 512M: what does not fit is computed again, or refused");

@@ -89,9 +89,10 @@ class Reporter {
             {"examples", e.examples},
             {"steps", e.total_steps},
             {"first_step", e.first_step}});
-    line(
-        fmt::format("{} examples, {} steps{}", e.examples, e.total_steps,
-                    e.first_step > 0 ? fmt::format(", resuming after step {}", e.first_step) : ""));
+    std::string resumed;
+    if (e.first_step > 0) resumed = fmt::format(", resuming after step {}", e.first_step);
+    if (e.first_step >= e.total_steps) resumed += ": nothing is left to train";
+    line(fmt::format("{} examples, {} steps{}", e.examples, e.total_steps, resumed));
   }
   void progress(const runtime::TrainingProgress& e) const {
     if (json_ || !terminal_) return;
@@ -261,7 +262,6 @@ void add_train(CLI::App& app, int& status) {
   auto options = std::make_shared<TrainOptions>();
   options->model.add_to(*command);
   options->model.add_tune_to(*command);
-  options->model.add_memory_to(*command);
   command->add_option("-o,--output", options->output, "Directory for weights and metrics");
   command->add_option("--init", options->initial_weights, "Weights to start from (safetensors)");
   command->add_flag("--resume", options->resume, "Go on from the checkpoint in the directory");

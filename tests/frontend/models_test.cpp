@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <sstream>
 
 #include "frontend/model.h"
@@ -67,6 +68,43 @@ TEST(Models, EveryNodeKnowsItsPlace) {
       }
     }
   }
+}
+
+/// "40, 18": the lines of the uses of the blocks that a layer stands in.
+std::set<std::string> lines_of_uses(const ir::Graph& graph, const std::string& layer) {
+  std::set<std::string> all;
+  for (ir::NodeId id = 0; id < graph.size(); ++id) {
+    for (const ir::ProvenanceEntry& entry : graph.node(id).provenance.entries()) {
+      if (entry.origin->layer != layer) continue;
+      std::string lines;
+      for (const SourceLocation& use : entry.origin->uses) {
+        EXPECT_EQ(use.file, entry.origin->where.file);
+        lines += (lines.empty() ? "" : ", ") + std::to_string(use.line);
+      }
+      all.insert(lines);
+    }
+  }
+  return all;
+}
+
+/// The number of the line with `text`.
+std::string line_with(const std::string& source, const std::string& text) {
+  const auto end = source.begin() + static_cast<std::ptrdiff_t>(source.find(text));
+  EXPECT_NE(end, source.end()) << text;
+  return std::to_string(1 + std::count(source.begin(), end, '\n'));
+}
+
+TEST(Models, NodesOfABlockKnowWhereItIsUsed) {
+  const std::string source = read(fs::path(GRADUS_SOURCE_DIR) / "models/resnet20.json");
+  const ir::Graph graph = Model("resnet20.json", source).train_step(2);
+  using Lines = std::set<std::string>;
+  EXPECT_EQ(lines_of_uses(graph, "stem/conv2d"), Lines{line_with(source, "\"name\": \"stem\"")});
+  const std::string shortcut = line_with(source, "\"name\": \"shortcut\"");
+  for (const std::string stage : {"stage2", "stage3"}) {
+    EXPECT_EQ(lines_of_uses(graph, stage + "/shortcut/batch_norm"),
+              Lines{line_with(source, "\"name\": \"" + stage + "\"") + ", " + shortcut});
+  }
+  EXPECT_EQ(lines_of_uses(graph, "logits"), Lines{""});
 }
 
 TEST(Models, ResolvedFilesReadAsThemselves) {

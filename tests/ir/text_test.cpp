@@ -85,6 +85,9 @@ TEST(ProvenanceText, TellsItsFirstPlace) {
   EXPECT_EQ(place("m.json:9:7"), "m.json:9:7");
   EXPECT_EQ(place("C:12/my model 3:4.json:10:18 hidden forward"), "C:12/my model 3:4.json:10:18");
   EXPECT_EQ(place("m.json loss update, m.json:12:7 logits forward"), "m.json:12:7");
+  EXPECT_EQ(place("m.json:9:7 (used at 40:7, 18:9) conv forward"), "m.json:9:7");
+  EXPECT_EQ(place("--set a=1 (used at 40:7, m.json:1:2) conv update, m.json:12:7 x update"),
+            "m.json:12:7");
   EXPECT_EQ(place("m.json loss update"), "");
   EXPECT_EQ(place("m.json:9: x"), "");
   EXPECT_EQ(place("m.json:9:"), "");
@@ -104,6 +107,12 @@ TEST(GraphText, IsWhatTheHeaderShows) {
   Provenance places{std::make_shared<const Origin>(Origin{{"m.json", 9, 7, 4}, ""}),
                     Role::backward};
   places.merge({std::make_shared<const Origin>(Origin{{"m.json", 0, 0}, "out"}), Role::update});
+  const BlockUses uses{{"m.json", 40, 7, 5}, {"n.json", 18, 9}};
+  places.merge(
+      {std::make_shared<const Origin>(Origin{{"m.json", 12, 7}, "a/dense", uses}), Role::forward});
+  EXPECT_EQ(to_string(places),
+            "m.json out update, m.json:9:7 backward, "
+            "m.json:12:7 (used at 40:7, n.json:18:9) a/dense forward");
   graph.set_provenance(places);
   const Expr y = matmul(x, w);
   graph.set_provenance({});
@@ -113,7 +122,7 @@ TEST(GraphText, IsWhatTheHeaderShows) {
   const char* text = R"(graph "step"
 %0 = batch "image" : f32[2,3] @ "m.json":5:3 "input" forward
 %1 = state "w" : f32[3,1]
-%2 = dot %0, %1 {lhs_contract = [1], rhs_contract = [0]} : f32[2,1] @ "m.json" "out" update, "m.json":9:7+4 backward
+%2 = dot %0, %1 {lhs_contract = [1], rhs_contract = [0]} : f32[2,1] @ "m.json" "out" update, "m.json":9:7+4 backward, "m.json":12:7 used 40:7+5, "n.json":18:9 "a/dense" forward
 %3 = constant {value = f32[] [-2.5e-07]} : f32[]
 "loss" = %3
 "y" = %2

@@ -45,11 +45,21 @@ constexpr const char* kModel = R"({
   "training": { "steps": 3, "batch": 32, "seed": 1 }
 })";
 
+/// The model with one more convolution beside the residual: its input can be computed again also
+/// where nothing is kept for gradients.
+std::string deep_model() {
+  const std::string next = R"({ "layer": "conv2d", "filters": 16, "kernel": 3, "padding": "same" },
+      )";
+  std::string text = kModel;
+  return text.insert(text.rfind("{", text.find("branch")), next);
+}
+
 class Memory : public Program {
  protected:
   void SetUp() override {
     Program::SetUp();
     std::ofstream(folder_ / "model.json") << kModel;
+    std::ofstream(folder_ / "deep.json") << deep_model();
   }
 
   struct Training {
@@ -89,6 +99,19 @@ class Memory : public Program {
     }
     result.weights = contents(folder_ / "run/weights.safetensors");
     return result;
+  }
+
+  /// What a line of the shell prints, which must succeed.
+  std::string printed(const std::string& line) const {
+    const Outcome outcome = run_shell(folder_, line);
+    EXPECT_EQ(outcome.status, 0) << line << "\n" << outcome.output;
+    return outcome.output;
+  }
+  /// The bytes that a program of the deep model takes on one thread.
+  std::int64_t total_of(const std::string& program, const std::string& options = "") const {
+    const std::string table = printed("gradus inspect deep.json --stage memory --threads 1 " +
+                                      options + " --program " + program);
+    return std::stoll(table.substr(table.find("total") + 5));
   }
 };
 
@@ -132,6 +155,88 @@ TEST_F(Memory, ALimitChangesNoBit) {
       EXPECT_EQ(limited.weights, free.weights) << fusion << " within " << limit;
     }
   }
+}
+
+TEST_F(Memory, ALimitChangesNoBitOfWhatAModelPredicts) {
+  (void)printed("gradus train deep.json --threads 1 2> /dev/null");
+  for (const std::string program : {"evaluate", "predict"}) {
+    const std::string files = " deep.json --threads 1 --set data.test_examples=70 ";
+    const std::string run = "gradus " + program + files + (program == "predict" ? "-o p" : "") +
+                            " --weights run/weights.safetensors";
+    const std::string limited = run + " --memory " + std::to_string(total_of(program) * 80 / 100);
+    const std::string kernels = "gradus inspect" + files + "--stage kernels --program " + program;
+    ASSERT_NE(printed(kernels), printed(kernels + limited.substr(limited.find(" --memory"))))
+        << "the limit is no limit";
+    const std::string values = printed(run);
+    const std::string outputs = contents(folder_ / "p");
+    EXPECT_NE(values, "");
+    EXPECT_EQ(printed(limited), values);
+    EXPECT_EQ(contents(folder_ / "p"), outputs);
+    EXPECT_EQ(run_shell(folder_, run + " --memory 1M").status, 5);
+  }
+}
+
+/// Calls everything and prints what it gave, and how much memory was asked for at the start.
+constexpr const char* kCaller = R"(#include <stdio.h>
+#include <stdlib.h>
+#include "model.h"
+
+static size_t allocated;
+int __real_posix_memalign(void** memory, size_t alignment, size_t bytes);
+int __wrap_posix_memalign(void** memory, size_t alignment, size_t bytes) {
+  allocated += bytes;
+  return __real_posix_memalign(memory, alignment, bytes);
+}
+
+static m_state state;
+static float image[32 * 28 * 28], loss, logits[32 * 10];
+static int32_t label[32];
+
+int main(void) {
+  m_context* context;
+  int status = m_open(&context, 1) + m_init(context, &state, 1);
+  for (int step = 0; step < 3; ++step) {
+    for (int i = 0; i < 32 * 28 * 28; ++i) image[i] = (float)(i * 7919 % 1009 + step) / 1009.0f;
+    for (int i = 0; i < 32; ++i) label[i] = i * 7 % 10;
+    status += m_step(context, &state, 32, image, label, &loss);
+  }
+  status += m_predict(context, &state, 32, image, logits);
+  fwrite(&state, 1, sizeof state, stdout);
+  fwrite(logits, 1, sizeof logits, stdout);
+  fprintf(stderr, "%zu", allocated + sizeof state);
+  return status;
+}
+)";
+
+TEST_F(Memory, ALimitChangesNoBitOfAnArtefact) {
+  std::ofstream(folder_ / "main.c") << kCaller;
+  const auto compile = [&](const std::string& options) {
+    return run_shell(folder_,
+                     "gradus compile deep.json -o model.o --name m --threads 1 " + options);
+  };
+  const auto call = [&] {
+    const Outcome outcome = run_shell(
+        folder_,
+        "cc -std=c11 -O1 main.c model.o -Wl,--wrap=posix_memalign -lm -lpthread -o main && "
+        "./main 2>&1 > output");
+    EXPECT_EQ(outcome.status, 0) << outcome.output;
+    return std::stoll(outcome.output);
+  };
+  for (const std::string fusion : {"", "--no-fuse "}) {
+    ASSERT_EQ(compile(fusion).status, 0);
+    const std::int64_t free = call();
+    const std::string output = contents(folder_ / "output");
+    const std::int64_t limit = total_of("train_step", fusion) * 80 / 100;
+    const Outcome limited =
+        compile(fusion + "--isa x86-64,native --memory " + std::to_string(limit));
+    ASSERT_EQ(limited.status, 0) << limited.output;
+    constexpr std::int64_t kOfTheDriver = 1 << 16;
+    EXPECT_GT(free, limit + kOfTheDriver) << "the limit is no limit";
+    EXPECT_LE(call(), limit + kOfTheDriver);
+    EXPECT_EQ(contents(folder_ / "output"), output);
+  }
+  const Outcome refused = compile("--memory 8M");
+  EXPECT_EQ(refused.status, 5) << refused.output;
 }
 
 TEST_F(Memory, TheLargestBatchFitsAndTheNextDoesNot) {

@@ -2,6 +2,8 @@
 
 #include "tests/models/program.h"
 
+#include <nlohmann/json.hpp>
+
 namespace gradus {
 namespace {
 
@@ -66,6 +68,30 @@ TEST_F(TrainingProgram, CachedCodeGivesTheSameBits) {
   EXPECT_EQ(gradus("cache clear").status, 0);
   EXPECT_TRUE(fs::is_empty(folder_ / "cache"));
   unsetenv("GRADUS_CACHE");
+}
+
+TEST_F(TrainingProgram, AFinishedRunResumedSaysSoAndHasItsLoss) {
+  const std::string line =
+      "train models/linear_regression.json --threads 1 -o " + (folder_ / "line").string();
+  const auto end_of = [&](const std::string& options) {
+    const Outcome outcome = gradus(line + " --json" + options);
+    EXPECT_EQ(outcome.status, 0) << outcome.output;
+    const std::size_t at = outcome.output.rfind('{', outcome.output.rfind("\"event\":\"end\""));
+    return nlohmann::json::parse(outcome.output.substr(at));
+  };
+  const nlohmann::json whole = end_of("");
+  const nlohmann::json again = end_of(" --resume");
+  EXPECT_TRUE(whole["loss"].is_number()) << whole;
+  for (const char* key : {"steps", "loss", "metrics", "test", "interrupted"}) {
+    EXPECT_EQ(again[key], whole[key]) << key;
+  }
+  const Outcome text = gradus(line + " --resume");
+  EXPECT_EQ(text.status, 0);
+  const std::string steps = std::to_string(whole["steps"].get<int>());
+  EXPECT_NE(text.output.find(steps + " steps, resuming after step " + steps +
+                             ": nothing is left to train\n"),
+            std::string::npos)
+      << text.output;
 }
 
 /// Ctrl-C finishes the step and saves; going on gives the bits of a run that was let alone.

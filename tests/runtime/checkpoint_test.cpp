@@ -40,6 +40,8 @@ Progress example_progress() {
           .batch = 2,
           .sums = {0.1, 1e300, -1.0 / 3},
           .examples_in_sums = 64,
+          .train = {0.25, 1.0 / 3},
+          .validation = {},
           .seed = 0xFFFFFFFFFFFFFFFFu,
           .batch_size = 32,
           .examples = 150,

@@ -225,6 +225,9 @@ TEST(Trainer, MoreEpochsContinueAFinishedRun) {
   EXPECT_FALSE(again.ended.interrupted);
   EXPECT_EQ(again.ended.step, 42);
   EXPECT_EQ(again.state, whole.state);
+  EXPECT_TRUE(again.all<EpochEnded>().empty());
+  EXPECT_EQ(again.ended.train, whole.ended.train);
+  EXPECT_EQ(again.ended.validation, whole.ended.validation);
   ToyRun fewer;  // than were already done
   fewer.options = rest.options;
   fewer.options.epochs = 2;

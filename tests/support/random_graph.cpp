@@ -45,18 +45,24 @@ class Grower {
   std::string unique(const std::string& plain) {
     return text(plain) + std::to_string(next_name_++);
   }
+  SourceLocation place() {
+    SourceLocation where;
+    where.file = text("model.json");
+    if (random_.chance(0.9)) {
+      where.line = static_cast<std::uint32_t>(random_.between(1, 30));
+      where.column = static_cast<std::uint32_t>(random_.between(1, 80));
+    }
+    if (random_.chance(0.5)) {
+      where.length = static_cast<std::uint32_t>(random_.between(0, 9));
+    }
+    return where;
+  }
   ir::Provenance provenance() {
     ir::Provenance result;
     while (random_.chance(0.5)) {
       ir::Origin origin;
-      origin.where.file = text("model.json");
-      if (random_.chance(0.9)) {
-        origin.where.line = static_cast<std::uint32_t>(random_.between(1, 30));
-        origin.where.column = static_cast<std::uint32_t>(random_.between(1, 80));
-      }
-      if (random_.chance(0.5)) {
-        origin.where.length = static_cast<std::uint32_t>(random_.between(0, 9));
-      }
+      origin.where = place();
+      while (random_.chance(0.2)) origin.uses.push_back(place());
       if (random_.chance(0.8)) origin.layer = text("encoder/hidden");
       constexpr ir::Role roles[] = {ir::Role::forward, ir::Role::backward, ir::Role::update,
                                     ir::Role::metric};
