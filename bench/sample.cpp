@@ -153,9 +153,8 @@ class Restriction {
     const auto alike = [&] {
       std::int64_t outputs = box.extent.front() * box.extent.back();
       for (std::size_t i = 0; i < axes.spatial.size(); ++i) {
-        const std::int64_t step = axes.algorithm == ir::ConvolutionAlgorithm::winograd
-                                      ? 2
-                                      : axes.spatial[i].base_dilation;
+        const std::int64_t step =
+            std::max(tile_outputs(axes.algorithm), axes.spatial[i].base_dilation);
         outputs *= std::max<std::int64_t>(1, box.extent[i + 1] / step);
       }
       return outputs;
@@ -166,11 +165,11 @@ class Restriction {
         box.start[axis] = std::min(box.start[axis], shape[axis] - box.extent[axis]);
       }
     }
-    if (axes.algorithm == ir::ConvolutionAlgorithm::winograd) {  // from the beginning of a tile
-      for (std::size_t i = 0; i < axes.spatial.size(); ++i) {
-        box.extent[i + 1] += box.start[i + 1] % 2;
-        box.start[i + 1] -= box.start[i + 1] % 2;
-      }
+    const std::int64_t tile = tile_outputs(axes.algorithm);
+    for (std::size_t i = 0; i < axes.spatial.size(); ++i) {  // from the beginning of a tile
+      const std::int64_t inside = box.start[i + 1] % tile;
+      box.extent[i + 1] += inside;
+      box.start[i + 1] -= inside;
     }
     return box;
   }

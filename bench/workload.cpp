@@ -97,10 +97,12 @@ Workload convolution(const Problem& problem) {
   const std::int64_t around = (window - 1) / 2;
   axes.spatial = {{1, 0, stride, around, around}, {2, 1, stride, around, around}};
   const std::string algorithm = problem.text("algorithm", "direct");
-  if (algorithm != "direct" && algorithm != "winograd") {
-    throw ProblemError("algorithm is direct or winograd, not " + algorithm);
+  const auto named = std::ranges::find_if(
+      ir::kConvolutionAlgorithms, [&](auto known) { return algorithm == to_string(known); });
+  if (named == std::end(ir::kConvolutionAlgorithms)) {
+    throw ProblemError("algorithm is direct, winograd_2x2 or winograd_4x4, not " + algorithm);
   }
-  if (algorithm == "winograd") axes.algorithm = ir::ConvolutionAlgorithm::winograd;
+  axes.algorithm = *named;
   const Expr y = ir::conv(x, w, axes);
   work.operations = 2.0 * static_cast<double>(element_count(y.shape()) * window * window * in);
   const std::string direction = problem.text("direction", "forward");

@@ -76,38 +76,50 @@ Expr merge_last(Expr x) {
   return ir::reshape(x, shape);
 }
 
-/// Whether F(2x2, 3x3) is expected to be faster: with fewer channels the transforms of tiles cost
-/// more than the products they save; with few tiles and many channels that of the kernel does.
-bool prefers_winograd(const Shape& kernel, const ir::ConvolutionAxes& axes, const Shape& input) {
-  constexpr std::int64_t kLeastChannels = 32;
+/// The algorithm of the fewest products that is expected to be faster than the direct sum: with
+/// fewer channels the transforms of tiles cost more than the products they save; with few tiles and
+/// many channels that of the kernel does.
+ir::ConvolutionAlgorithm fastest(const Shape& kernel, const ir::ConvolutionAxes& axes,
+                                 const Shape& input) {
+  constexpr std::int64_t kLeastChannels = 16;
   constexpr std::int64_t kFewTiles = 32;  // of an example
   constexpr std::int64_t kManyPairs = 1 << 15;
-  std::int64_t tiles = 1;
-  for (const ir::SpatialAxis& axis : axes.spatial) {
-    const std::int64_t places = input[static_cast<std::size_t>(axis.lhs)];
-    tiles *= (ir::output_extent(axis, places, 3) + 1) / 2;
+  using enum ir::ConvolutionAlgorithm;
+  ir::ConvolutionAlgorithm best = direct;
+  if (std::min(kernel[2], kernel[3]) < kLeastChannels) return best;
+  std::int64_t fewest = 0;
+  for (const ir::ConvolutionAlgorithm candidate : {winograd_2x2, winograd_4x4}) {
+    if (!admits(candidate, axes, kernel)) continue;
+    const std::int64_t outputs = tile_outputs(candidate);
+    std::int64_t tiles = 1;
+    for (const ir::SpatialAxis& axis : axes.spatial) {
+      const std::int64_t places = input[static_cast<std::size_t>(axis.lhs)];
+      tiles *= (ir::output_extent(axis, places, 3) + outputs - 1) / outputs;
+    }
+    if (tiles < kFewTiles && kernel[2] * kernel[3] > kManyPairs) continue;
+    const std::int64_t products = tiles * (outputs + 2) * (outputs + 2);
+    if (best == direct || products < fewest) {
+      best = candidate;
+      fewest = products;
+    }
   }
-  return std::min(kernel[2], kernel[3]) >= kLeastChannels &&
-         (tiles >= kFewTiles || kernel[2] * kernel[3] <= kManyPairs);
+  return best;
 }
 
 /// What the layer's option says; "auto" knows the shapes of the layer only, so that a model has the
 /// same bits with any batch on any machine.
 ir::ConvolutionAlgorithm algorithm_of(const LayerBuilder& b, const ir::ConvolutionAxes& axes,
                                       const Shape& kernel) {
-  using enum ir::ConvolutionAlgorithm;
   const std::string& name = b.settings.choice("algorithm").name;
-  const bool admitted = admits(winograd, axes, kernel);
-  if (name == "winograd" && !admitted) {
-    throw LayerError(
-        "computes by \"winograd\", which needs a kernel of 3 x 3 without strides, dilations and "
-        "groups",
-        "write \"algorithm\": \"auto\"");
+  for (const ir::ConvolutionAlgorithm algorithm : ir::kConvolutionAlgorithms) {
+    if (name != to_string(algorithm)) continue;
+    if (admits(algorithm, axes, kernel)) return algorithm;
+    throw LayerError(fmt::format("computes by \"{}\", which needs a kernel of 3 x 3 without "
+                                 "strides, dilations and groups",
+                                 name),
+                     "write \"algorithm\": \"auto\"");
   }
-  if (name == "auto") {
-    return admitted && prefers_winograd(kernel, axes, b.x().shape()) ? winograd : direct;
-  }
-  return name == "winograd" ? winograd : direct;
+  return fastest(kernel, axes, b.x().shape());
 }
 
 template <int spatial>
@@ -219,12 +231,13 @@ Option algorithm_option() {
   return choice_option(
       "algorithm", "auto", "How the sums are computed; each way has its own rounding.",
       {{"auto",
-        "winograd for kernels of 3 x 3 without strides, dilations and groups where it is "
-        "expected to be faster: at least 32 input channels and filters, and 32 tiles of 2 x 2 "
-        "outputs or at most 32768 pairs of channels. Else direct.",
+        "What is expected to be fastest. Tiles are for kernels of 3 x 3 without strides, dilations "
+        "and groups, from 16 input channels and filters on; not if there are fewer than 32 tiles "
+        "and more than 32768 pairs of channels. Of both tiles, those with fewer products.",
         {}},
        {"direct", "One sum of products over taps and channels.", {}},
-       {"winograd", "F(2x2, 3x3): fewer than half of the products, in tiles.", {}}});
+       {"winograd_2x2", "F(2x2, 3x3): 16 products for 4 outputs instead of 36.", {}},
+       {"winograd_4x4", "F(4x4, 3x3): 36 products for 16 outputs instead of 144.", {}}});
 }
 
 Option filters_option() {

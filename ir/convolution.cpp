@@ -15,7 +15,13 @@ Integers ConvolutionAxes::contracted() const {
 }
 
 std::string_view to_string(ConvolutionAlgorithm algorithm) {
-  return algorithm == ConvolutionAlgorithm::direct ? "direct" : "winograd";
+  constexpr std::string_view names[] = {"direct", "winograd_2x2", "winograd_4x4"};
+  return names[static_cast<std::size_t>(algorithm)];
+}
+
+std::int64_t tile_outputs(ConvolutionAlgorithm algorithm) {
+  constexpr std::int64_t outputs[] = {1, 2, 4};
+  return outputs[static_cast<std::size_t>(algorithm)];
 }
 
 bool admits(ConvolutionAlgorithm algorithm, const ConvolutionAxes& axes, const Shape& rhs) {
@@ -30,11 +36,10 @@ bool admits(ConvolutionAlgorithm algorithm, const ConvolutionAxes& axes, const S
 namespace {
 
 ConvolutionAlgorithm algorithm_named(const std::string& name) {
-  using enum ConvolutionAlgorithm;
-  for (const ConvolutionAlgorithm algorithm : {direct, winograd}) {
+  for (const ConvolutionAlgorithm algorithm : kConvolutionAlgorithms) {
     if (name == to_string(algorithm)) return algorithm;
   }
-  throw TypeError("the algorithm is direct or winograd, found " + name);
+  throw TypeError("the algorithm is direct, winograd_2x2 or winograd_4x4, found " + name);
 }
 
 }  // namespace

@@ -25,10 +25,16 @@ struct SpatialAxis {
 
 /// How a convolution computes its sums; another one has other bits.
 enum class ConvolutionAlgorithm : std::uint8_t {
-  direct,    // one contraction over input features and taps
-  winograd,  // F(2x2, 3x3): 16 products for four outputs instead of 36 (ir/compositions/winograd.h)
+  direct,        // one contraction over input features and taps
+  winograd_2x2,  // F(2x2, 3x3): 16 products for 4 outputs instead of 36 (compositions/winograd.h)
+  winograd_4x4,  // F(4x4, 3x3): 36 products for 16 outputs instead of 144
 };
+inline constexpr ConvolutionAlgorithm kConvolutionAlgorithms[] = {
+    ConvolutionAlgorithm::direct, ConvolutionAlgorithm::winograd_2x2,
+    ConvolutionAlgorithm::winograd_4x4};
 [[nodiscard]] std::string_view to_string(ConvolutionAlgorithm algorithm);
+/// Outputs of a tile along each axis; 1 without tiles.
+[[nodiscard]] std::int64_t tile_outputs(ConvolutionAlgorithm algorithm);
 
 /// The axes of lhs and rhs by their part. A group axis of both is kept: every group is a
 /// convolution of its own.
@@ -52,7 +58,7 @@ struct ConvolutionAxes {
 [[nodiscard]] Attributes to_attributes(const ConvolutionAxes& axes);
 
 /// Whether a convolution with these numbers and a rhs of that shape can be computed by
-/// `algorithm`: winograd needs two spatial axes of three taps, without strides, dilations and
+/// `algorithm`: tiles need two spatial axes of three taps, without strides, dilations and
 /// groups.
 [[nodiscard]] bool admits(ConvolutionAlgorithm algorithm, const ConvolutionAxes& axes,
                           const Shape& rhs);

@@ -290,7 +290,7 @@ Tensor interpret_winograd(const ConvolutionAxes& axes, const Tensor& lhs, const 
 
 Tensor interpret_conv(const Node& node, const Tensor& lhs, const Tensor& rhs) {
   const ConvolutionAxes axes = convolution_axes(node.attributes);
-  if (axes.algorithm == ConvolutionAlgorithm::winograd) return interpret_winograd(axes, lhs, rhs);
+  if (axes.algorithm != ConvolutionAlgorithm::direct) return interpret_winograd(axes, lhs, rhs);
   Tensor result(node.types[0]);
   if (lhs.type.element == ElementType::f32) {
     convolve<float>(axes, lhs, rhs, result);

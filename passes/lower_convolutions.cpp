@@ -248,7 +248,7 @@ std::optional<Expr> lower(const ir::RewriteContext& c) {
   const Shape& shape = c.node.types[0].shape;
   if (element_count(shape) == 0) return ir::full(*c.operands[0].graph, c.node.types[0], 0);
   const ir::ConvolutionAxes axes = ir::convolution_axes(c.node.attributes);
-  if (axes.algorithm == ir::ConvolutionAlgorithm::winograd) {
+  if (axes.algorithm != ir::ConvolutionAlgorithm::direct) {
     return ir::winograd(c.operands[0], c.operands[1], axes);
   }
   return ConvolutionLowering(axes, c.operands[0], c.operands[1], shape).run();

@@ -57,7 +57,7 @@ std::vector<TensorType> infer_conv(const InferContext& context) {
   };
   if (!admits(axes.algorithm, axes, rhs.shape)) {
     throw TypeError(
-        "winograd needs two spatial axes of three taps, without strides, dilations and groups");
+        "tiles need two spatial axes of three taps, without strides, dilations and groups");
   }
   match(axes.lhs_feature, axes.rhs_in, "input features");
   if (axes.grouped()) match(axes.lhs_group, axes.rhs_group, "groups");
@@ -154,32 +154,32 @@ std::vector<OpRecord> convolution_ops() {
   std::vector<OpRecord> ops;
   ops.push_back(
       {.name = "conv",
-       .doc =
-           "Convolution over any number of spatial axes, in the sense of machine learning: the "
-           "taps are not reversed. Output y is the sum, over the input features and the taps k "
-           "that count, of lhs at place (y * stride + k * window_dilation - low) / "
-           "base_dilation times rhs; a tap counts where that division is exact, a place outside "
-           "is the factor +0. The outputs for which the same taps count are one contraction "
-           "(ir/order.h) in the order of rhs's axes; groups with one output feature are the sum "
-           "of the products. With algorithm winograd, tiles of 2 x 2 outputs come from 16 products "
-           "(ir/compositions/winograd.h) instead of 36, also in the gradient of lhs: other bits. "
-           "The result has batch, spatial, group and output axes. Its three gradients are "
-           "convolutions with other numbers, which is why it is a primitive.",
+       .doc = "Convolution over any number of spatial axes, in the sense of machine learning: the "
+              "taps are not reversed. Output y is the sum, over the input features and the taps k "
+              "that count, of lhs at place (y * stride + k * window_dilation - low) / "
+              "base_dilation times rhs; a tap counts where that division is exact, a place outside "
+              "is the factor +0. The outputs for which the same taps count are one contraction "
+              "(ir/order.h) in the order of rhs's axes; groups with one output feature are the sum "
+              "of the products. With algorithm winograd_2x2 or winograd_4x4, tiles of outputs "
+              "come from fewer products (ir/compositions/winograd.h), also in the gradient of lhs: "
+              "other bits. "
+              "The result has batch, spatial, group and output axes. Its three gradients are "
+              "convolutions with other numbers, which is why it is a primitive.",
        .least_operands = 2,
        .most_operands = 2,
-       .attributes =
-           {{"lhs", AttributeKind::integers, "Axes of lhs: batch, feature, spatial ..."},
-            {"rhs", AttributeKind::integers, "Axes of rhs: input, output, spatial ..."},
-            list("group", "The group axis of lhs and of rhs, or none."),
-            list("stride", "Per spatial axis; empty: 1."),
-            list("low", "Padding before the first place; negative crops; empty: 0."),
-            list("high", "Padding behind the last place."),
-            list("window_dilation", "From tap to tap; empty: 1."),
-            list("base_dilation", "From place to place; empty: 1."),
-            {"algorithm", AttributeKind::text,
-             "direct, or winograd: F(2x2, 3x3) for two spatial axes of three taps without "
-             "strides, dilations and groups.",
-             Attribute(std::string("direct"))}},
+       .attributes = {{"lhs", AttributeKind::integers, "Axes of lhs: batch, feature, spatial ..."},
+                      {"rhs", AttributeKind::integers, "Axes of rhs: input, output, spatial ..."},
+                      list("group", "The group axis of lhs and of rhs, or none."),
+                      list("stride", "Per spatial axis; empty: 1."),
+                      list("low", "Padding before the first place; negative crops; empty: 0."),
+                      list("high", "Padding behind the last place."),
+                      list("window_dilation", "From tap to tap; empty: 1."),
+                      list("base_dilation", "From place to place; empty: 1."),
+                      {"algorithm", AttributeKind::text,
+                       "direct; winograd_2x2 or winograd_4x4, for two spatial axes of three taps "
+                       "without strides, "
+                       "dilations and groups.",
+                       Attribute(std::string("direct"))}},
        .infer = infer_conv,
        .vjp = conv_vjp,
        .compute = ConvolutionComputation{},
@@ -199,7 +199,10 @@ std::vector<OpRecord> convolution_ops() {
            {{"f32[3,4]", "f32[4,30]"}, "lhs = [0,1], rhs = [0,1]"},
            {{"f32[2,5,6,3]", "f32[3,3,3,40]"},
             "lhs = [0,3,1,2], rhs = [2,3,0,1], low = [1,0], high = [1,2], algorithm = "
-            "\"winograd\""}}});
+            "\"winograd_2x2\""},
+           {{"f32[1,7,6,2]", "f32[3,3,2,33]"},
+            "lhs = [0,3,1,2], rhs = [2,3,0,1], low = [0,1], high = [1,1], algorithm = "
+            "\"winograd_4x4\""}}});
   return ops;
 }
 

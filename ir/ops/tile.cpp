@@ -42,9 +42,7 @@ std::vector<TensorType> infer_transform(const InferContext& context) {
   const std::int64_t extent = type.shape[at(axes[0])];
   const std::int64_t divisor = context.attributes.get<std::int64_t>("divisor");
   const auto entries = static_cast<std::int64_t>(context.attributes.get<Integers>("matrix").size());
-  if (divisor < 1 || (divisor & (divisor - 1)) != 0) {
-    throw TypeError("the divisor is a power of two, found " + std::to_string(divisor));
-  }
+  if (divisor < 1) throw TypeError("the divisor is at least 1, found " + std::to_string(divisor));
   if (extent < 1 || entries == 0 || entries % extent != 0 || entries > kMostTileElements) {
     throw TypeError("a matrix of " + std::to_string(entries) + " entries for an axis of extent " +
                     std::to_string(extent));
@@ -142,7 +140,8 @@ std::vector<OpRecord> tile_ops() {
               "is 1 and more follow. A primitive, because kernels hold a whole tile in registers.",
        .attributes = {{"axes", AttributeKind::integers, "Ascending, of one extent."},
                       {"matrix", AttributeKind::integers, "Row after row, as long as the extent."},
-                      {"divisor", AttributeKind::integer, "Of all entries; a power of two.",
+                      {"divisor", AttributeKind::integer,
+                       "Of all entries; quotients are rounded to x's type.",
                        Attribute(std::int64_t{1})}},
        .infer = infer_transform,
        .vjp = transform_vjp,
@@ -151,7 +150,7 @@ std::vector<OpRecord> tile_ops() {
        .examples = {
            {{"f32[4,3,4,5]"}, "axes = [0,2], matrix = [1,0,-1,0,0,1,1,0,0,-1,1,0,0,1,0,-1]"},
            {{"f32[3,3,20]"}, "axes = [0,1], matrix = [2,0,0,1,1,1,1,-1,1,0,0,2], divisor = 2"},
-           {{"f64[2,3]"}, "axes = [1], matrix = [3,0,-5]"}}});
+           {{"f64[2,3]"}, "axes = [1], matrix = [3,0,-5], divisor = 15"}}});
   return ops;
 }
 

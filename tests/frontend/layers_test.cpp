@@ -254,17 +254,20 @@ std::string algorithm_of(const std::string& settings, const std::string& input) 
 
 TEST(Layers, ConvolutionsChooseTheirAlgorithm) {
   const std::string wide = R"("filters": 32, "kernel": 3)";
-  EXPECT_EQ(algorithm_of(wide, "f32[8,8,32]"), "winograd");
-  EXPECT_EQ(algorithm_of(wide, "f32[8,8,31]"), "direct");
+  EXPECT_EQ(algorithm_of(wide, "f32[10,10,32]"), "winograd_4x4");
+  EXPECT_EQ(algorithm_of(wide, "f32[8,8,32]"), "winograd_2x2");  // 6 outputs are 3 tiles of 2
+  EXPECT_EQ(algorithm_of(wide, "f32[8,8,15]"), "direct");
   EXPECT_EQ(algorithm_of(wide + R"(, "stride": 2)", "f32[8,8,32]"), "direct");
+  EXPECT_EQ(algorithm_of(wide + R"(, "groups": 2)", "f32[8,8,64]"), "direct");
   EXPECT_EQ(algorithm_of(R"("filters": 32, "kernel": 5)", "f32[8,8,32]"), "direct");
   EXPECT_EQ(algorithm_of(wide + R"(, "algorithm": "direct")", "f32[8,8,32]"), "direct");
-  EXPECT_EQ(algorithm_of(wide + R"(, "algorithm": "winograd")", "f32[8,8,2]"), "winograd");
+  EXPECT_EQ(algorithm_of(wide + R"(, "algorithm": "winograd_4x4")", "f32[8,8,2]"), "winograd_4x4");
   // Few tiles and many channels: the transform of the kernel is what costs.
   const std::string wider = R"("filters": 256, "kernel": 3, "padding": "same")";
-  EXPECT_EQ(algorithm_of(wider, "f32[14,14,256]"), "winograd");
+  EXPECT_EQ(algorithm_of(wider, "f32[28,28,256]"), "winograd_4x4");
+  EXPECT_EQ(algorithm_of(wider, "f32[14,14,256]"), "winograd_2x2");
   EXPECT_EQ(algorithm_of(wider, "f32[7,7,256]"), "direct");
-  EXPECT_NE(algorithm_of(wide + R"(, "stride": 2, "algorithm": "winograd")", "f32[8,8,32]")
+  EXPECT_NE(algorithm_of(wide + R"(, "stride": 2, "algorithm": "winograd_2x2")", "f32[8,8,32]")
                 .find("needs a kernel of 3 x 3 without strides"),
             std::string::npos);
 }

@@ -52,14 +52,18 @@ TEST(Winograd, IsTheConvolution) {
   for (const Case& c : cases) {
     SCOPED_TRACE(to_string(c.lhs));
     const Tensor direct = convolved(c, ConvolutionAlgorithm::direct);
-    const Tensor tiled = convolved(c, ConvolutionAlgorithm::winograd);
-    ASSERT_EQ(tiled.type, direct.type);
-    bool other_bits = false;
-    for (std::size_t i = 0; i < direct.as<double>().size(); ++i) {
-      EXPECT_NEAR(tiled.as<double>()[i], direct.as<double>()[i], 1e-13) << "element " << i;
-      other_bits |= tiled.as<double>()[i] != direct.as<double>()[i];
+    for (const ConvolutionAlgorithm algorithm :
+         {ConvolutionAlgorithm::winograd_2x2, ConvolutionAlgorithm::winograd_4x4}) {
+      SCOPED_TRACE(to_string(algorithm));
+      const Tensor tiled = convolved(c, algorithm);
+      ASSERT_EQ(tiled.type, direct.type);
+      bool other_bits = false;
+      for (std::size_t i = 0; i < direct.as<double>().size(); ++i) {
+        EXPECT_NEAR(tiled.as<double>()[i], direct.as<double>()[i], 1e-12) << "element " << i;
+        other_bits |= tiled.as<double>()[i] != direct.as<double>()[i];
+      }
+      EXPECT_TRUE(other_bits) << "nothing was computed by tiles";
     }
-    EXPECT_TRUE(other_bits) << "nothing was computed by tiles";
   }
 }
 
@@ -67,7 +71,7 @@ TEST(Winograd, NeedsThreeTapsWithoutGaps) {
   const ConvolutionAxes plain{0, 3, 2, 3, -1, -1, {{1, 0}, {2, 1}}};
   const Shape kernel{3, 3, 4, 5};
   const auto admitted = [](const ConvolutionAxes& axes, const Shape& rhs) {
-    return admits(ConvolutionAlgorithm::winograd, axes, rhs);
+    return admits(ConvolutionAlgorithm::winograd_4x4, axes, rhs);
   };
   EXPECT_TRUE(admitted(plain, kernel));
   EXPECT_FALSE(admitted(plain, {3, 5, 4, 5}));
@@ -76,7 +80,7 @@ TEST(Winograd, NeedsThreeTapsWithoutGaps) {
     ConvolutionAxes axes = plain;
     axes.spatial[1].*number = 2;
     EXPECT_FALSE(admitted(axes, kernel));
-    axes.algorithm = ConvolutionAlgorithm::winograd;
+    axes.algorithm = ConvolutionAlgorithm::winograd_4x4;
     Graph graph("refused");
     const Expr x = full(graph, {ElementType::f32, {2, 8, 8, 4}}, 1);
     const Expr w = full(graph, {ElementType::f32, kernel}, 1);

@@ -309,10 +309,11 @@ class Grower {
       axes.rhs_group = of_partner(x.shape()[static_cast<std::size_t>(axes.lhs_group)]);
     }
     if (next == 2 && order.size() == 4 && random_.chance(0.3)) {
-      axes.algorithm = ir::ConvolutionAlgorithm::winograd;
+      axes.algorithm = random_.chance(0.5) ? ir::ConvolutionAlgorithm::winograd_2x2
+                                           : ir::ConvolutionAlgorithm::winograd_4x4;
     }
     for (; next < order.size(); ++next) {
-      if (axes.algorithm == ir::ConvolutionAlgorithm::winograd) {
+      if (axes.algorithm != ir::ConvolutionAlgorithm::direct) {
         axes.spatial.push_back(
             {order[next], of_partner(3), 1, random_.between(-1, 2), random_.between(-1, 2), 1, 1});
         continue;

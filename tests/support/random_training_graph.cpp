@@ -237,8 +237,9 @@ class Builder {
     } else {
       kernel.insert(kernel.end(), {channels, filters});
     }
-    if (admits(ir::ConvolutionAlgorithm::winograd, axes, kernel)) {
-      axes.algorithm = ir::ConvolutionAlgorithm::winograd;
+    if (admits(ir::ConvolutionAlgorithm::winograd_2x2, axes, kernel)) {
+      axes.algorithm = random_.chance(0.5) ? ir::ConvolutionAlgorithm::winograd_2x2
+                                           : ir::ConvolutionAlgorithm::winograd_4x4;
     }
     Expr y = ir::conv(x, parameter(kernel), axes);
     if (depthwise) {
