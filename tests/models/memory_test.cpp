@@ -140,15 +140,18 @@ TEST_F(Memory, ARunTakesWhatThePlanSays) {
 
 TEST_F(Memory, ALimitChangesNoBit) {
   for (const std::string fusion : {"", "--no-fuse"}) {
-    std::vector<std::string> options{"--threads", "1"};
-    if (!fusion.empty()) options.push_back(fusion);
-    const Training free = train(options);
-    ASSERT_EQ(free.status, 0);
-    const auto total = free.memory["total"].get<std::int64_t>();
-    for (int threads = 1; threads <= 3; ++threads) {
-      const std::int64_t limit = total * (threads == 1 ? 90 : 78) / 100;
-      options = {"--threads", std::to_string(threads), "--memory", std::to_string(limit)};
+    const auto with_threads = [&](int threads) {
+      std::vector<std::string> options{"--threads", std::to_string(threads)};
       if (!fusion.empty()) options.push_back(fusion);
+      return options;
+    };
+    for (int threads = 1; threads <= 3; ++threads) {
+      std::vector<std::string> options = with_threads(threads);
+      const Training free = train(options);
+      ASSERT_EQ(free.status, 0);
+      const auto total = free.memory["total"].get<std::int64_t>();
+      const std::int64_t limit = total * (threads == 1 ? 90 : 78) / 100;
+      options.insert(options.end(), {"--memory", std::to_string(limit)});
       const Training limited = train(options);
       ASSERT_EQ(limited.status, 0) << fusion << " within " << limit << " of " << total;
       EXPECT_LE(limited.memory["total"].get<std::int64_t>(), limit);
