@@ -24,13 +24,23 @@ std::int64_t tile_outputs(ConvolutionAlgorithm algorithm) {
   return outputs[static_cast<std::size_t>(algorithm)];
 }
 
-bool admits(ConvolutionAlgorithm algorithm, const ConvolutionAxes& axes, const Shape& rhs) {
+bool admits(ConvolutionAlgorithm algorithm, const ConvolutionAxes& axes, const Shape& lhs,
+            const Shape& rhs) {
   if (algorithm == ConvolutionAlgorithm::direct) return true;
-  return axes.spatial.size() == 2 && !axes.grouped() &&
-         std::ranges::all_of(axes.spatial, [&](const SpatialAxis& axis) {
-           return rhs[static_cast<std::size_t>(axis.rhs)] == 3 && axis.stride == 1 &&
-                  axis.window_dilation == 1 && axis.base_dilation == 1;
-         });
+  if (axes.spatial.size() != 2 || axes.grouped()) return false;
+  const auto taps = [&](const SpatialAxis& axis) {
+    return rhs[static_cast<std::size_t>(axis.rhs)];
+  };
+  const auto outputs = [&](const SpatialAxis& axis) {
+    return output_extent(axis, lhs[static_cast<std::size_t>(axis.lhs)], taps(axis));
+  };
+  return std::ranges::all_of(axes.spatial,
+                             [](const SpatialAxis& axis) {
+                               return axis.stride == 1 && axis.window_dilation == 1 &&
+                                      axis.base_dilation == 1;
+                             }) &&
+         (std::ranges::all_of(axes.spatial, [&](const auto& axis) { return taps(axis) == 3; }) ||
+          std::ranges::all_of(axes.spatial, [&](const auto& axis) { return outputs(axis) == 3; }));
 }
 
 namespace {

@@ -57,11 +57,11 @@ struct ConvolutionAxes {
 [[nodiscard]] ConvolutionAxes convolution_axes(const Attributes& attributes);
 [[nodiscard]] Attributes to_attributes(const ConvolutionAxes& axes);
 
-/// Whether a convolution with these numbers and a rhs of that shape can be computed by
-/// `algorithm`: tiles need two spatial axes of three taps, without strides, dilations and
-/// groups.
+/// Whether a convolution with these numbers can be computed by `algorithm`: tiles need two spatial
+/// axes without strides, dilations and groups, and three taps or, as the gradient of such a rhs is,
+/// three outputs.
 [[nodiscard]] bool admits(ConvolutionAlgorithm algorithm, const ConvolutionAxes& axes,
-                          const Shape& rhs);
+                          const Shape& lhs, const Shape& rhs);
 
 /// Extent of lhs with its gaps.
 [[nodiscard]] std::int64_t dilated(std::int64_t extent, std::int64_t dilation);

@@ -109,31 +109,33 @@ Tensor tiles(const Node& node, const TileComputation& compute, const Tensor& x) 
   const ScalarProgram program = record_tile(compute, x.type, node.attributes);
   const Integers& axes = node.attributes.get<Integers>("axes");
   Tensor result(node.types[0]);
-  Shape first = result.type.shape;  // the tiles' first elements
-  Shape from, to;
-  for (std::int64_t axis : axes) {
-    first[at(axis)] = 1;
-    from.push_back(x.type.shape[at(axis)]);
-    to.push_back(result.type.shape[at(axis)]);
-  }
-  const auto for_each_in_tile = [&](const Shape& extents, Index index, auto&& visit) {
-    for_each_index(extents, [&](const Index& place) {
-      for (std::size_t i = 0; i < axes.size(); ++i) index[at(axes[i])] = place[i];
-      visit(index);
+  Shape first = result.type.shape;  // of the tiles' first elements
+  for (std::int64_t axis : axes) first[at(axis)] = 1;
+  const std::int64_t count = element_count(first);
+  /// Calls visit(element of the tile, tile, index) for every element of `shape`.
+  const auto for_each_element = [&](const Shape& shape, auto&& visit) {
+    Shape extents;
+    for (std::int64_t axis : axes) extents.push_back(shape[at(axis)]);
+    std::int64_t tile = 0;
+    for_each_index(first, [&](Index index) {
+      std::int64_t element = 0;
+      for_each_index(extents, [&](const Index& place) {
+        for (std::size_t i = 0; i < axes.size(); ++i) index[at(axes[i])] = place[i];
+        visit(element++, tile, index);
+      });
+      ++tile;
     });
   };
-  std::vector<std::uint64_t> values(program.results.size());
-  for_each_index(first, [&](const Index& index) {
-    std::vector<std::uint64_t> words;
-    for_each_in_tile(from, index, [&](const Index& place) {
-      words.push_back(word_at(x, flat(x.type.shape, place)));
-    });
-    evaluate(program, words, {}, values, nullptr);
-    auto value = values.begin();
-    for_each_in_tile(to, index, [&](const Index& place) {
-      set_word(result, flat(result.type.shape, place), *value++);
-    });
+  std::vector<std::uint64_t> words(program.operand_types.size() * at(count));
+  for_each_element(x.type.shape, [&](std::int64_t element, std::int64_t tile, const Index& index) {
+    words[at(element * count + tile)] = word_at(x, flat(x.type.shape, index));
   });
+  std::vector<std::uint64_t> values(program.results.size() * at(count));
+  evaluate_many(program, count, words, {}, values, {});
+  for_each_element(
+      result.type.shape, [&](std::int64_t element, std::int64_t tile, const Index& index) {
+        set_word(result, flat(result.type.shape, index), values[at(element * count + tile)]);
+      });
   return result;
 }
 

@@ -5,6 +5,8 @@ namespace {
 
 constexpr std::int64_t kTaps = 3;
 
+std::size_t at(std::int64_t axis) { return static_cast<std::size_t>(axis); }
+
 struct Matrix {
   Integers numerators;  // row after row
   std::int64_t divisor = 1;
@@ -59,34 +61,46 @@ Expr transformed(Expr x, Integers axes, const Matrix& matrix) {
       {{"axes", std::move(axes)}, {"matrix", matrix.numerators}, {"divisor", matrix.divisor}});
 }
 
-/// Tiles of lhs [places, places, batch, tiles, tiles, feature]; the last ones may reach beyond.
-Expr input_tiles(Expr lhs, const ConvolutionAxes& axes, const Filtering& f, const Shape& tiles) {
-  Expr x =
-      transpose(lhs, {axes.lhs_batch, axes.spatial[0].lhs, axes.spatial[1].lhs, axes.lhs_feature});
-  Integers low(4), high(4);
-  for (std::size_t i = 0; i < 2; ++i) {
-    low[i + 1] = axes.spatial[i].low;
-    high[i + 1] = tiles[i] * f.outputs + kTaps - 1 - x.shape()[i + 1] - low[i + 1];
+Matrix transposed(const Matrix& matrix, std::int64_t columns) {
+  const auto rows = static_cast<std::int64_t>(matrix.numerators.size()) / columns;
+  Matrix result{{}, matrix.divisor};
+  for (std::int64_t column = 0; column < columns; ++column) {
+    for (std::int64_t row = 0; row < rows; ++row) {
+      result.numerators.push_back(matrix.numerators[at(row * columns + column)]);
+    }
   }
-  x = pad(x, constant(*x.graph, x.element(), 0), low, high, Integers(4));
-  x = windows(x, {1, 2}, {f.places(), f.places()}, {f.outputs, f.outputs}, {1, 1});
+  return result;
+}
+
+/// Windows of x [batch, places, places, feature] that begin every `step` places, `low` before the
+/// first one, as many as `tiles` says, with zeros beyond x:
+/// [size, size, batch, tiles, tiles, feature].
+Expr tiles_of(Expr x, const Integers& low, std::int64_t size, std::int64_t step,
+              const Shape& tiles) {
+  Integers before(4), behind(4);
+  for (std::size_t i = 0; i < 2; ++i) {
+    before[i + 1] = low[i];
+    behind[i + 1] = (tiles[i] - 1) * step + size - x.shape()[i + 1] - low[i];
+  }
+  x = pad(x, constant(*x.graph, x.element(), 0), before, behind, Integers(4));
+  x = windows(x, {1, 2}, {size, size}, {step, step}, {1, 1});
   return transpose(x, {3, 4, 0, 1, 2, 5});
 }
 
-}  // namespace
+/// How many tiles cover each extent.
+Shape tile_counts(const Shape& extents, const Filtering& f) {
+  Shape tiles;
+  for (std::int64_t extent : extents) tiles.push_back((extent + f.outputs - 1) / f.outputs);
+  return tiles;
+}
 
-Expr winograd(Expr lhs, Expr rhs, const ConvolutionAxes& axes) {
+/// Y = A'[(G w G') * (B' x B)]A.
+Expr convolved(Expr lhs, Expr rhs, const ConvolutionAxes& axes, const Integers& low,
+               const Shape& outputs) {
   const Filtering& f = filtering(axes.algorithm);
-  Shape outputs, tiles;
-  for (const SpatialAxis& axis : axes.spatial) {
-    const std::int64_t places = lhs.shape()[static_cast<std::size_t>(axis.lhs)];
-    outputs.push_back(output_extent(axis, places, kTaps));
-    tiles.push_back((outputs.back() + f.outputs - 1) / f.outputs);
-  }
-  const Expr taps =
-      transpose(rhs, {axes.spatial[0].rhs, axes.spatial[1].rhs, axes.rhs_in, axes.rhs_out});
-  const Expr x = transformed(input_tiles(lhs, axes, f, tiles), {0, 1}, f.input);
-  const Expr w = transformed(taps, {0, 1}, f.filter);
+  const Shape tiles = tile_counts(outputs, f);
+  const Expr x = transformed(tiles_of(lhs, low, f.places(), f.outputs, tiles), {0, 1}, f.input);
+  const Expr w = transformed(transpose(rhs, {1, 2, 0, 3}), {0, 1}, f.filter);
   const Expr products = dot(x, w, {{0, 1}, {0, 1}, {5}, {2}});
   // [batch, tiles, outputs, tiles, outputs, feature]: the outputs in their order.
   const Expr y = transformed(transpose(products, {2, 3, 0, 4, 1, 5}), {2, 4}, f.output);
@@ -96,6 +110,37 @@ Expr winograd(Expr lhs, Expr rhs, const ConvolutionAxes& axes) {
   shape[1] = outputs[0];
   shape[2] = outputs[1];
   return slice(covered, Integers(4), shape, Integers(4, 1));
+}
+
+/// What differentiating that gives for w: G'[(B' x B) * (A dy A')]G, summed over the tiles; lhs has
+/// the features in the place of the batch and the other way round, rhs is dy.
+Expr filter_gradient(Expr lhs, Expr rhs, const ConvolutionAxes& axes, const Integers& low) {
+  const Filtering& f = filtering(axes.algorithm);
+  const Shape tiles = tile_counts({rhs.shape()[1], rhs.shape()[2]}, f);
+  const Expr images = transpose(lhs, {3, 1, 2, 0});
+  const Expr x = transformed(tiles_of(images, low, f.places(), f.outputs, tiles), {0, 1}, f.input);
+  const Expr dy = transformed(tiles_of(rhs, {0, 0}, f.outputs, f.outputs, tiles), {0, 1},
+                              transposed(f.output, f.places()));
+  const Expr sums = dot(x, dy, {{0, 1}, {0, 1}, {2, 3, 4}, {2, 3, 4}});
+  return transpose(transformed(sums, {0, 1}, transposed(f.filter, kTaps)), {2, 0, 1, 3});
+}
+
+}  // namespace
+
+Expr winograd(Expr lhs, Expr rhs, const ConvolutionAxes& axes) {
+  Integers low;
+  Shape taps, outputs;
+  for (const SpatialAxis& axis : axes.spatial) {
+    low.push_back(axis.low);
+    taps.push_back(rhs.shape()[at(axis.rhs)]);
+    outputs.push_back(output_extent(axis, lhs.shape()[at(axis.lhs)], taps.back()));
+  }
+  const Expr x =
+      transpose(lhs, {axes.lhs_batch, axes.spatial[0].lhs, axes.spatial[1].lhs, axes.lhs_feature});
+  const Expr w =
+      transpose(rhs, {axes.rhs_in, axes.spatial[0].rhs, axes.spatial[1].rhs, axes.rhs_out});
+  return taps == Shape{kTaps, kTaps} ? convolved(x, w, axes, low, outputs)
+                                     : filter_gradient(x, w, axes, low);
 }
 
 }  // namespace gradus::ir

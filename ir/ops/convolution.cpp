@@ -55,9 +55,10 @@ std::vector<TensorType> infer_conv(const InferContext& context) {
     throw TypeError(std::string(what) + " differ: axis " + std::to_string(a) + " of " +
                     to_string(lhs) + " and axis " + std::to_string(b) + " of " + to_string(rhs));
   };
-  if (!admits(axes.algorithm, axes, rhs.shape)) {
+  if (!admits(axes.algorithm, axes, lhs.shape, rhs.shape)) {
     throw TypeError(
-        "tiles need two spatial axes of three taps, without strides, dilations and groups");
+        "tiles need two spatial axes of three taps or outputs, without strides, dilations and "
+        "groups");
   }
   match(axes.lhs_feature, axes.rhs_in, "input features");
   if (axes.grouped()) match(axes.lhs_group, axes.rhs_group, "groups");
@@ -109,11 +110,15 @@ Expr lhs_cotangent(const VjpContext& c, const ConvolutionAxes& axes) {
     to.push_back(axes.lhs_group);
   }
   to.push_back(axes.lhs_feature);
-  back.algorithm = axes.algorithm;
   std::sort(taps.begin(), taps.end());
   const Expr reversed = taps.empty() ? c.x[1] : reverse(c.x[1], taps);
-  return to_axes(apply("conv", {c.dy, reversed}, to_attributes(back)), to);
+  if (admits(axes.algorithm, back, c.dy.shape(), reversed.shape())) back.algorithm = axes.algorithm;
+  return to_axes(conv(c.dy, reversed, back), to);
 }
+
+/// Tiles of both operands of drhs lie in memory: with fewer features than this they are larger than
+/// what they save.
+constexpr std::int64_t kLeastFeaturesOfTiles = 64;
 
 /// drhs: lhs convolved with dy, examples in the part of features and features in that of examples;
 /// stride and window dilation change places.
@@ -136,7 +141,12 @@ Expr rhs_cotangent(const VjpContext& c, const ConvolutionAxes& axes) {
     to.push_back(axes.rhs_group);
   }
   to.push_back(axes.rhs_out);
-  return to_axes(apply("conv", {c.x[0], c.dy}, to_attributes(back)), to);
+  const bool many =
+      std::min(c.x[1].shape()[at(axes.rhs_in)], c.dy.shape()[at(last)]) >= kLeastFeaturesOfTiles;
+  if (many && admits(axes.algorithm, back, c.x[0].shape(), c.dy.shape())) {
+    back.algorithm = axes.algorithm;
+  }
+  return to_axes(conv(c.x[0], c.dy, back), to);
 }
 
 Cotangents conv_vjp(const VjpContext& c) {
@@ -161,8 +171,8 @@ std::vector<OpRecord> convolution_ops() {
               "is the factor +0. The outputs for which the same taps count are one contraction "
               "(ir/order.h) in the order of rhs's axes; groups with one output feature are the sum "
               "of the products. With algorithm winograd_2x2 or winograd_4x4, tiles of outputs "
-              "come from fewer products (ir/compositions/winograd.h), also in the gradient of lhs: "
-              "other bits. "
+              "come from fewer products (ir/compositions/winograd.h), also in the gradient of lhs, "
+              "and in that of rhs from 64 features on: other bits. "
               "The result has batch, spatial, group and output axes. Its three gradients are "
               "convolutions with other numbers, which is why it is a primitive.",
        .least_operands = 2,
@@ -197,10 +207,10 @@ std::vector<OpRecord> convolution_ops() {
            {{"f32[2,6,5,7,1]", "f32[3,2,7,1,1]"},
             "lhs = [0,4,1,2], rhs = [3,4,0,1], group = [3,2], low = [1,0], high = [1,1]"},
            {{"f32[3,4]", "f32[4,30]"}, "lhs = [0,1], rhs = [0,1]"},
-           {{"f32[2,5,6,3]", "f32[3,3,3,40]"},
+           {{"f32[2,5,6,2]", "f32[3,3,2,8]"},
             "lhs = [0,3,1,2], rhs = [2,3,0,1], low = [1,0], high = [1,2], algorithm = "
             "\"winograd_2x2\""},
-           {{"f32[1,7,6,2]", "f32[3,3,2,33]"},
+           {{"f32[2,7,6,2]", "f32[3,3,2,8]"},
             "lhs = [0,3,1,2], rhs = [2,3,0,1], low = [0,1], high = [1,1], algorithm = "
             "\"winograd_4x4\""}}});
   return ops;

@@ -46,6 +46,8 @@ TEST(Winograd, IsTheConvolution) {
       {{2, 7, 9, 3}, {3, 3, 3, 5}, {0, 3, 2, 3, -1, -1, {{1, 0, 1, 0, 2}, {2, 1, 1, -1, 0}}}},
       // Other orders of axes.
       {{3, 6, 2, 7}, {4, 3, 3, 3}, {2, 0, 1, 0, -1, -1, {{3, 2, 1, 1, 1}, {1, 3, 1, 2, 0}}}},
+      // Three outputs, as the gradient of a kernel is.
+      {{2, 8, 7, 3}, {2, 6, 7, 5}, {3, 0, 0, 3, -1, -1, {{1, 1, 1, 0, 0}, {2, 2, 1, 1, 1}}}},
       // A single output.
       {{1, 3, 3, 2}, {3, 3, 2, 70}, {0, 3, 2, 3, -1, -1, {{1, 0}, {2, 1}}}},
   };
@@ -71,7 +73,7 @@ TEST(Winograd, NeedsThreeTapsWithoutGaps) {
   const ConvolutionAxes plain{0, 3, 2, 3, -1, -1, {{1, 0}, {2, 1}}};
   const Shape kernel{3, 3, 4, 5};
   const auto admitted = [](const ConvolutionAxes& axes, const Shape& rhs) {
-    return admits(ConvolutionAlgorithm::winograd_4x4, axes, rhs);
+    return admits(ConvolutionAlgorithm::winograd_4x4, axes, {2, 8, 8, 4}, rhs);
   };
   EXPECT_TRUE(admitted(plain, kernel));
   EXPECT_FALSE(admitted(plain, {3, 5, 4, 5}));

@@ -237,7 +237,7 @@ class Builder {
     } else {
       kernel.insert(kernel.end(), {channels, filters});
     }
-    if (admits(ir::ConvolutionAlgorithm::winograd_2x2, axes, kernel)) {
+    if (admits(ir::ConvolutionAlgorithm::winograd_2x2, axes, x.shape(), kernel)) {
       axes.algorithm = random_.chance(0.5) ? ir::ConvolutionAlgorithm::winograd_2x2
                                            : ir::ConvolutionAlgorithm::winograd_4x4;
     }
