@@ -166,10 +166,14 @@ class Restriction {
       }
     }
     const std::int64_t tile = tile_outputs(axes.algorithm);
-    for (std::size_t i = 0; i < axes.spatial.size(); ++i) {  // from the beginning of a tile
-      const std::int64_t inside = box.start[i + 1] % tile;
-      box.extent[i + 1] += inside;
-      box.start[i + 1] -= inside;
+    for (std::size_t i = 1; i <= axes.spatial.size() && tile > 1; ++i) {
+      if (shape[i] == 3) {  // the gradient of taps: a tile gives all of them
+        box.start[i] = 0;
+        box.extent[i] = shape[i];
+      } else {  // from the beginning of a tile
+        box.extent[i] += box.start[i] % tile;
+        box.start[i] -= box.start[i] % tile;
+      }
     }
     return box;
   }

@@ -71,7 +71,7 @@ namespace {
 constexpr std::int64_t kAliasingStride = 2048;
 
 /// Gives the matrices of a batch, all dimensions from the first local one, another distance where
-/// theirs would alias: one position more in the innermost dimension where that helps.
+/// theirs would alias: one position more in the innermost dimension but the last where that helps.
 void space_matrices(Buffer& buffer) {
   const auto first = std::ranges::find_if(buffer.local, [](AxisId axis) { return axis >= 0; });
   if (first == buffer.local.begin() || first == buffer.local.end()) return;

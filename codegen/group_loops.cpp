@@ -8,6 +8,7 @@
 #include "codegen/body.h"
 #include "ir/op.h"
 #include "ir/order.h"
+#include "passes/inner_batch.h"
 #include "passes/roots.h"
 
 namespace gradus::codegen {

@@ -76,6 +76,13 @@ Expr merge_last(Expr x) {
   return ir::reshape(x, shape);
 }
 
+/// A layer uses tiles for kernels of 3 x 3 only.
+bool suits(ir::ConvolutionAlgorithm algorithm, const ir::ConvolutionAxes& axes, const Shape& input,
+           const Shape& kernel) {
+  return admits(algorithm, axes, input, kernel) &&
+         (algorithm == ir::ConvolutionAlgorithm::direct || (kernel[0] == 3 && kernel[1] == 3));
+}
+
 /// The algorithm of the fewest products that is expected to be faster than the direct sum: with
 /// fewer channels the transforms of tiles cost more than the products they save; with few tiles and
 /// many channels that of the kernel does.
@@ -86,10 +93,10 @@ ir::ConvolutionAlgorithm fastest(const Shape& kernel, const ir::ConvolutionAxes&
   constexpr std::int64_t kManyPairs = 1 << 15;
   using enum ir::ConvolutionAlgorithm;
   ir::ConvolutionAlgorithm best = direct;
-  if (kernel[0] != 3 || std::min(kernel[2], kernel[3]) < kLeastChannels) return best;
+  if (std::min(kernel[2], kernel[3]) < kLeastChannels) return best;
   std::int64_t fewest = 0;
   for (const ir::ConvolutionAlgorithm candidate : {winograd_2x2, winograd_4x4}) {
-    if (!admits(candidate, axes, input, kernel)) continue;
+    if (!suits(candidate, axes, input, kernel)) continue;
     const std::int64_t outputs = tile_outputs(candidate);
     std::int64_t tiles = 1;
     for (const ir::SpatialAxis& axis : axes.spatial) {
@@ -113,7 +120,7 @@ ir::ConvolutionAlgorithm algorithm_of(const LayerBuilder& b, const ir::Convoluti
   const std::string& name = b.settings.choice("algorithm").name;
   for (const ir::ConvolutionAlgorithm algorithm : ir::kConvolutionAlgorithms) {
     if (name != to_string(algorithm)) continue;
-    if (admits(algorithm, axes, b.x().shape(), kernel)) return algorithm;
+    if (suits(algorithm, axes, b.x().shape(), kernel)) return algorithm;
     throw LayerError(fmt::format("computes by \"{}\", which needs a kernel of 3 x 3 without "
                                  "strides, dilations and groups",
                                  name),

@@ -33,7 +33,7 @@ enum class Access : std::uint8_t {
 /// number of `block_slot` (slot -1). A light root iterates over its result; a reduction over its
 /// operand; a contraction over batch, lhs free, rhs free and contracted axes; a tile op over its
 /// tiles: result axes inside of a tile have kTileSlot.
-inline constexpr int kTileSlot = -2;
+inline constexpr int kTileSlot = -2;  // of a result axis; a Read has other codes (roots.h)
 struct Iteration {
   Shape extents;
   std::vector<int> result_slot;

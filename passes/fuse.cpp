@@ -6,6 +6,7 @@
 
 #include "ir/op.h"
 #include "passes/in_place.h"
+#include "passes/inner_batch.h"
 #include "passes/root_order.h"
 #include "passes/shared_values.h"
 #include "passes/stored_values.h"
@@ -31,8 +32,6 @@ struct Heuristics {
   /// by this factor.
   std::int64_t least_shared_bytes = 256 * 1024;
   std::int64_t least_reduction = 16;
-  /// Bytes of the right operand read again for every byte that is neither written nor read.
-  std::int64_t most_repetition = 3;
   /// What one position of the parallel axes may keep in scratch: half of a small L2 cache.
   std::int64_t scratch_bytes = 256 * 1024;
 };
@@ -159,8 +158,8 @@ class Fuser {
       if (!update || !group.axes.contains(*update)) continue;
       const std::vector<int>& writer = group.axes.at(*update);
       for (std::size_t a = 0; a < read.slots.size(); ++a) {
-        const auto slot = static_cast<std::size_t>(root_[*update]->iteration.result_slot[a]);
-        if (writer[slot] != axis) continue;
+        const int slot = root_[*update]->iteration.result_slot[a];
+        if (slot < 0 || writer[static_cast<std::size_t>(slot)] != axis) continue;
         if (read.slots[a] < 0) return false;
         if (group.axes.at(id)[static_cast<std::size_t>(read.slots[a])] != axis) return false;
       }
@@ -428,30 +427,14 @@ class Fuser {
         return "too few tasks would be left for the contraction";
       }
     }
-    if (repeats_right_operand(merged)) return "the right operand would be read too often";
+    const std::optional<NodeId> contraction = contraction_of(merged);
+    if (contraction && repeats_right_operand(graph_, roots_, merged, *contraction)) {
+      return "the right operand would be read too often";
+    }
     if (!small && scratch_bytes(merged, positions(merged)) > kHeuristics.scratch_bytes) {
       return "what a task keeps would not fit the cache";
     }
     return "";
-  }
-
-  /// Whether the batch of a contraction would run inside of tasks, each of which reads the right
-  /// operand again, at a greater cost than keeping values in scratch saves.
-  bool repeats_right_operand(const Group& group) const {
-    const std::optional<NodeId> contraction = contraction_of(group);
-    if (!contraction || !batch_inside(graph_, group, *contraction)) return false;
-    const std::int64_t right = graph_.type(graph_.operands(*contraction)[1]).byte_size();
-    std::int64_t saved = 0;
-    std::set<NodeId> inside;
-    for (NodeId id : group.roots) {
-      for (const Read& read : root_[id]->roots) {
-        if (group.axes.contains(read.value) && inside.insert(read.value).second) {
-          saved += 2 * graph_.node(read.value).types[0].byte_size();
-        }
-      }
-    }
-    const std::int64_t tasks = std::min(positions(group), batch_tasks(graph_, group, *contraction));
-    return tasks * right > kHeuristics.most_repetition * saved;
   }
 
   std::optional<NodeId> contraction_of(const Group& group) const {
@@ -569,30 +552,7 @@ class Fuser {
   std::vector<LedgerEntry> ledger_;
 };
 
-/// A task whose contraction runs a batch keeps so many bytes: as large as half of the right
-/// operand, which it reads again, and within L2.
-constexpr std::int64_t kLeastBatchTaskBytes = 512 * 1024;
-constexpr std::int64_t kMostBatchTaskBytes = 1536 * 1024;
-
 }  // namespace
-
-bool batch_inside(const Graph& graph, const Group& group, NodeId contraction) {
-  const std::vector<int>& axes = group.axes.at(contraction);
-  const auto in_tasks = [&](int axis) {
-    return std::ranges::find(group.parallel, axis, &ParallelAxis::axis) != group.parallel.end();
-  };
-  const std::size_t batch = contraction_counts(graph, contraction).batch;
-  return std::any_of(axes.begin(), axes.begin() + static_cast<std::ptrdiff_t>(batch),
-                     [&](int axis) { return axis >= 0 && !in_tasks(axis); });
-}
-
-std::int64_t batch_tasks(const Graph& graph, const Group& group, NodeId contraction) {
-  std::int64_t bytes = 0;
-  for (NodeId id : group.roots) bytes += graph.node(id).types[0].byte_size();
-  const std::int64_t right = graph.type(graph.operands(contraction)[1]).byte_size();
-  const std::int64_t kept = std::clamp(right / 2, kLeastBatchTaskBytes, kMostBatchTaskBytes);
-  return std::max<std::int64_t>(1, bytes / kept);
-}
 
 FusionPlan fuse(const Graph& graph, const FusionOptions& options) {
   FusionPlan plan = Fuser(graph, options, {}).run();

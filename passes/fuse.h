@@ -77,12 +77,6 @@ struct FusionOptions {
 /// (split_sums) and contractions are canonical (canonicalize_contractions).
 [[nodiscard]] FusionPlan fuse(const ir::Graph& graph, const FusionOptions& options = {});
 
-/// Whether a task of the group runs several matrices of its contraction's batch.
-[[nodiscard]] bool batch_inside(const ir::Graph& graph, const Group& group, ir::NodeId contraction);
-/// In how many tasks such a group is cut, so that the values of a task stay in a cache.
-[[nodiscard]] std::int64_t batch_tasks(const ir::Graph& graph, const Group& group,
-                                       ir::NodeId contraction);
-
 /// The ledger as a table: producer, consumer, fused or why not, bytes.
 [[nodiscard]] std::string to_string(const FusionPlan& plan, const ir::Graph& graph);
 

@@ -164,32 +164,34 @@ std::vector<OpRecord> convolution_ops() {
   std::vector<OpRecord> ops;
   ops.push_back(
       {.name = "conv",
-       .doc = "Convolution over any number of spatial axes, in the sense of machine learning: the "
-              "taps are not reversed. Output y is the sum, over the input features and the taps k "
-              "that count, of lhs at place (y * stride + k * window_dilation - low) / "
-              "base_dilation times rhs; a tap counts where that division is exact, a place outside "
-              "is the factor +0. The outputs for which the same taps count are one contraction "
-              "(ir/order.h) in the order of rhs's axes; groups with one output feature are the sum "
-              "of the products. With algorithm winograd_2x2 or winograd_4x4, tiles of outputs "
-              "come from fewer products (ir/compositions/winograd.h), also in the gradient of lhs, "
-              "and in that of rhs from 64 features on: other bits. "
-              "The result has batch, spatial, group and output axes. Its three gradients are "
-              "convolutions with other numbers, which is why it is a primitive.",
+       .doc =
+           "Convolution over any number of spatial axes, in the sense of machine learning: the "
+           "taps are not reversed. Output y is the sum, over the input features and the taps k "
+           "that count, of lhs at place (y * stride + k * window_dilation - low) / "
+           "base_dilation times rhs; a tap counts where that division is exact, a place outside "
+           "is the factor +0. The outputs for which the same taps count are one contraction "
+           "(ir/order.h) in the order of rhs's axes; groups with one output feature are the sum "
+           "of the products. With algorithm winograd_2x2 or winograd_4x4, tiles of outputs "
+           "come from fewer products (ir/compositions/winograd.h), also in the gradient of lhs, "
+           "and in that of rhs from 64 features on: other bits, and what is not finite reaches all "
+           "outputs of its tile. "
+           "The result has batch, spatial, group and output axes. Its three gradients are "
+           "convolutions with other numbers, which is why it is a primitive.",
        .least_operands = 2,
        .most_operands = 2,
-       .attributes = {{"lhs", AttributeKind::integers, "Axes of lhs: batch, feature, spatial ..."},
-                      {"rhs", AttributeKind::integers, "Axes of rhs: input, output, spatial ..."},
-                      list("group", "The group axis of lhs and of rhs, or none."),
-                      list("stride", "Per spatial axis; empty: 1."),
-                      list("low", "Padding before the first place; negative crops; empty: 0."),
-                      list("high", "Padding behind the last place."),
-                      list("window_dilation", "From tap to tap; empty: 1."),
-                      list("base_dilation", "From place to place; empty: 1."),
-                      {"algorithm", AttributeKind::text,
-                       "direct; winograd_2x2 or winograd_4x4, for two spatial axes of three taps "
-                       "without strides, "
-                       "dilations and groups.",
-                       Attribute(std::string("direct"))}},
+       .attributes =
+           {{"lhs", AttributeKind::integers, "Axes of lhs: batch, feature, spatial ..."},
+            {"rhs", AttributeKind::integers, "Axes of rhs: input, output, spatial ..."},
+            list("group", "The group axis of lhs and of rhs, or none."),
+            list("stride", "Per spatial axis; empty: 1."),
+            list("low", "Padding before the first place; negative crops; empty: 0."),
+            list("high", "Padding behind the last place."),
+            list("window_dilation", "From tap to tap; empty: 1."),
+            list("base_dilation", "From place to place; empty: 1."),
+            {"algorithm", AttributeKind::text,
+             "direct; winograd_2x2 or winograd_4x4, for two spatial axes of three taps or "
+             "three outputs without strides, dilations and groups.",
+             Attribute(std::string("direct"))}},
        .infer = infer_conv,
        .vjp = conv_vjp,
        .compute = ConvolutionComputation{},

@@ -5,7 +5,7 @@
 namespace gradus::ir {
 namespace {
 
-/// Registers hold no more.
+/// A kernel computes a tile in registers.
 constexpr std::int64_t kMostTileElements = 64;
 
 std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
@@ -133,11 +133,13 @@ std::vector<OpRecord> tile_ops() {
   std::vector<OpRecord> ops;
   ops.push_back(
       {.name = "transform_tiles",
-       .doc = "Multiplies a small constant matrix into x along each of the axes, the first one "
-              "first: y[.., r, ..] = sum over c of matrix[r, c] / divisor * x[.., c, ..]. In a row "
-              "the terms with entry 1 come first, then the others, each in order; an entry 1 or -1 "
-              "adds or subtracts, others are one fma, the first term is a product unless its entry "
-              "is 1 and more follow. A primitive, because kernels hold a whole tile in registers.",
+       .doc =
+           "Multiplies a small constant matrix into x along each of the axes, the first one "
+           "first: y[.., r, ..] = sum over c of matrix[r, c] / divisor * x[.., c, ..]. Entries 0 "
+           "are left out. In a row the terms with entry 1 come first, then the others, each in "
+           "order; an entry 1 or -1 adds or subtracts, others are one fma; the first term is a "
+           "product unless its entry is 1 and more follow. A primitive, because kernels hold a "
+           "whole tile in registers.",
        .attributes = {{"axes", AttributeKind::integers, "Ascending, of one extent."},
                       {"matrix", AttributeKind::integers, "Row after row, as long as the extent."},
                       {"divisor", AttributeKind::integer,

@@ -260,6 +260,7 @@ TEST(Layers, ConvolutionsChooseTheirAlgorithm) {
   EXPECT_EQ(algorithm_of(wide + R"(, "stride": 2)", "f32[8,8,32]"), "direct");
   EXPECT_EQ(algorithm_of(wide + R"(, "groups": 2)", "f32[8,8,64]"), "direct");
   EXPECT_EQ(algorithm_of(R"("filters": 32, "kernel": 5)", "f32[8,8,32]"), "direct");
+  EXPECT_EQ(algorithm_of(R"("filters": 32, "kernel": [3, 5])", "f32[5,7,32]"), "direct");
   EXPECT_EQ(algorithm_of(wide + R"(, "algorithm": "direct")", "f32[8,8,32]"), "direct");
   EXPECT_EQ(algorithm_of(wide + R"(, "algorithm": "winograd_4x4")", "f32[8,8,2]"), "winograd_4x4");
   // Few tiles and many channels: the transform of the kernel is what costs.
