@@ -122,29 +122,43 @@ Scalar BodyBuilder::compute(NodeId id, const std::vector<Affine>& index, const G
 /// `index` is constant along the axes of the tile.
 Scalar BodyBuilder::tile_element(NodeId id, std::vector<Affine> index, const Guards& guards) {
   const ir::Node& node = graph_.node(id);
-  const ir::Value operand = graph_.operands(id)[0];
-  const TensorType& type = graph_.type(operand);
-  const auto& axes = node.attributes.get<ir::Integers>("axes");
   std::size_t number = 0;  // in the tile
-  Shape extents;
-  for (std::int64_t axis : axes) {
-    const Affine& position = index[static_cast<std::size_t>(axis)];
+  for (std::int64_t axis : node.attributes.get<ir::Integers>("axes")) {
+    Affine& position = index[static_cast<std::size_t>(axis)];
     GRADUS_CHECK(position.terms.empty(), "an element of a tile at no constant place");
     const std::int64_t extent = node.types[0].shape[static_cast<std::size_t>(axis)];
     number = number * static_cast<std::size_t>(extent) + static_cast<std::size_t>(position.offset);
-    extents.push_back(type.shape[static_cast<std::size_t>(axis)]);
+    position = {};
   }
-  std::vector<Scalar> tile;
+  for (const KnownTile& known : known_tiles_) {
+    if (known.id == id && known.index == index && known.guards == guards) {
+      return known.values.at(number);
+    }
+  }
+  std::vector<Scalar> values = tile(id, index, guards);
+  return known_tiles_.emplace_back(KnownTile{id, std::move(index), guards, std::move(values)})
+      .values.at(number);
+}
+
+/// The tile whose first element is at `index`.
+std::vector<Scalar> BodyBuilder::tile(NodeId id, std::vector<Affine> index, const Guards& guards) {
+  const ir::Node& node = graph_.node(id);
+  const ir::Value operand = graph_.operands(id)[0];
+  const TensorType& type = graph_.type(operand);
+  const auto& axes = node.attributes.get<ir::Integers>("axes");
+  Shape extents;
+  for (std::int64_t axis : axes) extents.push_back(type.shape[static_cast<std::size_t>(axis)]);
+  std::vector<Scalar> elements;
   for (std::int64_t element = 0; element < element_count(extents); ++element) {
     std::int64_t rest = element;
     for (std::size_t i = axes.size(); i-- > 0; rest /= extents[i]) {
       index[static_cast<std::size_t>(axes[i])] = Affine{{}, rest % extents[i], 1};
     }
-    tile.push_back(value(operand.node, index, guards));
+    elements.push_back(value(operand.node, index, guards));
   }
   const ir::ScalarProgram program =
       ir::record_tile(std::get<ir::TileComputation>(node.op->compute), type, node.attributes);
-  return builder_.inline_program(program, tile, {}).at(number);
+  return builder_.inline_program(program, elements, {});
 }
 
 Scalar BodyBuilder::elementwise(NodeId id, const std::vector<Affine>& index, const Guards& guards) {

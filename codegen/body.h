@@ -47,6 +47,7 @@ class BodyBuilder {
   ir::Scalar elementwise(ir::NodeId id, const std::vector<Affine>& index, const Guards& guards);
   ir::Scalar movement(ir::NodeId id, const std::vector<Affine>& index, const Guards& guards);
   ir::Scalar tile_element(ir::NodeId id, std::vector<Affine> index, const Guards& guards);
+  std::vector<ir::Scalar> tile(ir::NodeId id, std::vector<Affine> index, const Guards& guards);
   ir::Scalar load(Access access, const TensorType& type, const Guards& guards);
   [[nodiscard]] bool inside(const Access& access, const Shape& shape) const;
   [[nodiscard]] bool is_zero(const ir::Scalar& value) const;
@@ -69,6 +70,14 @@ class BodyBuilder {
     ir::Scalar value;
   };
   std::multimap<ir::NodeId, Known> known_;
+  /// All elements of a tile; `index` is that of its first one.
+  struct KnownTile {
+    ir::NodeId id;
+    std::vector<Affine> index;
+    Guards guards;
+    std::vector<ir::Scalar> values;
+  };
+  std::vector<KnownTile> known_tiles_;
   std::vector<ir::Scalar> results_;
 };
 
