@@ -141,6 +141,17 @@ TEST(Executors, LargerConvolutions) {
   }
 }
 
+/// A state that tiles update: what they read is made of it in the same kernel or before.
+TEST(Executors, StatesUpdatedByTiles) {
+  const ir::Graph graph = ir::parse_graph(R"(graph "update"
+%0 = state "w" : f32[4,4,70]
+%1 = tanh %0
+%2 = transform_tiles %1 {axes = [0,1], matrix = [1,0,-1,0,0,1,1,0,0,-1,1,0,0,1,0,-1]}
+"w" <- %2
+)");
+  check_all_executors(graph, {{"w", random_tensor({ElementType::f32, {4, 4, 70}}, 1, -1, 1)}});
+}
+
 /// Merged contracted axes whose sums have several parts: the borders are those of slices.
 TEST(Executors, LongContractionsOverSeveralAxes) {
   for (const Shape& contracted : {Shape{70, 30}, Shape{3, 1100}, Shape{2, 9, 150}}) {
