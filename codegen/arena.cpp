@@ -20,6 +20,12 @@ bool in_arena(const ir::Graph& graph, const passes::FusionPlan& fusion,
          !fusion.in_place.contains(parameter.value);
 }
 
+/// The input whose memory `value` is, or is written to.
+NodeId state_of(const passes::FusionPlan& fusion, NodeId value) {
+  const auto in_place = fusion.in_place.find(value);
+  return in_place == fusion.in_place.end() ? value : in_place->second;
+}
+
 void add(std::vector<std::size_t>& numbers, std::size_t number) {
   if (std::ranges::find(numbers, number) == numbers.end()) numbers.push_back(number);
 }
@@ -66,7 +72,7 @@ class StepView {
       if (in_arena(graph_, fusion_, parameter)) {
         add(written ? step.writes : step.reads, numbers_.at(arena_key(parameter)));
       } else {
-        const NodeId state = state_of(parameter.value);
+        const NodeId state = state_of(fusion_, parameter.value);
         add(written ? step.state_writes : step.state_reads, state);
         if (written) add(step.state_reads, state);
       }
@@ -75,11 +81,6 @@ class StepView {
     std::erase_if(step.reads, [&](std::size_t number) {
       return std::ranges::find(step.writes, number) != step.writes.end();
     });
-  }
-
-  [[nodiscard]] NodeId state_of(NodeId value) const {
-    const auto in_place = fusion_.in_place.find(value);
-    return in_place == fusion_.in_place.end() ? value : in_place->second;
   }
 
   const ir::Graph& graph_;
@@ -104,8 +105,15 @@ Parameter arena_key(Parameter parameter) {
   return parameter;
 }
 
+Parameter memory_key(const ir::Graph& graph, const passes::FusionPlan& fusion,
+                     const Parameter& parameter) {
+  if (in_arena(graph, fusion, parameter)) return arena_key(parameter);
+  return {state_of(fusion, parameter.value)};
+}
+
 std::vector<ArenaBuffer> arena_buffers(const ir::Graph& graph, const passes::FusionPlan& fusion,
-                                       const std::vector<ScheduledKernel>& kernels) {
+                                       const std::vector<ScheduledKernel>& kernels,
+                                       std::span<const runtime::Chain> chains) {
   std::map<Parameter, std::size_t> numbers;
   std::vector<ArenaBuffer> buffers;
   std::int64_t step = 0;
@@ -122,6 +130,15 @@ std::vector<ArenaBuffer> arena_buffers(const ir::Graph& graph, const passes::Fus
       lifetime.bytes = std::max(lifetime.bytes, bytes);
     }
     ++step;
+  }
+  for (ArenaBuffer& buffer : buffers) {
+    for (const runtime::Chain& chain : chains) {
+      const auto first = static_cast<std::int64_t>(chain.first);
+      const auto last = static_cast<std::int64_t>(chain.first + chain.count) - 1;
+      passes::Lifetime& lifetime = buffer.lifetime;
+      if (first <= lifetime.first && lifetime.first <= last) lifetime.first = first;
+      if (first <= lifetime.last && lifetime.last <= last) lifetime.last = last;
+    }
   }
   for (const ir::Result& result : graph.results()) {
     const auto at = numbers.find({passes::memory_of(graph, result.value.node), 0, 0, 0});

@@ -4,12 +4,14 @@
 
 #include <cstdint>
 #include <map>
+#include <span>
 #include <vector>
 
 #include "codegen/schedule.h"
 #include "ir/graph.h"
 #include "passes/fuse.h"
 #include "passes/plan_memory.h"
+#include "runtime/executable.h"
 
 namespace gradus::codegen {
 
@@ -27,14 +29,20 @@ struct ArenaBuffer {
 /// `parameter` as the arena knows it: packed operands are told apart by their contraction.
 [[nodiscard]] Parameter arena_key(Parameter parameter);
 
-/// The buffers of the arena in the order in which `kernels` first use them. Results that are no
-/// state are needed to the end.
+/// The memory behind `parameter`, in the arena or not: equal for two parameters that are the same
+/// bytes.
+[[nodiscard]] Parameter memory_key(const ir::Graph& graph, const passes::FusionPlan& fusion,
+                                   const Parameter& parameter);
+
+/// The buffers of the arena in the order in which `kernels` first use them. What a chain uses is
+/// needed for all of it, results that are no state to the end.
 [[nodiscard]] std::vector<ArenaBuffer> arena_buffers(const ir::Graph& graph,
                                                      const passes::FusionPlan& fusion,
-                                                     const std::vector<ScheduledKernel>& kernels);
+                                                     const std::vector<ScheduledKernel>& kernels,
+                                                     std::span<const runtime::Chain> chains = {});
 
 /// The kernels with some of them run again, so that the arena needs at most `bytes`, or as little
-/// as is found (passes/rematerialise.h).
+/// as is found (passes/rematerialise.h). They form no chains.
 [[nodiscard]] std::vector<ScheduledKernel> run_again(const ir::Graph& graph,
                                                      const passes::FusionPlan& fusion,
                                                      const std::vector<ScheduledKernel>& kernels,

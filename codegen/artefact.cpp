@@ -181,7 +181,7 @@ class ArtefactBuilder {
     std::int64_t scratch = 0;
     std::int64_t inputs = 0;  // bytes, each input aligned
     std::int64_t input_count = 0;
-    std::int64_t buffers = 0;  // of a step
+    std::int64_t buffers = 0;  // of the steps of a chain
   };
   /// A kernel's function and the scratch that it needs.
   struct Code {
@@ -192,6 +192,9 @@ class ArtefactBuilder {
   [[nodiscard]] std::vector<Code> emit(std::span<const Kernel> kernels, const Target& target);
   [[nodiscard]] Constant* buffer(const BufferReference& reference, const Executable& executable,
                                  const ArtefactFunction& function);
+  [[nodiscard]] Constant* chain(const runtime::Chain& chain, const Executable& executable,
+                                std::span<const Code> code, const ArtefactFunction& function,
+                                Sizes& sizes);
   [[nodiscard]] Constant* program(const ArtefactProgram& program, const Executable& executable,
                                   std::span<const Code> code, Sizes& sizes);
   [[nodiscard]] std::vector<Constant*> outputs(const ArtefactProgram& program,
@@ -287,23 +290,41 @@ std::vector<Constant*> ArtefactBuilder::outputs(const ArtefactProgram& program,
   return result;
 }
 
-Constant* ArtefactBuilder::program(const ArtefactProgram& program, const Executable& executable,
-                                   std::span<const Code> code, Sizes& sizes) {
-  const std::int64_t function_number = position_of(functions_, program.function);
-  const ArtefactFunction& function = functions_[static_cast<std::size_t>(function_number)];
+Constant* ArtefactBuilder::chain(const runtime::Chain& chain, const Executable& executable,
+                                 std::span<const Code> code, const ArtefactFunction& function,
+                                 Sizes& sizes) {
   std::vector<Constant*> steps;
-  for (std::size_t i = 0; i < code.size(); ++i) {
+  std::int64_t buffer_count = 0;
+  std::int64_t most_workers = 1;
+  for (std::size_t i = chain.first; i < chain.first + chain.count; ++i) {
     const runtime::Step& step = executable.steps[i];
     std::vector<Constant*> buffers;
     for (const BufferReference& reference : step.buffers) {
       buffers.push_back(buffer(reference, executable, function));
     }
-    const auto buffer_count = static_cast<std::int64_t>(buffers.size());
-    steps.push_back(tables_.record({code[i].function, tables_.array(buffers, "buffers"),
-                                    number(buffer_count), number(step.tasks),
-                                    number(step.most_workers()), tables_.text(step.provenance)}));
+    steps.push_back(
+        tables_.record({code[i].function, tables_.array(buffers, "buffers"), size_of(buffers),
+                        number(step.tasks), tables_.text(step.provenance)}));
+    buffer_count += static_cast<std::int64_t>(buffers.size());
+    most_workers = std::max(most_workers, step.most_workers());
     sizes.scratch = std::max(sizes.scratch, code[i].scratch_bytes);
-    sizes.buffers = std::max(sizes.buffers, buffer_count);
+  }
+  sizes.buffers = std::max(sizes.buffers, buffer_count);
+  return tables_.record(
+      {tables_.array(steps, "steps"), size_of(steps), number(chain.units), number(most_workers)});
+}
+
+Constant* ArtefactBuilder::program(const ArtefactProgram& program, const Executable& executable,
+                                   std::span<const Code> code, Sizes& sizes) {
+  const std::int64_t function_number = position_of(functions_, program.function);
+  const ArtefactFunction& function = functions_[static_cast<std::size_t>(function_number)];
+  std::vector<Constant*> chains;
+  auto next = executable.chains.begin();
+  for (std::size_t i = 0; i < code.size();) {
+    runtime::Chain chain{i, 1, executable.steps[i].tasks};
+    if (next != executable.chains.end() && next->first == i) chain = *next++;
+    chains.push_back(this->chain(chain, executable, code, function, sizes));
+    i += chain.count;
   }
   std::vector<Constant*> input_bytes(function.inputs.size());
   std::int64_t bytes = 0;
@@ -320,8 +341,8 @@ Constant* ArtefactBuilder::program(const ArtefactProgram& program, const Executa
       std::max(sizes.input_count, static_cast<std::int64_t>(function.inputs.size()));
   const std::vector<Constant*> results = outputs(program, executable, function);
   return tables_.record(
-      {number(function_number), number(program.examples), tables_.array(steps, "steps"),
-       size_of(steps), tables_.array(input_bytes, "input_bytes"), size_of(input_bytes),
+      {number(function_number), number(program.examples), tables_.array(chains, "chains"),
+       size_of(chains), tables_.array(input_bytes, "input_bytes"), size_of(input_bytes),
        tables_.array(results, "outputs"), size_of(results), tables_.bytes(executable.constants)});
 }
 

@@ -2,9 +2,9 @@
 // memory, threads, and the walk over a program's steps. The build compiles this file to LLVM
 // bitcode for each processor family; codegen/artefact.cpp adds a model's kernels and tables to it.
 //
-// Threads: every worker walks the whole program, runs its share of each step's tasks and waits for
-// the others where a step has more than one task, or the next one has. The shares depend on the
-// numbers of tasks and workers alone, and no bit of the result depends on the shares.
+// Threads: every worker walks the whole program, runs its share of each chain of steps and waits for
+// the others where a chain has work for several, or the next one has. The shares depend on the
+// numbers of units and workers alone, and no bit of the result depends on the shares.
 //
 // It is freestanding: what it needs of libc, libm and pthread is declared here, so that it compiles
 // for a system whose headers are not installed.
@@ -56,6 +56,7 @@ enum {
 // The tables of a model, written by codegen/artefact.cpp: every member is 64 bits wide.
 
 enum { kState, kArena, kConstants, kInput };  // runtime::Space
+enum { kLongestChain = 8 };                   // runtime::kLongestChain
 
 struct buffer {
   int64_t space;
@@ -66,8 +67,14 @@ struct step {
   const struct buffer* buffers;
   int64_t buffer_count;
   int64_t tasks;
-  int64_t most_workers;
   const char* place;  // where in the model it comes from
+};
+/// Steps between which nobody waits: as runtime::Chain.
+struct chain {
+  const struct step* steps;
+  int64_t step_count;
+  int64_t units;
+  int64_t most_workers;
 };
 struct output {
   struct buffer at;
@@ -77,8 +84,8 @@ struct output {
 struct program {
   int64_t function;  // which of the header's functions it is part of
   int64_t examples;  // of a batch; 0: it has none
-  const struct step* steps;
-  int64_t step_count;
+  const struct chain* chains;
+  int64_t chain_count;
   const int64_t* input_bytes;
   int64_t input_count;
   const struct output* outputs;
@@ -95,14 +102,14 @@ struct variant {
   int64_t scratch_bytes;
   int64_t input_bytes;  // of all inputs of a program, each rounded up to the alignment
   int64_t input_count;
-  int64_t buffer_count;  // of a step
+  int64_t buffer_count;  // of the steps of a chain
 };
 extern const struct variant gradus_variants[];  // the best first
 extern const int64_t gradus_variant_count;
 
-/// A worker's block is followed by its addresses of a step's buffers and by its scratch.
+/// A worker's block is followed by its addresses of a chain's buffers and by its scratch.
 struct worker {
-  _Alignas(kAlignment) uint64_t fault;
+  _Alignas(kAlignment) uint64_t faults[kLongestChain];  // of the steps of a chain
   struct gradus_context* context;
   int64_t number;
   unsigned long thread;
@@ -119,8 +126,8 @@ struct gradus_context {
   // The run.
   const struct program* program;
   char* state;
-  const char* place;    // of the last fault
-  int64_t failed_step;  // the first, of the run; step_count: none
+  const char* place;     // of the last fault
+  int64_t failed_chain;  // the first, of the run; chain_count: none
   // The threads.
   int64_t threads;
   int64_t arrived;
@@ -299,19 +306,35 @@ static char* resolve(const struct gradus_context* c, struct buffer buffer) {
   }
 }
 
-/// The worker's share of one step.
-static void run_step(struct gradus_context* c, struct worker* worker, const struct step* step) {
+/// The worker's share of one chain. Returns whether one of its steps failed.
+static int run_chain(struct gradus_context* c, struct worker* worker, const struct chain* chain) {
   const int64_t threads = load(&c->threads);
-  const int64_t active = step->most_workers < threads ? step->most_workers : threads;
-  if (worker->number >= active) return;
-  const int64_t share = step->tasks / active, rest = step->tasks % active;
+  const int64_t active = chain->most_workers < threads ? chain->most_workers : threads;
+  if (worker->number >= active) return 0;
+  const int64_t share = chain->units / active, rest = chain->units % active;
   const int64_t number = worker->number;
   const int64_t first = share * number + (number < rest ? number : rest);
   const int64_t last = first + share + (number < rest);
   void** buffers = (void**)(worker + 1);
-  for (int64_t i = 0; i < step->buffer_count; ++i) buffers[i] = resolve(c, step->buffers[i]);
+  void** next = buffers;
+  for (int64_t s = 0; s < chain->step_count; ++s) {
+    const struct step* step = &chain->steps[s];
+    for (int64_t i = 0; i < step->buffer_count; ++i) *next++ = resolve(c, step->buffers[i]);
+  }
   char* scratch = (char*)worker + c->worker_bytes - c->variant->scratch_bytes;
-  step->kernel(buffers, scratch, first, last, &worker->fault);
+  const int64_t at_once = chain->step_count == 1 ? last - first : 1;
+  for (int64_t unit = first; unit < last; unit += at_once) {
+    next = buffers;
+    for (int64_t s = 0; s < chain->step_count; ++s) {
+      const struct step* step = &chain->steps[s];
+      const int64_t tasks = step->tasks / chain->units;
+      step->kernel(next, scratch, unit * tasks, (unit + at_once) * tasks, &worker->faults[s]);
+      next += step->buffer_count;
+    }
+  }
+  int failed = 0;
+  for (int64_t s = 0; s < chain->step_count; ++s) failed |= worker->faults[s] != 0;
+  return failed;
 }
 
 /// The worker's share of the whole program.
@@ -319,19 +342,20 @@ static void run_program(struct gradus_context* c, struct worker* worker) {
   const uint32_t control = read_control();
   write_control(kControl);
   const struct program* program = c->program;
-  worker->fault = 0;
-  for (int64_t i = 0; i < program->step_count; ++i) {
+  for (int64_t s = 0; s < kLongestChain; ++s) worker->faults[s] = 0;
+  int failed = 0;
+  for (int64_t i = 0; i < program->chain_count; ++i) {
     // After a fault of its own a worker only keeps the others company to the next meeting.
-    if (worker->fault == 0) {
-      run_step(c, worker, &program->steps[i]);
-      if (worker->fault != 0) store(&c->failed_step, i);
+    if (!failed) {
+      failed = run_chain(c, worker, &program->chains[i]);
+      if (failed) store(&c->failed_chain, i);
     }
-    const int is_last = i + 1 == program->step_count;
-    if (program->steps[i].most_workers > 1 ||
-        (!is_last && program->steps[i + 1].most_workers > 1)) {
+    const int is_last = i + 1 == program->chain_count;
+    if (program->chains[i].most_workers > 1 ||
+        (!is_last && program->chains[i + 1].most_workers > 1)) {
       wait_for_all(c);
-      // A faster worker may already have failed in a later step, to which all must come.
-      if (load(&c->failed_step) <= i) break;
+      // A faster worker may already have failed in a later chain, to which all must come.
+      if (load(&c->failed_chain) <= i) break;
     }
   }
   write_control(control);
@@ -472,11 +496,16 @@ static int give_outputs(const struct gradus_context* c, void* const* outputs) {
   return status;
 }
 
+/// Of the first step that failed, the lowest task's fault.
 static int status_of_fault(struct gradus_context* c) {
-  c->place = c->program->steps[c->failed_step].place;
-  for (int64_t i = 0; i < c->threads; ++i) {  // the lowest task's
-    const uint64_t fault = worker_of(c, i)->fault;
-    if (fault != 0) return fault >> 56 == 1 ? kDivisionByZero : kIndexOutOfRange;
+  const struct chain* chain = &c->program->chains[c->failed_chain];
+  for (int64_t s = 0; s < chain->step_count; ++s) {
+    for (int64_t i = 0; i < c->threads; ++i) {
+      const uint64_t fault = worker_of(c, i)->faults[s];
+      if (fault == 0) continue;
+      c->place = chain->steps[s].place;
+      return fault >> 56 == 1 ? kDivisionByZero : kIndexOutOfRange;
+    }
   }
   return kIndexOutOfRange;
 }
@@ -493,11 +522,11 @@ int gradus_run(struct gradus_context* c, int64_t function, int64_t examples, voi
   c->state = state;
   c->place = NULL;
   take_inputs(c, inputs);
-  store(&c->failed_step, c->program->step_count);
+  store(&c->failed_chain, c->program->chain_count);
   wait_for_all(c);
   run_program(c, worker_of(c, 0));
   wait_for_all(c);
-  if (c->failed_step < c->program->step_count) return status_of_fault(c);
+  if (c->failed_chain < c->program->chain_count) return status_of_fault(c);
   return give_outputs(c, outputs);
 }
 

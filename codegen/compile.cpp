@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "codegen/chain.h"
 #include "codegen/jit.h"
 #include "codegen/verify_kernel.h"
 #include "ir/op.h"
@@ -18,6 +19,9 @@ namespace {
 using ir::NodeId;
 using runtime::BufferReference;
 using runtime::Space;
+
+constexpr std::string_view kStoredValues = "stored_values";
+constexpr std::string_view kChains = "chains";
 
 class Stopwatch {
  public:
@@ -150,7 +154,7 @@ class Linker {
   }
 
   void place_arena() {
-    plan_.arena = arena_buffers(plan_.graph, plan_.fusion, plan_.kernels);
+    plan_.arena = arena_buffers(plan_.graph, plan_.fusion, plan_.kernels, plan_.chains);
     std::vector<passes::Lifetime> lifetimes;
     for (const ArenaBuffer& buffer : plan_.arena) {
       arena_[buffer.memory] = lifetimes.size();
@@ -194,12 +198,25 @@ std::vector<ScheduledKernel> schedule_group(const Plan& plan, std::size_t group,
 
 }  // namespace
 
+std::vector<std::string> optional_stages() {
+  std::vector<std::string> names;
+  for (const passes::Pass& pass : passes::pipeline()) {
+    if (!pass.needed) names.emplace_back(pass.name);
+  }
+  names.emplace_back(kStoredValues);
+  names.emplace_back(kChains);
+  return names;
+}
+
 Plan plan_program(const ir::Graph& graph, const CompileOptions& options) {
   std::vector<StageSeconds> seconds;
   Stopwatch watch(seconds);
-  Plan plan{passes::run_pipeline(graph), {}, {}, {}, {}, {}, 0, 0};
+  passes::PipelineOptions pipeline;
+  pipeline.disabled = options.without;
+  Plan plan{passes::run_pipeline(graph, pipeline), {}, {}, {}, {}, {}, {}, 0, 0};
   watch.lap("passes");
-  plan.fusion = passes::fuse(plan.graph, {options.fuse, options.store_values});
+  const bool store = options.store_values && !options.without.contains(kStoredValues);
+  plan.fusion = passes::fuse(plan.graph, {options.fuse, store});
   watch.lap("fusion");
   const Target target = make_target(options.set);
   for (std::size_t group = 0; group < plan.fusion.groups.size(); ++group) {
@@ -209,6 +226,10 @@ Plan plan_program(const ir::Graph& graph, const CompileOptions& options) {
   }
   add_copies(plan.graph, plan.fusion, plan.kernels);
   watch.lap("schedule");
+  if (options.fuse && !options.without.contains(kChains)) {
+    plan.chains = chain_kernels(plan.graph, plan.fusion, plan.kernels);
+  }
+  watch.lap("chains");
   for (const ScheduledKernel& kernel : plan.kernels) verify(kernel.kernel);
   watch.lap("verify");
   plan.seconds = std::move(seconds);
@@ -218,6 +239,7 @@ Plan plan_program(const ir::Graph& graph, const CompileOptions& options) {
 runtime::Executable place(Plan& plan, const runtime::StateLayout& layout) {
   runtime::Executable executable;
   executable.name = plan.graph.name();
+  executable.chains = plan.chains;
   Linker linker(plan, layout, executable);
   for (const ScheduledKernel& scheduled : plan.kernels) {
     const Kernel& kernel = scheduled.kernel;

@@ -3,6 +3,8 @@
 // From a program's graph to something that runs.
 
 #include <cstdint>
+#include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -26,7 +28,12 @@ struct CompileOptions {
   DebugOptions debug = {};
   Tuner* tuner = nullptr;    // chooses how contractions run; null: the model does
   bool store_values = true;  // false: light values are computed again wherever they are wanted
+  std::set<std::string, std::less<>> without = {};  // names of optional stages
 };
+
+/// What a program can be compiled without, to find out what it is worth: passes that later stages
+/// do not need, "stored_values" (passes/stored_values.h) and "chains" (codegen/chain.h).
+[[nodiscard]] std::vector<std::string> optional_stages();
 
 struct StageSeconds {
   std::string stage;
@@ -38,6 +45,7 @@ struct Plan {
   ir::Graph graph;  // after the passes
   passes::FusionPlan fusion;
   std::vector<ScheduledKernel> kernels;  // a kernel may run more than once
+  std::vector<runtime::Chain> chains;    // of kernels; none where a kernel runs more than once
   std::vector<ArenaBuffer> arena;        // after `place`
   passes::MemoryPlan memory;             // after `place`
   std::vector<StageSeconds> seconds;

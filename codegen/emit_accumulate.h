@@ -71,7 +71,7 @@ class AccumulateEmitter {
   bool in_memory_ = false;  // the state outlives the register loops
   std::size_t level_ = 0;   // of the outermost register loop
   std::vector<AxisId> kept_;
-  std::vector<Reference> memory_;  // of the state
+  std::vector<Reference> memory_;   // of the state
   Registers registers_;             // where the vector axis is accumulated
   std::vector<Registers> columns_;  // else
 };

@@ -91,7 +91,8 @@ class EmitContext {
   void tiles(AxisId axis, std::int64_t size, const std::function<void()>& body);
 
   /// Cuts the range of `axis` into pieces of exactly `size` positions and, where there is one, a
-  /// shorter rest; emits `body` with the begin and the length of a piece, a constant, for each kind.
+  /// shorter rest; emits `body` with the begin and the length of a piece, a constant, for each
+  /// kind.
   void pieces(AxisId axis, std::int64_t size,
               const std::function<void(llvm::Value*, std::int64_t)>& body);
 

@@ -318,7 +318,9 @@ ir::Cut GroupLoops::free_cut(AxisId axis, std::int64_t wanted) {
     const std::int64_t most = std::max<std::int64_t>(1, length / passes::kLeastTaskLanes);
     return {length, std::min(wanted, most), ir::kLanes};
   }
-  return {length, std::clamp<std::int64_t>(length, 1, wanted), 1};
+  // Equal shares, since the longest is waited for.
+  const std::int64_t share = std::max<std::int64_t>(1, length / std::max<std::int64_t>(1, wanted));
+  return {length, (length + share - 1) / share, 1};
 }
 
 bool GroupLoops::is_vector_axis(AxisId axis) {

@@ -23,6 +23,7 @@ FittedPlan with_runs(FittedPlan start, const runtime::StateLayout& layout,
                      const MemoryLimit& limit) {
   const std::int64_t rest = start.use.total() - start.use.activations;
   Plan plan = std::move(start.plan);
+  plan.chains.clear();
   plan.kernels = run_again(plan.graph, plan.fusion, plan.kernels, limit.bytes - rest);
   return measured(std::move(plan), layout, limit);
 }
@@ -71,6 +72,11 @@ FittedPlan plan_within(const ir::Graph& graph, const runtime::StateLayout& layou
   std::vector<FittedPlan> plans;
   plans.push_back(measured(plan_program(graph, options), layout, limit));
   if (plans[0].fits) return std::move(plans[0]);
+  if (!plans[0].plan.chains.empty()) {  // more is alive at once where kernels form chains
+    plans[0].plan.chains.clear();
+    plans[0] = measured(std::move(plans[0].plan), layout, limit);
+    if (plans[0].fits) return std::move(plans[0]);
+  }
   if (options.fuse && options.store_values) {
     CompileOptions light = options;
     light.store_values = false;

@@ -16,6 +16,7 @@ struct Pass {
   std::string_view name;
   std::string_view doc;
   ir::Graph (*run)(const ir::Graph& graph);
+  bool needed = false;  // fusion needs the form that it brings about
 };
 
 /// Every pass in the order in which a program goes through them: the one list.

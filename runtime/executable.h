@@ -60,6 +60,19 @@ struct Step {
   [[nodiscard]] std::int64_t most_workers() const;
 };
 
+/// A chain has at most so many steps.
+inline constexpr std::size_t kLongestChain = 8;
+
+/// `count` steps from number `first` on that need no barrier between them: their tasks are cut into
+/// `units` equal shares, and a worker runs all of the steps, in order, for one unit after another.
+/// What a step touches in one unit, no step of the chain writes in another.
+struct Chain {
+  std::size_t first = 0;
+  std::size_t count = 0;
+  std::int64_t units = 1;
+  friend bool operator==(const Chain&, const Chain&) = default;
+};
+
 struct ExecutableInput {
   std::string name;
   TensorType type;
@@ -73,6 +86,7 @@ struct ExecutableOutput {
 struct Executable {
   std::string name;
   std::vector<Step> steps;
+  std::vector<Chain> chains;            // ascending; a step of none runs alone
   std::vector<ExecutableInput> inputs;  // batch and scalar inputs by number
   std::vector<ExecutableOutput> outputs;
   std::int64_t arena_bytes = 0;

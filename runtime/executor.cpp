@@ -8,6 +8,8 @@
 namespace gradus::runtime {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
 constexpr std::int64_t kPage = 4096;  // workers' scratch blocks share no page
 
 /// The start of `reference` within `block`, which kernels see as writable memory; only buffers
@@ -66,44 +68,88 @@ void Executor::prepare(const Executable& executable, std::span<std::byte> state,
     scratch_ = allocate(stride * workers(), "workers' scratch");
     scratch_stride_ = stride;
   }
-  faults_.assign(static_cast<std::size_t>(workers()), {});
+  reports_.assign(static_cast<std::size_t>(workers()), {});
 }
 
-FaultWord Executor::run_step(const Step& step) {
-  GRADUS_CHECK(step.scratch_bytes <= scratch_stride_, "a step's scratch exceeds its executable's");
-  buffers_.clear();
-  for (const BufferReference& reference : step.buffers) {
-    buffers_.push_back(resolve(reference));
-    GRADUS_CHECK(is_aligned(buffers_.back()), "buffer off its alignment");
+void Executor::resolve_buffers(std::span<const Step> steps) {
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    GRADUS_CHECK(steps[i].scratch_bytes <= scratch_stride_,
+                 "a step's scratch exceeds its executable's");
+    buffers_[i].clear();
+    for (const BufferReference& reference : steps[i].buffers) {
+      buffers_[i].push_back(resolve(reference));
+      GRADUS_CHECK(is_aligned(buffers_[i].back()), "buffer off its alignment");
+    }
   }
+}
+
+RunResult Executor::run_chain(const Executable& executable, const Chain& chain, bool timed) {
+  const std::span steps = std::span(executable.steps).subspan(chain.first, chain.count);
+  resolve_buffers(steps);
+  std::int64_t most = 1;
+  for (const Step& step : steps) most = std::max(most, step.most_workers());
   const auto share = [&](std::int64_t worker, std::int64_t first, std::int64_t last) {
-    step.function(buffers_.data(), scratch_.data() + worker * scratch_stride_, first, last,
-                  &faults_[static_cast<std::size_t>(worker)].word);
+    WorkerReport& report = reports_[static_cast<std::size_t>(worker)];
+    std::byte* scratch = scratch_.data() + worker * scratch_stride_;
+    Clock::time_point before = timed ? Clock::now() : Clock::time_point{};
+    const std::int64_t at_once = steps.size() == 1 ? last - first : 1;
+    for (std::int64_t unit = first; unit < last; unit += at_once) {
+      for (std::size_t i = 0; i < steps.size(); ++i) {
+        const std::int64_t per_unit = steps[i].tasks / chain.units;
+        steps[i].function(buffers_[i].data(), scratch, unit * per_unit, (unit + at_once) * per_unit,
+                          &report.faults[i]);
+        if (!timed) continue;
+        const Clock::time_point after = Clock::now();
+        report.seconds[i] += std::chrono::duration<double>(after - before).count();
+        before = after;
+      }
+    }
   };
-  pool_.run(step.tasks, step.most_workers(), share);
-  for (const WorkerFault& fault : faults_) {
-    if (fault.word != 0) return fault.word;
+  pool_.run(chain.units, most, share);
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    for (const WorkerReport& report : reports_) {
+      if (report.faults[i] != 0) return {report.faults[i], chain.first + i};
+    }
   }
-  return 0;
+  return {};
+}
+
+/// Adds the chain's wall time to its steps.
+void Executor::add_seconds(const Chain& chain, double seconds, std::span<double> step_seconds) {
+  std::array<double, kLongestChain> work{};
+  double whole = 0;
+  for (WorkerReport& report : reports_) {
+    for (std::size_t i = 0; i < chain.count; ++i) {
+      work[i] += report.seconds[i];
+      whole += report.seconds[i];
+    }
+    report.seconds = {};
+  }
+  for (std::size_t i = 0; i < chain.count; ++i) {
+    step_seconds[chain.first + i] += whole > 0 ? seconds * work[i] / whole : 0;
+  }
 }
 
 RunResult Executor::run(const Executable& executable, std::span<std::byte> state,
                         std::span<const std::span<const std::byte>> inputs,
                         std::span<double> step_seconds) {
-  using Clock = std::chrono::steady_clock;
-  GRADUS_CHECK(step_seconds.empty() || step_seconds.size() == executable.steps.size(),
-               "one time per step");
+  const bool timed = !step_seconds.empty();
+  GRADUS_CHECK(!timed || step_seconds.size() == executable.steps.size(), "one time per step");
   prepare(executable, state, inputs);
   const FloatEnvironment environment;
-  Clock::time_point before = step_seconds.empty() ? Clock::time_point{} : Clock::now();
-  for (std::size_t i = 0; i < executable.steps.size(); ++i) {
-    const FaultWord fault = run_step(executable.steps[i]);
-    if (!step_seconds.empty()) {
+  Clock::time_point before = timed ? Clock::now() : Clock::time_point{};
+  auto next = executable.chains.begin();
+  for (std::size_t i = 0; i < executable.steps.size();) {
+    Chain chain{i, 1, executable.steps[i].tasks};
+    if (next != executable.chains.end() && next->first == i) chain = *next++;
+    const RunResult result = run_chain(executable, chain, timed);
+    if (timed) {
       const Clock::time_point after = Clock::now();
-      step_seconds[i] += std::chrono::duration<double>(after - before).count();
+      add_seconds(chain, std::chrono::duration<double>(after - before).count(), step_seconds);
       before = after;
     }
-    if (fault != 0) return {fault, i};
+    if (result.fault != 0) return result;
+    i += chain.count;
   }
   return {};
 }

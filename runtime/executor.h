@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -12,8 +13,8 @@
 
 namespace gradus::runtime {
 
-/// How a run ended. With a fault, the steps up to and including `step` have run, and the state
-/// that they wrote is invalid.
+/// How a run ended. With a fault, the steps up to and including `step` have run, and the rest of
+/// its chain; the state that they wrote is invalid.
 struct RunResult {
   FaultWord fault = 0;  // 0: none
   std::size_t step = 0;
@@ -27,12 +28,13 @@ class Executor {
 
   [[nodiscard]] std::int64_t workers() const { return pool_.workers(); }
 
-  /// Runs the steps in order, each over its tasks on all workers; a step of one task runs on the
-  /// caller. `state` is 64-byte aligned and as long as the layout; `inputs` holds the executable's
-  /// inputs by number, each 64-byte aligned and of its type's size. The first faulting step ends
-  /// the run, and its fault is that of the lowest task: the same for every number of workers.
-  /// `step_seconds`, unless empty, has one number per step, to which its wall time is added.
-  /// Throws UserError E5001 when the arena cannot be had; InternalError when a reference leaves
+  /// Runs the steps in order, each over its tasks on all workers, and those of a chain unit by
+  /// unit; a step of one task runs on the caller. `state` is 64-byte aligned and as long as the
+  /// layout; `inputs` holds the executable's inputs by number, each 64-byte aligned and of its
+  /// type's size. The first faulting step ends the run, and its fault is that of the lowest task:
+  /// the same for every number of workers. `step_seconds`, unless empty, has one number per step,
+  /// to which its wall time is added: in a chain its share, by the time that all workers spent in
+  /// it. Throws UserError E5001 when the arena cannot be had; InternalError when a reference leaves
   /// its block.
   RunResult run(const Executable& executable, std::span<std::byte> state,
                 std::span<const std::span<const std::byte>> inputs,
@@ -43,24 +45,28 @@ class Executor {
   [[nodiscard]] Tensor output(const Executable& executable, std::size_t index) const;
 
  private:
-  struct alignas(64) WorkerFault {
-    FaultWord word = 0;
+  /// What a worker leaves of the steps of a chain.
+  struct alignas(64) WorkerReport {
+    std::array<FaultWord, kLongestChain> faults{};
+    std::array<double, kLongestChain> seconds{};
   };
 
   void prepare(const Executable& executable, std::span<std::byte> state,
                std::span<const std::span<const std::byte>> inputs);
   [[nodiscard]] std::byte* resolve(const BufferReference& reference) const;
-  [[nodiscard]] FaultWord run_step(const Step& step);
+  [[nodiscard]] RunResult run_chain(const Executable& executable, const Chain& chain, bool timed);
+  void add_seconds(const Chain& chain, double seconds, std::span<double> step_seconds);
+  void resolve_buffers(std::span<const Step> steps);
 
   ThreadPool pool_;
   AlignedBytes arena_;
   AlignedBytes scratch_;
   std::int64_t scratch_stride_ = 0;  // bytes from one worker's scratch to the next
-  std::vector<WorkerFault> faults_;
-  std::vector<std::byte*> buffers_;                 // of the current step
-  std::span<std::byte> state_;                      // of the last run
-  std::span<const std::byte> constants_;            // of the last run
-  std::vector<std::span<const std::byte>> inputs_;  // of the last run
+  std::vector<WorkerReport> reports_;
+  std::array<std::vector<std::byte*>, kLongestChain> buffers_;  // of the current steps
+  std::span<std::byte> state_;                                  // of the last run
+  std::span<const std::byte> constants_;                        // of the last run
+  std::vector<std::span<const std::byte>> inputs_;              // of the last run
 };
 
 }  // namespace gradus::runtime

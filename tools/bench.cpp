@@ -24,7 +24,8 @@ struct BenchOptions {
   ModelOptions model;
   std::string initial_weights;
   bool fused_only = false;
-  double seconds = 1;  // per variant
+  std::vector<std::string> without;  // stages, each left out of a variant of its own
+  double seconds = 1;                // per variant
 };
 
 Subject graph_of_file(const BenchOptions& options) {
@@ -133,22 +134,25 @@ std::vector<KernelRate> kernel_rates(const Variant& variant, const MachinePeak& 
 
 void print(const Subject& subject, const std::vector<Variant>& variants, const MachinePeak& peak,
            std::int64_t threads) {
+  std::size_t width = 8;
+  for (const Variant& v : variants) width = std::max(width, v.name.size());
   std::cout << fmt::format("{}, {} thread{}\n\n", subject.what, threads, threads == 1 ? "" : "s");
-  std::cout << fmt::format("{:<8} {:>8} {:>12} {:>20} {:>14} {:>12}\n", "", "kernels", "median us",
-                           "10 % - 90 % us", "arena bytes", "compiled ms");
+  std::cout << fmt::format("{:<{}} {:>8} {:>12} {:>20} {:>14} {:>12}\n", "", width, "kernels",
+                           "median us", "10 % - 90 % us", "arena bytes", "compiled ms");
   for (const Variant& v : variants) {
-    std::cout << fmt::format("{:<8} {:>8} {:>12.1f} {:>20} {:>14} {:>12.0f}\n", v.name,
+    std::cout << fmt::format("{:<{}} {:>8} {:>12.1f} {:>20} {:>14} {:>12.0f}\n", v.name, width,
                              v.step.steps.size(), 1e6 * quantile(v.seconds, 0.5),
                              fmt::format("{:.1f} - {:.1f}", 1e6 * quantile(v.seconds, 0.1),
                                          1e6 * quantile(v.seconds, 0.9)),
                              v.step.arena_bytes, 1e3 * v.compile_seconds);
   }
-  if (variants.size() > 1) {
+  std::cout << "\n";
+  for (std::size_t i = 1; i < variants.size(); ++i) {
     std::cout << fmt::format(
-        "\nfused is {:.2f} times as fast",
-        quantile(variants[1].seconds, 0.5) / quantile(variants[0].seconds, 0.5));
+        "fused is {:.2f} times as fast as {}\n",
+        quantile(variants[i].seconds, 0.5) / quantile(variants[0].seconds, 0.5), variants[i].name);
   }
-  std::cout << fmt::format("\nthis machine: {:.0f} GFLOP/s of fma, {:.1f} GB/s copied\n",
+  std::cout << fmt::format("this machine: {:.0f} GFLOP/s of fma, {:.1f} GB/s copied\n",
                            1e-9 * peak.flops, 1e-9 * peak.bytes);
   std::cout << fmt::format("\n{:<36} {:>6} {:>10} {:>10} {:>9} {:>6} {:>7} {:>7}  {}\n",
                            "fused kernel", "tasks", "median us", "predicted", "GFLOP/s", "of fma",
@@ -202,6 +206,11 @@ int bench(const BenchOptions& options) {
   std::vector<Variant> variants;
   const auto limit = options.model.memory_limit();
   variants.emplace_back("fused", subject, fused, limit);
+  for (const std::string& stage : options.without) {
+    codegen::CompileOptions part = fused;
+    part.without = {stage};
+    variants.emplace_back("without " + stage, subject, part, limit);
+  }
   if (!options.fused_only) variants.emplace_back("unfused", subject, unfused, limit);
   std::vector<std::span<const std::byte>> inputs;
   for (const Tensor& input : subject.inputs) inputs.emplace_back(input.bytes);
@@ -237,6 +246,11 @@ void add_bench(CLI::App& app, int& status) {
   options->model.add_tune_to(*command);
   command->add_option("--init", options->initial_weights, "Weights to start from (safetensors)");
   command->add_flag("--fused-only", options->fused_only, "Leave the unfused kernels out");
+  command
+      ->add_option("--without", options->without,
+                   "Measures the step without these stages too, each alone")
+      ->delimiter(',')
+      ->check(CLI::IsMember(codegen::optional_stages()));
   command->add_option("--seconds", options->seconds, "Measuring time per variant")
       ->check(CLI::Range(0.001, 3600.0));
   command->callback([options, &status] { status = bench(*options); });

@@ -58,6 +58,7 @@ struct Compiled {
            bool least_memory = false)
       : plan(codegen::plan_program(graph, options)) {
     if (least_memory) {
+      plan.chains.clear();
       plan.kernels = codegen::run_again(plan.graph, plan.fusion, plan.kernels, 1);
     }
     for (ir::NodeId id : graph.inputs()) {

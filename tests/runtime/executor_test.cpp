@@ -119,6 +119,75 @@ TEST(Executor, ReportsTheFaultOfTheLowestTaskAndStops) {
   }
 }
 
+TEST(Executor, RunsChainsUnitByUnit) {
+  for (const std::int64_t workers : {1, 2, 3, 12}) {
+    Case c;
+    c.executable.chains = {{0, 2, 5}};
+    Executor executor(workers);
+    EXPECT_EQ(c.run(executor).fault, 0u);
+    const Tensor total = executor.output(c.executable, 1);
+    for (std::size_t i = 0; i < kTasks; ++i) {
+      EXPECT_EQ(total.as<float>()[i], static_cast<float>(6 * i));
+    }
+  }
+}
+
+/// Writes down which step ran which tasks; buffer 0 is the number of entries and the entries.
+template <int step>
+void note(std::byte* const* buffers, std::byte*, std::int64_t first, std::int64_t last,
+          FaultWord*) {
+  auto* log = reinterpret_cast<std::int32_t*>(buffers[0]);
+  for (std::int64_t task = first; task < last; ++task) {
+    log[++log[0]] = step * 100 + static_cast<std::int32_t>(task);
+  }
+}
+
+TEST(Executor, AWorkerRunsAllStepsOfAChainForAUnitBeforeTheNextUnit) {
+  Executable executable;
+  executable.arena_bytes = 256;
+  const std::vector<BufferReference> log{{Space::arena, 0, 256, true}};
+  executable.steps = {
+      {.name = "a", .provenance = "", .function = note<1>, .buffers = log, .tasks = 4},
+      {.name = "b", .provenance = "", .function = note<2>, .buffers = log, .tasks = 2},
+      {.name = "c", .provenance = "", .function = note<3>, .buffers = log, .tasks = 2}};
+  executable.chains = {{0, 2, 2}};
+  executable.outputs = {{"log", {ElementType::i32, {11}}, log[0]}};
+  Executor executor(1);
+  EXPECT_EQ(executor.run(executable, {}, {}).fault, 0u);
+  const Tensor order = executor.output(executable, 0);
+  const std::vector<std::int32_t> expected{8, 100, 101, 200, 102, 103, 201, 300, 301};
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    EXPECT_EQ(order.as<std::int32_t>()[i], expected[i]) << i;
+  }
+}
+
+/// Faults at the last task only.
+void fault_at_nine(std::byte* const*, std::byte*, std::int64_t first, std::int64_t last,
+                   FaultWord* fault) {
+  if (first <= 9 && 9 < last && *fault == 0) *fault = (FaultWord{2} << 56) | 9;
+}
+
+TEST(Executor, ReportsTheFaultOfTheFirstStepOfAChain) {
+  for (const std::int64_t workers : {1, 2, 4, 5}) {
+    Executable executable;
+    executable.steps = {
+        {.name = "late",
+         .provenance = "",
+         .function = fault_at_nine,
+         .buffers = {},
+         .tasks = kTasks},
+        {.name = "early", .function = fault_at_thirds, .buffers = {}, .tasks = kTasks}};
+    executable.chains = {{0, 2, kTasks}};
+    Executor executor(workers);
+    const RunResult result = executor.run(executable, {}, {});
+    EXPECT_EQ(result.fault, (FaultWord{2} << 56) | 9);
+    EXPECT_EQ(result.step, 0u);
+    executable.steps.erase(executable.steps.begin());
+    executable.chains.clear();
+    EXPECT_EQ(executor.run(executable, {}, {}).fault, (FaultWord{1} << 56) | 3);
+  }
+}
+
 TEST(Executor, TimesEachStep) {
   Case c;
   Executor executor(2);
@@ -128,6 +197,11 @@ TEST(Executor, TimesEachStep) {
   const double once = seconds[1];
   c.run(executor, seconds);
   EXPECT_GT(seconds[1], once);
+  c.executable.chains = {{0, 2, 5}};
+  std::vector<double> chained(2, 0.0);
+  c.run(executor, chained);
+  EXPECT_GT(chained[0], 0.0);
+  EXPECT_GT(chained[1], 0.0);
 }
 
 TEST(Executor, RefusesReferencesOutsideTheirBlocks) {

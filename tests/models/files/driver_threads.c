@@ -19,6 +19,16 @@ static void shuffle(void* const* buffers, void* scratch, int64_t first, int64_t 
   }
 }
 
+static void add_one(void* const* buffers, void* scratch, int64_t first, int64_t last,
+                    uint64_t* fault) {
+  (void)scratch, (void)fault;
+  for (int64_t i = first; i < last; ++i) ((int64_t*)buffers[1])[i] = ((int64_t*)buffers[0])[i] + 1;
+}
+static void add_one_to_pairs(void* const* buffers, void* scratch, int64_t first, int64_t last,
+                             uint64_t* fault) {
+  add_one(buffers, scratch, 2 * first, 2 * last, fault);
+}
+
 static void fault_in_the_end(void* const* buffers, void* scratch, int64_t first, int64_t last,
                              uint64_t* fault) {
   (void)scratch;
@@ -33,23 +43,30 @@ static void fault_in_the_end(void* const* buffers, void* scratch, int64_t first,
 static const struct buffer there[] = {{kArena, 0}, {kArena, 8 * kTasks}};
 static const struct buffer back[] = {{kArena, 8 * kTasks}, {kArena, 0}};
 static const struct step steps[] = {
-    {shuffle, there, 2, kTasks, kTasks, ""},
-    {shuffle, back, 2, kTasks, kTasks, ""},
-    {shuffle, there, 2, kTasks, 1, ""},
-    {shuffle, back, 2, kTasks, 1, ""},
-    {shuffle, there, 2, kTasks, 1, ""},
-    {shuffle, back, 2, kTasks, kTasks, ""},
-    {fault_in_the_end, back, 2, kTasks, kTasks, "the end"},
-    {shuffle, there, 2, kTasks, kTasks, ""},
-    {shuffle, back, 2, kTasks, 1, ""},
+    {shuffle, there, 2, kTasks, ""},
+    {shuffle, back, 2, kTasks, ""},
+    {fault_in_the_end, back, 2, kTasks, "the end"},
 };
-static const struct program program = {.steps = steps, .step_count = sizeof steps / sizeof *steps};
+/* Each unit of the second step reads what the same unit of the first has written. */
+static const struct step neighbours[] = {
+    {add_one, there, 2, kTasks, ""},
+    {add_one_to_pairs, back, 2, kTasks / 2, ""},
+    {add_one, there, 2, kTasks, ""},
+};
+static const struct chain chains[] = {
+    {&steps[0], 1, kTasks, kTasks},   {&steps[1], 1, kTasks, kTasks}, {&steps[0], 1, kTasks, 1},
+    {&steps[1], 1, kTasks, 1},        {&steps[0], 1, kTasks, 1},      {&steps[1], 1, kTasks, kTasks},
+    {&steps[2], 1, kTasks, kTasks},   {neighbours, 3, kTasks / 2, kTasks},
+    {&steps[1], 1, kTasks, 1},
+};
+static const struct program program = {.chains = chains,
+                                       .chain_count = sizeof chains / sizeof *chains};
 const struct variant gradus_variants[] = {{.name = "any",
                                            .programs = &program,
                                            .program_count = 1,
                                            .arena_bytes = 16 * kTasks,
                                            .scratch_bytes = 64,
-                                           .buffer_count = 2}};
+                                           .buffer_count = 6}};
 const int64_t gradus_variant_count = 1;
 
 int main(void) {

@@ -1,0 +1,317 @@
+#include "codegen/chain.h"
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+#include <optional>
+#include <span>
+#include <variant>
+
+#include "codegen/arena.h"
+#include "codegen/kernel_index.h"
+
+namespace gradus::codegen {
+namespace {
+
+/// A chain with fewer units would leave workers without work.
+constexpr std::int64_t kLeastUnits = 8;
+/// What a unit touches should stay in a second-level cache together with what all units read...
+constexpr std::int64_t kCacheBytes = 1536 * 1024;
+/// ...else what is read again by every unit must be less than what need not be fetched again.
+constexpr std::int64_t kMostRepetition = 1;
+/// How far a kernel is looked for, and how many may have to wait for the end of the chain.
+constexpr std::size_t kWindow = 24;
+constexpr std::size_t kMostWaiting = 8;
+
+/// The bytes of one memory that a kernel touches, as [low, high] at position 0 of its first task
+/// axis; both move with that axis by `task` and with the number of its range by `block`.
+struct Footprint {
+  std::int64_t low = 0;
+  std::int64_t high = 0;  // the last byte
+  std::int64_t task = 0;
+  std::int64_t block = 0;
+  bool local = false;  // else it does not move: any task may touch any byte
+  bool written = false;
+  std::int64_t bytes = 0;  // of the whole memory
+
+  [[nodiscard]] bool moves() const { return local && (task > 0 || block > 0); }
+  [[nodiscard]] IndexBounds of(const ir::Cut& cut, std::int64_t unit, std::int64_t units) const {
+    if (!moves()) return {0, bytes - 1};
+    const std::int64_t per_unit = cut.count / units;
+    const std::int64_t first = unit * per_unit;
+    const std::int64_t last = first + per_unit - 1;
+    return {low + task * cut(first).begin + block * first,
+            high + task * (cut(last).end - 1) + block * last};
+  }
+};
+
+/// What a kernel touches, by memory.
+struct Touches {
+  std::map<std::size_t, Footprint> memory;
+  ir::Cut cut;  // of the first task axis
+  std::int64_t scratch = 0;
+};
+
+/// Collects the footprints of one kernel's parameters.
+class Walk {
+ public:
+  explicit Walk(const Kernel& kernel)
+      : kernel_(kernel), axes_(whole_axes(kernel.axes)), footprints_(kernel.buffers.size()) {
+    if (kernel.tasks.empty()) return;
+    first_ = kernel.tasks.front().axis;
+    // The moving parts are accounted for apart.
+    for (std::size_t axis = 0; axis < kernel.axes.size(); ++axis) {
+      if (moving(static_cast<AxisId>(axis))) axes_[axis] = {0, 0};
+    }
+  }
+
+  std::vector<std::optional<Footprint>> run() {
+    for (const Stage& stage : kernel_.stages) {
+      std::visit([&](const auto& s) { visit(s); }, stage);
+    }
+    return std::move(footprints_);
+  }
+
+ private:
+  void visit(const Loop& loop) {
+    for (const Load& load : loop.body.loads) add(load.access, false);
+    for (const Store& store : loop.stores) add(store.target, true);
+    for (const Accumulate& accumulate : loop.accumulates) add(accumulate.target, true);
+  }
+  void visit(const Contract& contract) {
+    add(contract.lhs, false);
+    add(contract.rhs, false);
+    for (const Load& load : contract.epilogue.loads) add(load.access, false);
+    for (const Store& store : contract.stores) add(store.target, true);
+  }
+
+  [[nodiscard]] bool moving(AxisId axis) const {
+    return axis == first_ || kernel_.axes[static_cast<std::size_t>(axis)].block_of == first_;
+  }
+
+  void add(const Access& access, bool written) {
+    const Buffer& buffer = kernel_.buffers[static_cast<std::size_t>(access.buffer)];
+    if (buffer.role == BufferRole::scratch) return;
+    Footprint next = footprint(access, buffer);
+    next.written = written;
+    std::optional<Footprint>& known = footprints_[static_cast<std::size_t>(access.buffer)];
+    if (!known) {
+      known = next;
+      return;
+    }
+    known->written |= written;
+    known->local &= next.local && known->task == next.task && known->block == next.block;
+    known->low = std::min(known->low, next.low);
+    known->high = std::max(known->high, next.high);
+  }
+
+  [[nodiscard]] Footprint footprint(const Access& access, const Buffer& buffer) const {
+    const Shape& shape = buffer.type.shape;
+    Footprint result;
+    result.bytes = buffer.type.byte_size();
+    result.local = true;
+    std::int64_t stride = static_cast<std::int64_t>(byte_size(buffer.type.element));
+    result.high = stride - 1;
+    for (std::size_t d = shape.size(); d-- > 0; stride *= shape[d]) {
+      IndexBounds bounds{0, shape[d] - 1};  // where the access leaves out dimensions of panels
+      if (d < access.index.size()) {
+        const Affine& index = access.index[d];
+        const IndexBounds own = bounds_of(index, axes_);
+        bool moves = false;
+        for (const Term& term : index.terms) {
+          if (!moving(term.axis)) continue;
+          moves = true;
+          (term.axis == first_ ? result.task : result.block) += term.coefficient * stride;
+          result.local &= term.coefficient > 0 && index.divisor == 1;
+        }
+        // Guards keep every index inside of its dimension.
+        bounds = moves ? own
+                       : IndexBounds{std::max(own.least, bounds.least),
+                                     std::min(own.greatest, bounds.greatest)};
+      }
+      result.low += bounds.least * stride;
+      result.high += bounds.greatest * stride;
+    }
+    return result;
+  }
+
+  const Kernel& kernel_;
+  std::vector<IndexBounds> axes_;
+  std::vector<std::optional<Footprint>> footprints_;
+  AxisId first_ = -1;
+};
+
+bool one_writes(const Footprint& a, const Footprint& b) { return a.written || b.written; }
+
+/// Calls visit(a's footprint, b's footprint) for every memory of both; stops at the first false.
+template <typename Visit>
+bool for_shared(const Touches& a, const Touches& b, Visit&& visit) {
+  const Touches& fewer = a.memory.size() <= b.memory.size() ? a : b;
+  const Touches& more = &fewer == &a ? b : a;
+  for (const auto& [memory, one] : fewer.memory) {
+    const auto other = more.memory.find(memory);
+    if (other == more.memory.end()) continue;
+    const bool go_on = &fewer == &a ? visit(one, other->second) : visit(other->second, one);
+    if (!go_on) return false;
+  }
+  return true;
+}
+
+bool in_conflict(const Touches& a, const Touches& b) {
+  return !for_shared(a, b,
+                     [](const Footprint& x, const Footprint& y) { return !one_writes(x, y); });
+}
+
+/// Whether no unit of `a` touches what another unit of `b` touches where one of them writes. Both
+/// ends of what a unit touches ascend with its number: neighbours decide.
+bool apart(const Touches& a, const Touches& b, std::int64_t units) {
+  return for_shared(a, b, [&](const Footprint& x, const Footprint& y) {
+    if (!one_writes(x, y)) return true;
+    if (!x.moves() || !y.moves()) return false;
+    for (std::int64_t unit = 0; unit + 1 < units; ++unit) {
+      if (x.of(a.cut, unit, units).greatest >= y.of(b.cut, unit + 1, units).least) return false;
+      if (y.of(b.cut, unit, units).greatest >= x.of(a.cut, unit + 1, units).least) return false;
+    }
+    return true;
+  });
+}
+
+class ChainFinder {
+ public:
+  ChainFinder(const ir::Graph& graph, const passes::FusionPlan& fusion,
+              std::vector<ScheduledKernel>& kernels)
+      : kernels_(kernels), done_(kernels.size(), false) {
+    std::map<Parameter, std::size_t> numbers;
+    for (const ScheduledKernel& scheduled : kernels) {
+      Touches& touches = touches_.emplace_back();
+      if (!scheduled.kernel.tasks.empty()) touches.cut = scheduled.kernel.tasks.front().cut;
+      for (const Buffer& buffer : scheduled.kernel.buffers) {
+        if (buffer.role == BufferRole::scratch) touches.scratch += buffer.type.byte_size();
+      }
+      const std::vector<std::optional<Footprint>> footprints = Walk(scheduled.kernel).run();
+      for (std::size_t i = 0; i < scheduled.parameters.size(); ++i) {
+        if (!footprints[i]) continue;
+        const Parameter memory = memory_key(graph, fusion, scheduled.parameters[i]);
+        const std::size_t number = numbers.try_emplace(memory, numbers.size()).first->second;
+        merge(touches.memory, number, *footprints[i]);
+      }
+    }
+  }
+
+  std::vector<runtime::Chain> run() {
+    std::vector<runtime::Chain> chains;
+    std::vector<std::size_t> order;
+    for (std::size_t first = 0; first < kernels_.size(); ++first) {
+      if (done_[first]) continue;
+      find(first);
+      for (std::size_t kernel : before_) order.push_back(kernel);
+      if (chain_.size() > 1) chains.push_back({order.size(), chain_.size(), units_});
+      for (std::size_t kernel : chain_) order.push_back(kernel);
+      for (std::size_t i = first; i < done_.size() && i <= first + kWindow; ++i) {
+        done_[i] = done_[i] || std::ranges::find(before_, i) != before_.end() ||
+                   std::ranges::find(chain_, i) != chain_.end();
+      }
+    }
+    std::vector<ScheduledKernel> sorted;
+    for (std::size_t kernel : order) sorted.push_back(std::move(kernels_[kernel]));
+    kernels_ = std::move(sorted);
+    return chains;
+  }
+
+ private:
+  /// Two parameters of a kernel may be one memory in two shapes.
+  static void merge(std::map<std::size_t, Footprint>& memory, std::size_t number,
+                    const Footprint& next) {
+    const auto [known, added] = memory.try_emplace(number, next);
+    if (added) return;
+    Footprint& both = known->second;
+    both.written |= next.written;
+    both.local &= next.local && both.task == next.task && both.block == next.block;
+    both.low = std::min(both.low, next.low);
+    both.high = std::max(both.high, next.high);
+    both.bytes = std::max(both.bytes, next.bytes);
+  }
+
+  /// The chain that begins with kernel `first`, and the kernels that have to run before it.
+  void find(std::size_t first) {
+    chain_ = {first};
+    before_.clear();
+    units_ = touches_[first].cut.count;
+    std::vector<std::size_t> waiting;
+    std::vector<std::size_t> free;  // could run before the chain
+    const std::size_t end = std::min(kernels_.size(), first + kWindow);
+    for (std::size_t next = first + 1; next < end && waiting.size() < kMostWaiting; ++next) {
+      if (done_[next]) continue;
+      if (chain_.size() == runtime::kLongestChain) break;
+      const auto conflicts = [&](std::size_t other) {
+        return in_conflict(touches_[other], touches_[next]);
+      };
+      if (std::ranges::any_of(waiting, conflicts)) {
+        waiting.push_back(next);
+      } else if (const std::int64_t units = units_with(next); units > 0) {
+        // Whatever could run before the chain must, if it stands before one of its kernels.
+        before_.insert(before_.end(), free.begin(), free.end());
+        free.clear();
+        chain_.push_back(next);
+        units_ = units;
+      } else if (std::ranges::none_of(chain_, conflicts)) {
+        free.push_back(next);
+      } else {
+        waiting.push_back(next);
+      }
+    }
+  }
+
+  /// The units of the chain with kernel `next` at its end; 0 where it cannot or should not join.
+  [[nodiscard]] std::int64_t units_with(std::size_t next) const {
+    const Touches& joining = touches_[next];
+    const std::int64_t units = std::gcd(units_, joining.cut.count);
+    if (units < kLeastUnits) return 0;
+    std::int64_t kept = 0;  // bytes that it finds in the cache
+    for (std::size_t member : chain_) {
+      if (!apart(touches_[member], joining, units)) return 0;
+      for_shared(touches_[member], joining, [&](const Footprint& x, const Footprint& y) {
+        if (x.moves() && y.moves()) kept = std::max(kept, std::min(x.bytes, y.bytes) / units);
+        return true;
+      });
+    }
+    if (kept == 0) return 0;
+    // What is read as a whole by every unit of one kernel or another.
+    std::map<std::size_t, std::int64_t> whole;
+    std::map<std::size_t, std::int64_t> parts;
+    std::int64_t scratch = 0;
+    const auto count = [&](const Touches& touches) {
+      for (const auto& [memory, footprint] : touches.memory) {
+        if (footprint.moves()) {
+          parts[memory] = footprint.bytes / units;
+        } else {
+          whole[memory] = footprint.bytes;
+        }
+      }
+      scratch = std::max(scratch, touches.scratch);
+    };
+    for (std::size_t member : chain_) count(touches_[member]);
+    count(joining);
+    std::int64_t again = 0;
+    for (const auto& [memory, bytes] : whole) again += bytes;
+    std::int64_t touched = again + scratch;
+    for (const auto& [memory, bytes] : parts) touched += bytes;
+    return touched <= kCacheBytes || again <= kMostRepetition * kept ? units : 0;
+  }
+
+  std::vector<ScheduledKernel>& kernels_;
+  std::vector<Touches> touches_;
+  std::vector<bool> done_;
+  std::vector<std::size_t> chain_;
+  std::vector<std::size_t> before_;
+  std::int64_t units_ = 1;
+};
+
+}  // namespace
+
+std::vector<runtime::Chain> chain_kernels(const ir::Graph& graph, const passes::FusionPlan& fusion,
+                                          std::vector<ScheduledKernel>& kernels) {
+  return ChainFinder(graph, fusion, kernels).run();
+}
+
+}  // namespace gradus::codegen
