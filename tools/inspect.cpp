@@ -124,19 +124,19 @@ class Stages {
       return memory_table(memory_use(plan, executable, layout, options_.model.workers()),
                           options_.model.workers());
     }
-    keep_chosen(plan);
+    check_chosen(plan);
     return kernel_text(stage, plan);
   }
 
   /// What the kernels do and need, one by one.
   Json kernels_json() const {
-    codegen::Plan plan = this->plan();
-    keep_chosen(plan);
+    const codegen::Plan plan = this->plan();
+    check_chosen(plan);
     const codegen::Target target = codegen::make_target(compile_options().set);
     const MachinePeak core = nominal_core(target);
     Json kernels = Json::array();
     std::string text;
-    for (const KernelReport& report : report_kernels(plan, target, core)) {
+    for (const KernelReport& report : report_kernels(plan, target, core, options_.kernel)) {
       kernels.push_back(to_json(report, target));
       text += to_comments(report, target) + to_string(*report.kernel) + '\n';
     }
@@ -174,17 +174,16 @@ class Stages {
   }
   codegen::CompileOptions compile_options() const { return options_.model.compile_options(); }
 
-  /// Drops all kernels but the chosen one.
-  void keep_chosen(codegen::Plan& plan) const {
-    if (options_.kernel.empty()) return;
+  [[nodiscard]] bool is_chosen(const codegen::Kernel& kernel) const {
+    return options_.kernel.empty() || kernel.name == options_.kernel;
+  }
+
+  void check_chosen(const codegen::Plan& plan) const {
     std::string names;
     for (const codegen::ScheduledKernel& scheduled : plan.kernels) {
+      if (is_chosen(scheduled.kernel)) return;
       names += (names.empty() ? "" : ", ") + scheduled.kernel.name;
     }
-    std::erase_if(plan.kernels, [&](const codegen::ScheduledKernel& scheduled) {
-      return scheduled.kernel.name != options_.kernel;
-    });
-    if (!plan.kernels.empty()) return;
     throw UserError("E2002", fmt::format("{} has no kernel '{}'; expected {}", options_.program,
                                          options_.kernel, names));
   }
@@ -206,14 +205,17 @@ class Stages {
 
   std::string kernel_text(const std::string& stage, const codegen::Plan& plan) const {
     std::vector<codegen::Kernel> kernels;
-    for (const codegen::ScheduledKernel& kernel : plan.kernels) kernels.push_back(kernel.kernel);
+    for (const codegen::ScheduledKernel& scheduled : plan.kernels) {
+      if (is_chosen(scheduled.kernel)) kernels.push_back(scheduled.kernel);
+    }
     const codegen::Target target = codegen::make_target(compile_options().set);
     if (stage == "code") return code_text(kernels, target);
     if (stage == "llvm") return generate_code(kernels, target, codegen::CodeForm::llvm_ir).code;
     if (stage == "asm") return generate_code(kernels, target, codegen::CodeForm::assembly).code;
     if (stage != "kernels") throw UserError("E2002", unknown_stage(stage));
     std::string text;
-    for (const KernelReport& report : report_kernels(plan, target, nominal_core(target))) {
+    for (const KernelReport& report :
+         report_kernels(plan, target, nominal_core(target), options_.kernel)) {
       text += to_comments(report, target) + to_string(*report.kernel) + '\n';
     }
     return text;

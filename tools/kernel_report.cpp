@@ -1,6 +1,7 @@
 #include "tools/kernel_report.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -75,6 +76,16 @@ std::string tasks_text(const Kernel& kernel) {
   return text;
 }
 
+void add_chain(const codegen::Plan& plan, std::size_t number, KernelReport& report) {
+  for (const runtime::Chain& chain : plan.chains) {
+    if (number < chain.first || number >= chain.first + chain.count) continue;
+    report.units = chain.units;
+    for (std::size_t i = chain.first; i < chain.first + chain.count; ++i) {
+      report.chain.push_back(plan.kernels[i].kernel.name);
+    }
+  }
+}
+
 }  // namespace
 
 KernelWork work_of(const runtime::Step& step) {
@@ -92,18 +103,22 @@ double predicted_seconds(const KernelWork& work, const MachinePeak& peak, std::i
 }
 
 std::vector<KernelReport> report_kernels(const codegen::Plan& plan, const codegen::Target& target,
-                                         const MachinePeak& peak) {
+                                         const MachinePeak& peak, const std::string& only) {
   std::vector<Kernel> kernels;
-  for (const codegen::ScheduledKernel& scheduled : plan.kernels) {
-    kernels.push_back(scheduled.kernel);
+  std::vector<std::size_t> numbers;
+  for (std::size_t i = 0; i < plan.kernels.size(); ++i) {
+    if (!only.empty() && plan.kernels[i].kernel.name != only) continue;
+    kernels.push_back(plan.kernels[i].kernel);
+    numbers.push_back(i);
   }
   const codegen::GeneratedCode code = generate_code(kernels, target, codegen::CodeForm::llvm_ir);
   std::vector<KernelReport> reports;
   for (std::size_t i = 0; i < kernels.size(); ++i) {
+    const codegen::ScheduledKernel& scheduled = plan.kernels[numbers[i]];
     KernelReport& report = reports.emplace_back();
-    report.kernel = &plan.kernels[i].kernel;
+    report.kernel = &scheduled.kernel;
     report.symbol = code.symbols[i];
-    report.flops = plan.kernels[i].operations;
+    report.flops = scheduled.operations;
     report.scratch_bytes = code.scratch_bytes[i];
     for (const codegen::Buffer& buffer : kernels[i].buffers) {
       using enum codegen::BufferRole;
@@ -114,11 +129,11 @@ std::vector<KernelReport> report_kernels(const codegen::Plan& plan, const codege
     const KernelWork work{static_cast<double>(report.flops),
                           static_cast<double>(report.bytes_read + report.bytes_written), 1};
     report.predicted_seconds = predicted_seconds(work, peak, 1);
-    const codegen::ScheduledKernel& scheduled = plan.kernels[i];
     if (!scheduled.considered.empty()) {
       report.considered = shown_candidates(scheduled);
       report.chosen = scheduled.considered[scheduled.chosen].choice;
     }
+    add_chain(plan, numbers[i], report);
   }
   return reports;
 }
@@ -137,6 +152,10 @@ std::string to_comments(const KernelReport& report, const codegen::Target& targe
       "\n# reads {} bytes, writes {}, scratch {} per worker; {} flops; predicted {:.2f} us\n",
       report.bytes_read, report.bytes_written, report.scratch_bytes, report.flops,
       1e6 * report.predicted_seconds);
+  if (!report.chain.empty()) {
+    text +=
+        fmt::format("# {} units of the chain {}\n", report.units, fmt::join(report.chain, ", "));
+  }
   for (const codegen::Candidate& candidate : report.considered) {
     text += fmt::format("# {} {}: {:.0f} cycles per task\n",
                         candidate.choice == report.chosen ? "chosen" : "or",
@@ -163,6 +182,8 @@ Json to_json(const KernelReport& report, const codegen::Target& target) {
           {"from", kernel.provenance},
           {"symbol", report.symbol},
           {"tasks", kernel.task_count()},
+          {"chain", report.chain},
+          {"units", report.units},
           {"tile", tile},
           {"stages", stages},
           {"considered", considered},

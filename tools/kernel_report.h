@@ -38,12 +38,16 @@ struct KernelReport {
   double predicted_seconds = 0;
   std::vector<codegen::Candidate> considered;  // the cheapest, and what was chosen
   codegen::ContractionChoice chosen;           // where some were considered
+  std::vector<std::string> chain;              // names of the kernels of its chain; empty: alone
+  std::int64_t units = 0;                      // of the chain
 };
 
-/// The kernels of `plan`, which outlives this, with predictions for one worker of `peak`.
+/// The kernels of `plan`, which outlives this, with predictions for one worker of `peak`; unless
+/// `only` is empty, those of that name.
 [[nodiscard]] std::vector<KernelReport> report_kernels(const codegen::Plan& plan,
                                                        const codegen::Target& target,
-                                                       const MachinePeak& peak);
+                                                       const MachinePeak& peak,
+                                                       const std::string& only = "");
 
 /// The report as comments of a kernel's text.
 [[nodiscard]] std::string to_comments(const KernelReport& report, const codegen::Target& target);

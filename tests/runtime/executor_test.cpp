@@ -170,13 +170,16 @@ void fault_at_nine(std::byte* const*, std::byte*, std::int64_t first, std::int64
 TEST(Executor, ReportsTheFaultOfTheFirstStepOfAChain) {
   for (const std::int64_t workers : {1, 2, 4, 5}) {
     Executable executable;
-    executable.steps = {
-        {.name = "late",
-         .provenance = "",
-         .function = fault_at_nine,
-         .buffers = {},
-         .tasks = kTasks},
-        {.name = "early", .function = fault_at_thirds, .buffers = {}, .tasks = kTasks}};
+    executable.steps = {{.name = "late",
+                         .provenance = "",
+                         .function = fault_at_nine,
+                         .buffers = {},
+                         .tasks = kTasks},
+                        {.name = "early",
+                         .provenance = "",
+                         .function = fault_at_thirds,
+                         .buffers = {},
+                         .tasks = kTasks}};
     executable.chains = {{0, 2, kTasks}};
     Executor executor(workers);
     const RunResult result = executor.run(executable, {}, {});
