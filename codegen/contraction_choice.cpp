@@ -10,7 +10,8 @@
 
 // The model counts cycles of one task. A tile's steps of k cost what its instructions cost; every
 // byte that a tile reads again, and that a first cache cannot have kept, costs by the cache that
-// can. What has to be read once costs the same in every order and is left out.
+// can. What has to be read once costs the same in every order and is left out, but for a right
+// operand that comes from a second cache for every task: its neighbours are read at once, or not.
 
 namespace gradus::codegen {
 namespace {
@@ -25,6 +26,7 @@ constexpr std::int64_t kSetsBytes = 1024;  // rows a multiple of this apart shar
 constexpr std::int64_t kOneSet = 4096;     // ... and these a single one of the first cache
 constexpr std::int64_t kOneSetRows = 8;    // of which it holds so many beside the rest
 constexpr double kPackedBytes = 4;         // per cycle
+constexpr double kPartOfRowBytes = 8;      // of rhs, read for the first time, more cycles than rows
 constexpr std::int64_t kChunkBytes = 16 * 1024;  // of a tile's columns of rhs
 constexpr std::int64_t kLeastChunkTiles = 4;     // that read a chunk
 constexpr std::int64_t kMostSums = 512 * 1024;   // bytes that rest between chunks
@@ -127,13 +129,14 @@ class Model {
         box_.outer_rows * row_tiles(choice.tile) * column_tiles(choice.tile) >= kLeastChunkTiles) {
       chunk = chunk_of(kChunkBytes / columns);
     }
-    return (pack != (choice.panel > 0) && box_.packable) + (choice.chunk != chunk) +
-           (choice.order != TileOrder::columns_outer);
+    return (pack != (choice.panel > 0) && box_.packable && !box_.streamed) +
+           (choice.chunk != chunk) + (choice.order != TileOrder::columns_outer);
   }
 
-  /// Whether panels may be made: not of what a second cache holds whole where it lies.
+  /// Whether panels may be made: not of what a second cache holds whole where it lies, unless it
+  /// changes from product to product.
   [[nodiscard]] bool worth_memory() const {
-    return box_.packable && (!box_.in_place || box_.rhs_bytes > kSecondCache);
+    return box_.packable && (!box_.in_place || box_.streamed || box_.rhs_bytes > kSecondCache);
   }
 
   /// The best tile of each width. Two vectors first: among equals it needs the fewest loads per row
@@ -228,7 +231,14 @@ class Model {
     const bool shares_sets = choice.panel == 0 && stride % kSetsBytes == 0;
     const std::int64_t row = shares_sets ? stride : columns;
     const auto bytes = static_cast<double>((tiles - 1) * steps_ * box_.n * size_);
-    return bytes * again(positions(choice.chunk) * row, shares_sets);
+    return bytes * again(positions(choice.chunk) * row, shares_sets) + first_cycles(choice);
+  }
+
+  /// Of reading a streamed rhs in parts of its rows.
+  [[nodiscard]] double first_cycles(const ContractionChoice& choice) const {
+    const bool whole = choice.panel > 0 || choice.tile.vectors * width_ >= box_.n;
+    if (!box_.streamed || whole) return 0;
+    return static_cast<double>(steps_ * box_.n * size_) / kPartOfRowBytes;
   }
 
   [[nodiscard]] double lhs_cycles(const ContractionChoice& choice) const {

@@ -451,6 +451,7 @@ ContractionBox GroupLoops::contraction_box() {
   }
   box.lhs_bytes = static_cast<std::int64_t>(share * static_cast<double>(lhs_type.byte_size()));
   box.tiled = !stored_.empty() && !kernel_.tasks.empty();
+  box.streamed = passes::batch_inside(graph_, group_, *contraction_);
   return box;
 }
 
