@@ -17,18 +17,21 @@ namespace {
 
 constexpr std::int64_t kFirstCache = 32 * 1024;
 constexpr std::int64_t kSecondCache = 1024 * 1024;
-constexpr double kSecondCacheBytes = 256;  // per cycle, of neighbours: they come in time
-constexpr double kScatteredBytes = 64;     // of rows that share sets
-constexpr double kRestingBytes = 32;       // of sums
-constexpr double kFarBytes = 12;           // per cycle
-constexpr std::int64_t kSetsBytes = 1024;  // rows a multiple of this apart share cache sets ...
-constexpr std::int64_t kOneSet = 4096;     // ... and these a single one of the first cache
-constexpr std::int64_t kOneSetRows = 8;    // of which it holds so many beside the rest
-constexpr double kPackedBytes = 4;         // per cycle
-constexpr std::int64_t kChunkBytes = 16 * 1024;  // of a tile's columns of rhs
-constexpr std::int64_t kLeastChunkTiles = 4;     // that read a chunk
-constexpr std::int64_t kMostSums = 512 * 1024;   // bytes that rest between chunks
-constexpr std::int64_t kTiledRows = 4;           // register tiles of rows in a tile of the stages
+constexpr double kSecondCacheBytes = 256;     // per cycle, of neighbours: they come in time
+constexpr double kScatteredBytes = 64;        // of rows that share sets
+constexpr double kRestingBytes = 32;          // of sums
+constexpr double kFarBytes = 12;              // per cycle
+constexpr std::int64_t kSetsBytes = 1024;     // rows a multiple of this apart share cache sets ...
+constexpr std::int64_t kOneSet = 4096;        // ... and these a single one of the first cache
+constexpr std::int64_t kOneSetRows = 8;       // of which it holds so many beside the rest
+constexpr double kPackedBytes = 4;            // per cycle
+constexpr std::int64_t kChunkSteps = 128;     // rows of rhs that a first cache keeps ...
+constexpr std::int64_t kLongChunk = 4;        // ... and so many times as many
+constexpr std::int64_t kPackedRows = 512;     // from which panels are worth writing
+constexpr std::int64_t kWideShare = 8;        // of the registers are vectors of a wide tile
+constexpr std::int64_t kLeastChunkTiles = 4;  // that read a chunk
+constexpr std::int64_t kMostSums = 512 * 1024;  // bytes that rest between chunks
+constexpr std::int64_t kTiledRows = 4;          // register tiles of rows in a tile of the stages
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
@@ -113,22 +116,34 @@ class Model {
   /// know. The cheapest candidate that breaks none is the first.
   [[nodiscard]] int broken_rules(const ContractionChoice& choice) const {
     const bool rows_share_sets = box_.rhs_row_bytes % kSetsBytes == 0;
-    // Rows that share sets are packed where they are more than a second cache holds.
-    const bool pack = !box_.in_place || (rows_share_sets && box_.rhs_bytes > kSecondCache);
-    // Rows of lhs that are columns in memory are read in chunks where they share sets, or where a
-    // panel of rhs is more than a second cache keeps beside them.
+    // Rows that share sets are packed where they are more than a second cache holds, if enough rows
+    // of the result read the panels.
+    const bool pack = !box_.in_place || (rows_share_sets && box_.rhs_bytes > kSecondCache &&
+                                         box_.rows >= kPackedRows);
+    // A product that reads much of rhs in place wants many neighbours of a row at once, ...
+    const bool wide = box_.k.size() == 1 && !pack && 2 * box_.rhs_bytes >= kSecondCache;
+    // ... and reads it in chunks where a second cache does not hold it. Rows of lhs that are
+    // columns in memory are read in chunks where they share sets, or where a panel of rhs is more
+    // than a second cache keeps beside them.
     const bool along_m = box_.lhs_m_stride == size_ && box_.m > 1 &&
-                         (box_.k.size() > 1 || steps_ * box_.lhs_k_stride > 2 * kSecondCache);
+                         (box_.k.size() > 1 || steps_ * box_.lhs_k_stride >= kSecondCache);
     const bool lhs_shares_sets = box_.lhs_k_stride % kSetsBytes == 0;
     const std::int64_t columns = choice.tile.vectors * width_ * size_;
     const bool far = rows_share_sets || lhs_shares_sets || 2 * steps_ * columns > kSecondCache;
+    const bool chunked = (along_m && far) || (wide && box_.rhs_bytes > kSecondCache);
+    const std::int64_t reads = box_.outer_rows * row_tiles(choice.tile);
     Chunk chunk;
-    if (along_m && far &&
-        box_.outer_rows * row_tiles(choice.tile) * column_tiles(choice.tile) >= kLeastChunkTiles) {
-      chunk = chunk_of(kChunkBytes / columns);
+    if (chunked && reads > 1 && reads * column_tiles(choice.tile) >= kLeastChunkTiles) {
+      chunk = chunk_of(kChunkSteps);
     }
+    const TileOrder order =
+        wide && chunk.size == 0 ? TileOrder::rows_outer : TileOrder::columns_outer;
     return (pack != (choice.panel > 0) && box_.packable) + (choice.chunk != chunk) +
-           (choice.order != TileOrder::columns_outer);
+           (choice.order != order) + (wide && choice.tile.vectors != wide_vectors());
+  }
+
+  [[nodiscard]] std::int64_t wide_vectors() const {
+    return std::min(registers_ / kWideShare, ceil_div(box_.n, width_));
   }
 
   /// Whether panels may be made: not of what a second cache holds whole where it lies.
@@ -171,8 +186,8 @@ class Model {
     const std::int64_t rows = box_.outer_rows * box_.m;
     if (rows * box_.n * size_ > kMostSums) return result;
     if (row_tiles(tile) * column_tiles(tile) < kLeastChunkTiles) return result;
-    for (const std::int64_t bytes : {kChunkBytes, 4 * kChunkBytes}) {
-      const Chunk chunk = chunk_of(bytes / (tile.vectors * width_ * size_));
+    for (const std::int64_t steps : {kChunkSteps, kLongChunk * kChunkSteps}) {
+      const Chunk chunk = chunk_of(steps);
       if (chunk.size > 0 && chunk != result.back()) result.push_back(chunk);
     }
     return result;

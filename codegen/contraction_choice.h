@@ -30,18 +30,19 @@ struct ContractionBox {
   std::int64_t n = 1;                   // columns
   std::int64_t lines = 1;               // of m rows each that may share a tile; 1: there are none
   std::int64_t outer_rows = 1;          // positions of the axes before m
+  std::int64_t rows = 1;                // of the result, in all tasks
   std::vector<std::int64_t> k = {256};  // outermost first
   std::int64_t tasks = 1;
-  bool in_place = true;           // rhs may be read where it lies
-  bool packable = true;           // rhs may be packed into panels
-  std::int64_t column_unit = 0;   // of packed tiles a multiple of the columns; 0: any number
+  bool in_place = true;            // rhs may be read where it lies
+  bool packable = true;            // rhs may be packed into panels
+  std::int64_t column_unit = 0;    // of packed tiles a multiple of the columns; 0: any number
   std::int64_t rhs_row_bytes = 0;  // of all columns for one k, in every task
   std::int64_t rhs_bytes = 0;      // of all columns for all k
-  std::int64_t rhs_k_stride = 0;  // of the innermost k; 0: rows of n elements
-  std::int64_t lhs_m_stride = 0;  // 0: rows of all k elements
-  std::int64_t lhs_k_stride = 0;  // 0: neighbours
-  std::int64_t lhs_bytes = 0;     // distinct ones; 0: as many as rows and k
-  bool tiled = false;             // all stages run for a few register tiles of rows at a time
+  std::int64_t rhs_k_stride = 0;   // of the innermost k; 0: rows of n elements
+  std::int64_t lhs_m_stride = 0;   // 0: rows of all k elements
+  std::int64_t lhs_k_stride = 0;   // 0: neighbours
+  std::int64_t lhs_bytes = 0;      // distinct ones; 0: as many as rows and k
+  bool tiled = false;              // all stages run for a few register tiles of rows at a time
 
   /// Positions of k.
   [[nodiscard]] std::int64_t steps() const;
