@@ -17,7 +17,8 @@ namespace gradus::codegen {
 
 struct ContractionChoice {
   RegisterTile tile;
-  std::int64_t panel = 0;  // width of the panels that rhs is packed into; 0: read in place
+  std::int64_t panel = 0;  // width of the panels that rhs is packed into; 0: none
+  bool copied = false;     // each task copies the columns of a tile; else without panels: in place
   Chunk chunk;
   TileOrder order = TileOrder::columns_outer;
   friend bool operator==(const ContractionChoice&, const ContractionChoice&) = default;

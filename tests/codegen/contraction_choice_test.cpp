@@ -47,7 +47,11 @@ TEST(ContractionChoice, CandidatesFit) {
                 target.vector_registers());
       EXPECT_LE(tile.rows, box.m);
       EXPECT_LE(tile.lines, box.lines);
-      EXPECT_TRUE(choice.panel > 0 ? box.packable : box.in_place);
+      EXPECT_TRUE(choice.panel > 0 || choice.copied ? box.packable : box.in_place);
+      EXPECT_FALSE(choice.panel > 0 && choice.copied);
+      if (choice.copied && box.steps() > 1024) {
+        EXPECT_GT(choice.chunk.size, 0);
+      }
       if (choice.panel > 0 && box.column_unit > 0) {
         EXPECT_EQ(box.column_unit % choice.panel, 0);
       }
@@ -72,6 +76,14 @@ TEST(ContractionChoice, PanelsNeedRowsThatReadThem) {
   EXPECT_EQ(first(64).panel, 0);
   EXPECT_GT(first(64).chunk.size, 0) << "rows of rhs stay in a first cache";
   EXPECT_GT(first(1024).panel, 0);
+  const ContractionBox transposed{.m = 8,
+                                  .n = 512,
+                                  .rows = 8,
+                                  .k = {784},
+                                  .in_place = false,
+                                  .rhs_row_bytes = 2048,
+                                  .rhs_bytes = 2048 * 784};
+  EXPECT_TRUE(candidates(transposed, target).front().choice.copied);
 }
 
 TEST(ContractionChoice, TheShortlistHasSeveralKinds) {
