@@ -1,6 +1,6 @@
 #include <fmt/format.h>
 
-#include <numeric>
+#include <algorithm>
 
 #include "bench/problem.h"
 #include "ir/compositions/activations.h"

@@ -27,10 +27,15 @@ constexpr std::int64_t kOneSet = 4096;     // ... and these a single one of the 
 constexpr std::int64_t kOneSetRows = 8;    // of which it holds so many beside the rest
 constexpr double kPackedBytes = 4;         // per cycle
 constexpr double kPartOfRowBytes = 8;      // of rhs, read for the first time, more cycles than rows
-constexpr std::int64_t kChunkBytes = 16 * 1024;  // of a tile's columns of rhs
-constexpr std::int64_t kLeastChunkTiles = 4;     // that read a chunk
-constexpr std::int64_t kMostSums = 512 * 1024;   // bytes that rest between chunks
-constexpr std::int64_t kTiledRows = 4;           // register tiles of rows in a tile of the stages
+constexpr std::int64_t kChunkSteps = 128;  // rows of rhs that a first cache keeps ...
+constexpr std::int64_t kLongChunk = 4;     // ... and so many times as many
+constexpr std::int64_t kMostCopiedSteps = 512;  // without chunks
+constexpr std::int64_t kPackedRows = 512;       // from which panels are worth writing ...
+constexpr std::int64_t kPackedColumns = 192;    // ... and where rhs is transposed
+constexpr std::int64_t kWideShare = 8;          // of the registers are vectors of a wide tile
+constexpr std::int64_t kLeastChunkTiles = 4;    // that read a chunk
+constexpr std::int64_t kMostSums = 512 * 1024;  // bytes that rest between chunks
+constexpr std::int64_t kTiledRows = 4;          // register tiles of rows in a tile of the stages
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
@@ -88,12 +93,14 @@ class Model {
         steps_(box.steps()) {}
 
   std::vector<Candidate> all() {
-    for (const bool packed : {false, true}) {
-      if (packed ? !worth_memory() : !box_.in_place) continue;
-      for (const auto& [tile, cycles] : tiles(packed)) {
-        for (const Chunk& chunk : chunks(tile)) {
+    for (const Way way : {Way::in_place, Way::packed, Way::copied}) {
+      if (!possible(way)) continue;
+      for (const auto& [tile, cycles] : tiles(way == Way::packed)) {
+        for (const Chunk& chunk : chunks(tile, way)) {
           for (const TileOrder order : {TileOrder::columns_outer, TileOrder::rows_outer}) {
-            add({tile, packed ? tile.vectors * width_ : 0, chunk, order}, cycles);
+            if (way == Way::copied && order == TileOrder::rows_outer) continue;
+            const std::int64_t panel = way == Way::packed ? tile.vectors * width_ : 0;
+            add({tile, panel, way == Way::copied, chunk, order}, cycles);
           }
         }
       }
@@ -106,6 +113,17 @@ class Model {
   }
 
  private:
+  /// How tiles read rhs.
+  enum class Way : std::uint8_t { in_place, packed, copied };
+  [[nodiscard]] static Way way_of(const ContractionChoice& choice) {
+    if (choice.copied) return Way::copied;
+    return choice.panel > 0 ? Way::packed : Way::in_place;
+  }
+  [[nodiscard]] bool possible(Way way) const {
+    if (way == Way::in_place) return box_.in_place;
+    return way == Way::packed ? worth_memory() : box_.packable && !box_.in_place;
+  }
+
   struct Tile {
     RegisterTile tile;
     double cycles = 0;  // of all tiles of the task
@@ -114,23 +132,46 @@ class Model {
   /// How many rules a choice breaks that measurements of many shapes gave and the model does not
   /// know. The cheapest candidate that breaks none is the first.
   [[nodiscard]] int broken_rules(const ContractionChoice& choice) const {
+    const Way way = best_way();
     const bool rows_share_sets = box_.rhs_row_bytes % kSetsBytes == 0;
-    // Rows that share sets are packed where they are more than a second cache holds.
-    const bool pack = !box_.in_place || (rows_share_sets && box_.rhs_bytes > kSecondCache);
-    // Rows of lhs that are columns in memory are read in chunks where they share sets, or where a
-    // panel of rhs is more than a second cache keeps beside them.
+    // A product that reads much of rhs in place wants many neighbours of a row at once, ...
+    const bool wide = box_.k.size() == 1 && way == Way::in_place && !box_.streamed &&
+                      2 * box_.rhs_bytes >= kSecondCache;
+    // ... and reads it in chunks where a second cache does not hold it. Rows of lhs that are
+    // columns in memory are read in chunks where they share sets, or where a panel of rhs is more
+    // than a second cache keeps beside them. Copies stay in the first cache.
     const bool along_m = box_.lhs_m_stride == size_ && box_.m > 1 &&
-                         (box_.k.size() > 1 || steps_ * box_.lhs_k_stride > 2 * kSecondCache);
+                         (box_.k.size() > 1 || steps_ * box_.lhs_k_stride >= kSecondCache);
     const bool lhs_shares_sets = box_.lhs_k_stride % kSetsBytes == 0;
     const std::int64_t columns = choice.tile.vectors * width_ * size_;
     const bool far = rows_share_sets || lhs_shares_sets || 2 * steps_ * columns > kSecondCache;
+    const std::int64_t reads = box_.outer_rows * row_tiles(choice.tile);
+    const bool chunked = ((along_m && far) || (wide && box_.rhs_bytes > kSecondCache)) &&
+                         reads > 1 && reads * column_tiles(choice.tile) >= kLeastChunkTiles;
     Chunk chunk;
-    if (along_m && far &&
-        box_.outer_rows * row_tiles(choice.tile) * column_tiles(choice.tile) >= kLeastChunkTiles) {
-      chunk = chunk_of(kChunkBytes / columns);
+    if (chunked || (way == Way::copied && steps_ > kMostCopiedSteps)) chunk = chunk_of(kChunkSteps);
+    const TileOrder order =
+        wide && chunk.size == 0 ? TileOrder::rows_outer : TileOrder::columns_outer;
+    const bool narrower = choice.tile.vectors != wide_vectors();
+    const bool wider = way == Way::copied && choice.tile.vectors > wide_vectors();
+    return (way != way_of(choice) && box_.packable && !box_.streamed) + (choice.chunk != chunk) +
+           (choice.order != order) + ((wide && narrower) || wider);
+  }
+
+  /// Panels are worth writing where enough rows of the result read them: rows of rhs that share
+  /// sets and are more than a second cache holds, or columns.
+  [[nodiscard]] Way best_way() const {
+    if (!box_.in_place) {
+      const bool few = box_.k.size() == 1 && box_.rows < kPackedColumns;
+      return few ? Way::copied : Way::packed;
     }
-    return (pack != (choice.panel > 0) && box_.packable && !box_.streamed) +
-           (choice.chunk != chunk) + (choice.order != TileOrder::columns_outer);
+    const bool rows_share_sets = box_.rhs_row_bytes % kSetsBytes == 0;
+    const bool pack = rows_share_sets && box_.rhs_bytes > kSecondCache && box_.rows >= kPackedRows;
+    return pack ? Way::packed : Way::in_place;
+  }
+
+  [[nodiscard]] std::int64_t wide_vectors() const {
+    return std::min(registers_ / kWideShare, ceil_div(box_.n, width_));
   }
 
   /// Whether panels may be made: not of what a second cache holds whole where it lies, unless it
@@ -169,14 +210,17 @@ class Model {
   }
 
   /// None, and one whose rows of rhs stay in the first cache where enough tiles read them.
-  [[nodiscard]] std::vector<Chunk> chunks(const RegisterTile& tile) const {
-    std::vector<Chunk> result{{}};
+  [[nodiscard]] std::vector<Chunk> chunks(const RegisterTile& tile, Way way) const {
+    std::vector<Chunk> result;
+    if (way != Way::copied || steps_ <= kMostCopiedSteps) result.push_back({});
     const std::int64_t rows = box_.outer_rows * box_.m;
     if (rows * box_.n * size_ > kMostSums) return result;
-    if (row_tiles(tile) * column_tiles(tile) < kLeastChunkTiles) return result;
-    for (const std::int64_t bytes : {kChunkBytes, 4 * kChunkBytes}) {
-      const Chunk chunk = chunk_of(bytes / (tile.vectors * width_ * size_));
-      if (chunk.size > 0 && chunk != result.back()) result.push_back(chunk);
+    if (way != Way::copied && row_tiles(tile) * column_tiles(tile) < kLeastChunkTiles) {
+      return result;
+    }
+    for (const std::int64_t steps : {kChunkSteps, kLongChunk * kChunkSteps}) {
+      const Chunk chunk = chunk_of(steps);
+      if (chunk.size > 0 && (result.empty() || chunk != result.back())) result.push_back(chunk);
     }
     return result;
   }
@@ -319,7 +363,9 @@ std::string to_string(const ContractionChoice& choice) {
   const RegisterTile& tile = choice.tile;
   return (tile.lines > 1 ? fmt::format("{} x ", tile.lines) : "") +
          fmt::format("{} x {}, {}", tile.rows, tile.vectors,
-                     choice.panel > 0 ? fmt::format("panels of {}", choice.panel) : "in place") +
+                     choice.panel > 0 ? fmt::format("panels of {}", choice.panel)
+                     : choice.copied  ? "copied"
+                                      : "in place") +
          (choice.chunk.size > 0 ? fmt::format(", k{} in {}", choice.chunk.axis, choice.chunk.size)
                                 : "") +
          (choice.order == TileOrder::rows_outer ? ", rows outer" : "");

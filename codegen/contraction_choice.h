@@ -17,7 +17,8 @@ namespace gradus::codegen {
 
 struct ContractionChoice {
   RegisterTile tile;
-  std::int64_t panel = 0;  // width of the panels that rhs is packed into; 0: read in place
+  std::int64_t panel = 0;  // width of the panels that rhs is packed into; 0: none
+  bool copied = false;     // each task copies the columns of a tile; else without panels: in place
   Chunk chunk;
   TileOrder order = TileOrder::columns_outer;
   friend bool operator==(const ContractionChoice&, const ContractionChoice&) = default;
@@ -30,6 +31,7 @@ struct ContractionBox {
   std::int64_t n = 1;                   // columns
   std::int64_t lines = 1;               // of m rows each that may share a tile; 1: there are none
   std::int64_t outer_rows = 1;          // positions of the axes before m
+  std::int64_t rows = 1;                // of the result, in all tasks
   std::vector<std::int64_t> k = {256};  // outermost first
   std::int64_t tasks = 1;
   bool in_place = true;            // rhs may be read where it lies

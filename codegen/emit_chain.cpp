@@ -9,14 +9,15 @@ namespace gradus::codegen {
 using llvm::Value;
 
 ChainEmitter::ChainEmitter(EmitContext& context, const Contract& contract, ElementType type,
-                           std::int64_t width)
+                           std::int64_t width, const RhsCopy* copy)
     : c_(context),
       b_(context.b),
       contract_(contract),
       type_(type),
       width_(width),
       lhs_(context, contract.lhs, {}),
-      rhs_(context, contract.rhs, {}) {}
+      rhs_(context, contract.rhs, {}),
+      copy_(copy) {}
 
 std::vector<Value*> ChainEmitter::emit(const ChainTile& tile, std::vector<Value*> sums) {
   sums_.clear();
@@ -39,6 +40,7 @@ std::vector<Value*> ChainEmitter::emit(const ChainTile& tile, std::vector<Value*
 }
 
 std::int64_t ChainEmitter::rhs_stride(std::size_t i) const {
+  if (copy_ != nullptr) return copy_->stride(i);
   if (contract_.panel == 0) return rhs_.stride(contract_.k[i]);
   std::int64_t stride = contract_.panel;
   for (std::size_t inner = i + 1; inner < contract_.k.size(); ++inner) {
@@ -79,6 +81,7 @@ std::vector<ChainEmitter::Level> ChainEmitter::levels() const {
 }
 
 Value* ChainEmitter::rhs_address(const ChainTile& tile) {
+  if (copy_ != nullptr) return copy_->address();
   rhs_.forget_base();
   if (contract_.panel == 0) return rhs_.address();
   Value* panel = b_.CreateUDiv(tile.n, c_.i64(contract_.panel));

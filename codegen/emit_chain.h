@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "codegen/emit_memory.h"
+#include "codegen/emit_rhs_copy.h"
 
 namespace gradus::codegen {
 
@@ -20,9 +21,9 @@ struct ChainTile {
 /// one are one loop.
 class ChainEmitter {
  public:
-  /// `width` elements of `type` are a vector.
-  ChainEmitter(EmitContext& context, const Contract& contract, ElementType type,
-               std::int64_t width);
+  /// `width` elements of `type` are a vector. With `copy` that is read instead of rhs.
+  ChainEmitter(EmitContext& context, const Contract& contract, ElementType type, std::int64_t width,
+               const RhsCopy* copy);
 
   /// The sums after all positions in the current ranges of k, from `sums`: row by row, vector by
   /// vector. The positions of batch, of the tile's first row and of n are the context's.
@@ -62,6 +63,7 @@ class ChainEmitter {
   std::int64_t width_;
   Reference lhs_;
   Reference rhs_;
+  const RhsCopy* copy_;
   // Variables of the chain being emitted.
   llvm::AllocaInst* lhs_pointer_ = nullptr;
   llvm::AllocaInst* rhs_pointer_ = nullptr;

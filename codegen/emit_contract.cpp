@@ -41,7 +41,10 @@ class ContractEmitter {
         inner_(lines_ > 1 ? context.axis(contract.m()).extent : 1),
         rows_(lines_ > 1 ? lines_ * inner_ : contract.tile.rows),
         columns_(contract.tile.vectors * width_),
-        chain_(context, contract, type_, width_) {
+        copy_(contract.copied
+                  ? std::optional<RhsCopy>(std::in_place, context, contract, type_, columns_)
+                  : std::nullopt),
+        chain_(context, contract, type_, width_, copy_ ? &*copy_ : nullptr) {
     GRADUS_CHECK(contract.panel % columns_ == 0, "a panel of rhs is no multiple of the tile");
     const FlatProgram epilogue = flatten(contract.epilogue.program, {});
     short_ = epilogue.code.size() <= kShortEpilogue && contract.parts.count == 1;
@@ -233,13 +236,17 @@ class ContractEmitter {
   void box() {
     if (contract_.order == TileOrder::columns_outer) {
       panels([&](Value* n, std::int64_t columns) {
+        if (copy_) copy_->fill(n, columns);
         rows(0, [&](Value* m, Value* m_end, const std::vector<std::int64_t>& heights) {
           tile({m, m_end, n, columns}, heights);
         });
       });
     } else {
       rows(0, [&](Value* m, Value* m_end, const std::vector<std::int64_t>& heights) {
-        panels([&](Value* n, std::int64_t columns) { tile({m, m_end, n, columns}, heights); });
+        panels([&](Value* n, std::int64_t columns) {
+          if (copy_) copy_->fill(n, columns);
+          tile({m, m_end, n, columns}, heights);
+        });
       });
     }
   }
@@ -452,6 +459,7 @@ class ContractEmitter {
   std::int64_t columns_;
   std::int64_t unit_ = 1;  // heights of tiles are multiples of it
   bool short_ = false;     // the epilogue is applied in registers
+  std::optional<RhsCopy> copy_;
   ChainEmitter chain_;
   BufferId tile_ = 0;    // the sums of one tile in scratch
   BufferId sums_ = 0;    // of the whole box, between chunks of k
@@ -463,7 +471,9 @@ class ContractEmitter {
 /// columns: factors commute, and the vectors are full.
 std::optional<Contract> exchanged(EmitContext& context, const Contract& contract) {
   constexpr std::int64_t kVectors = 8;  // chains enough to hide the latency
-  if (context.range(contract.n).greatest() != 1 || contract.panel != 0) return std::nullopt;
+  if (context.range(contract.n).greatest() != 1 || contract.panel != 0 || contract.copied) {
+    return std::nullopt;
+  }
   if (contract.rows.size() != 1) return std::nullopt;
   const Reference lhs(context, contract.lhs, {});
   if (lhs.stride(contract.m()) != 1) return std::nullopt;

@@ -51,7 +51,7 @@ class Writer {
     (*this)(loop.axes, loop.body, loop.stores, loop.accumulates);
   }
   void operator()(const Contract& c) {
-    (*this)(c.batch, c.rows, c.n, c.k, c.parts, c.lhs, c.rhs, c.panel);
+    (*this)(c.batch, c.rows, c.n, c.k, c.parts, c.lhs, c.rhs, c.panel, c.copied);
     (*this)(c.tile.rows, c.tile.vectors, c.tile.lines, c.chunk.axis, c.chunk.size, c.order,
             c.epilogue, c.stores);
   }

@@ -11,6 +11,7 @@ namespace {
 using llvm::Value;
 
 constexpr std::int64_t kBlock = kVectorLanes;
+constexpr std::int64_t kElementBytes = 4;
 
 std::int64_t coefficient_of(const Affine& affine, AxisId axis) {
   for (const Term& term : affine.terms) {
@@ -92,21 +93,25 @@ void transpose(llvm::IRBuilder<>& b, std::vector<Value*>& x) {
   }
 }
 
-void store_rows(llvm::IRBuilder<>& b, const std::vector<Value*>& x, Value* block) {
-  for (std::size_t r = 0; r < x.size(); ++r) {
-    b.CreateAlignedStore(x[r], b.CreateConstGEP1_64(x[r]->getType(), block, r), llvm::Align(64));
+/// Writes rows that are `step` bytes apart.
+void store_rows(llvm::IRBuilder<>& b, const std::vector<Value*>& x, Value* target, Value* step) {
+  for (Value* row : x) {
+    b.CreateAlignedStore(row, target, llvm::Align(4));
+    target = b.CreateGEP(b.getInt8Ty(), target, step);
   }
 }
 
-/// The function (source, bytes from row to row, block) that reads a whole square and writes its
-/// columns. Its shuffles take long to compile: all kernels of a module share it.
+/// The function (source, bytes from row to row, target, bytes from row to row) that reads a whole
+/// square and writes its columns as rows. Its shuffles take long to compile: all kernels of a
+/// module share it.
 llvm::Function* square_transposition(const EmitContext& c) {
   constexpr const char* kName = "gradus_transpose";
   llvm::Module& module = *c.function->getParent();
   if (llvm::Function* known = module.getFunction(kName)) return known;
   llvm::IRBuilder<> b(module.getContext());
   auto* signature = llvm::FunctionType::get(
-      b.getVoidTy(), {b.getPtrTy(), b.getInt64Ty(), b.getPtrTy()}, /*isVarArg=*/false);
+      b.getVoidTy(), {b.getPtrTy(), b.getInt64Ty(), b.getPtrTy(), b.getInt64Ty()},
+      /*isVarArg=*/false);
   llvm::Function* function =
       llvm::Function::Create(signature, llvm::Function::InternalLinkage, kName, module);
   function->addFnAttrs(
@@ -120,7 +125,7 @@ llvm::Function* square_transposition(const EmitContext& c) {
     address = b.CreateGEP(b.getInt8Ty(), address, function->getArg(1));
   }
   transpose(b, x);
-  store_rows(b, x, function->getArg(2));
+  store_rows(b, x, function->getArg(2), function->getArg(3));
   b.CreateRetVoid();
   return function;
 }
@@ -171,7 +176,7 @@ class TransposingLoop {
   }
 
   [[nodiscard]] bool is_transposed(const Load& load) {
-    if (byte_size(element_of(load)) != 4) return false;
+    if (byte_size(element_of(load)) != kElementBytes) return false;
     for (const Affine& index : load.access.index) {
       if (index.divisor != 1) return false;
     }
@@ -214,8 +219,28 @@ class TransposingLoop {
   }
 
   void block() {
+    if (copied()) return;
     for (std::size_t i : loads_) transpose_load(i);
     LoopEmitter(c_, by_blocks_).emit();
+  }
+
+  /// Whether a whole square that is only copied has been written where it belongs.
+  bool copied() {
+    const ir::ScalarProgram& program = loop_.body.program;
+    if (loads_.size() != 1 || loop_.body.loads.size() != 1 || loop_.stores.size() != 1 ||
+        program.code.size() != 1 || program.code[0].op != ir::ScalarOp::operand ||
+        !loop_.body.loads[0].guards.empty() || c_.range(row_).greatest() != kBlock) {
+      return false;
+    }
+    const Access& target = loop_.stores[0].target;
+    Reference to(c_, target, {});
+    if (to.element() != element_of(loop_.body.loads[0]) || to.stride(row_) != 1) return false;
+    Reference from(c_, loop_.body.loads[0].access, {});
+    Value* source = from.address();
+    c_.b.CreateCall(square_transposition(c_),
+                    {source, c_.i64(kElementBytes * from.stride(row_)), to.address(),
+                     c_.i64(kElementBytes * to.stride(column_))});
+    return true;
   }
 
   /// Reads up to 16 rows of a block of an operand and writes its columns to scratch.
@@ -223,14 +248,15 @@ class TransposingLoop {
     llvm::IRBuilder<>& b = c_.b;
     const Load& load = loop_.body.loads[i];
     Reference reference(c_, load.access, {});
-    const std::int64_t step = 4 * reference.stride(row_);
+    const std::int64_t step = kElementBytes * reference.stride(row_);
     auto* type = EmitContext::lanes_type(b.getInt32Ty(), kVectorLanes);
     llvm::Constant* zero = llvm::Constant::getNullValue(type);
     const AxisRange rows = c_.range(row_);
     Value* first = reference.address();
     const auto buffer = static_cast<std::size_t>(by_blocks_.body.loads[i].access.buffer);
     if (load.guards.empty() && rows.greatest() == kBlock) {
-      b.CreateCall(square_transposition(c_), {first, c_.i64(step), c_.addresses[buffer]});
+      b.CreateCall(square_transposition(c_),
+                   {first, c_.i64(step), c_.addresses[buffer], c_.i64(kBlock * kElementBytes)});
       return;
     }
     std::vector<Value*> x;
@@ -255,7 +281,7 @@ class TransposingLoop {
               : b.CreateMaskedLoad(type, address, alignment, c_.splat(guard, kVectorLanes), zero));
     }
     transpose(b, x);
-    store_rows(b, x, c_.addresses[buffer]);
+    store_rows(b, x, c_.addresses[buffer], c_.i64(kBlock * kElementBytes));
   }
 
   EmitContext& c_;

@@ -423,6 +423,7 @@ ContractionBox GroupLoops::contraction_box() {
   box.type = graph_.node(*contraction_).types[0].element;
   box.m = task_extent(roles.m());
   box.n = task_extent(roles.n);
+  for (AxisId axis : roles.rows) box.rows *= extent(axis);
   for (std::size_t i = 0; i + 1 < roles.rows.size(); ++i) {
     box.outer_rows *= task_extent(roles.rows[i]);
   }

@@ -173,7 +173,8 @@ struct Chunk {
 /// and k, rhs by batch, k and n, without divisions; n must be the contiguous dimension of rhs. With
 /// `panel` > 0, rhs is a buffer
 /// [..., ceil(n / panel), all positions of k, panel] and its access gives only the leading (batch)
-/// indices. m is the last axis of `rows`.
+/// indices. With `copied` n may be any dimension of rhs, of which the task copies the columns of a
+/// tile for a chunk of k; then there is a chunk or a single part. m is the last axis of `rows`.
 struct Contract {
   std::vector<AxisId> batch;
   std::vector<AxisId> rows;  // outermost first, at least one
@@ -183,7 +184,8 @@ struct Contract {
   Access lhs;
   Access rhs;
   std::int64_t panel = 0;
-  // Chosen for the instruction set (contraction_choice.h), as panel is:
+  bool copied = false;
+  // Chosen for the instruction set (contraction_choice.h), as panel and copied are:
   RegisterTile tile;
   Chunk chunk;  // inside of each part
   TileOrder order = TileOrder::columns_outer;

@@ -170,6 +170,7 @@ class Parser {
       } else if (inner.accept("rhs")) {
         c.rhs = access(inner);
         if (inner.accept("panel")) c.panel = inner.integer();
+        c.copied = inner.accept("copied");
       } else if (inner.accept("store")) {
         c.stores.push_back(store(inner, c.epilogue));
       } else {

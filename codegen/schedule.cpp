@@ -186,6 +186,7 @@ class GroupScheduler {
     const ContractionChoice& choice = loops_.choice();
     result.tile = choice.tile;
     result.panel = choice.panel;
+    result.copied = choice.copied;
     result.chunk = choice.chunk;
     result.order = choice.order;
     result.lhs = operand_access(0);

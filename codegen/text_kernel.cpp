@@ -106,7 +106,8 @@ class Printer {
                         chunk, from(c.provenance)));
     line(4, "lhs " + to_string(c.lhs, kernel_));
     line(4, "rhs " + to_string(c.rhs, kernel_) +
-                (c.panel > 0 ? fmt::format(" panel {}", c.panel) : ""));
+                (c.panel > 0 ? fmt::format(" panel {}", c.panel) : "") +
+                (c.copied ? " copied" : ""));
     print(c.epilogue, 1);
     print_stores(c.stores, c.epilogue);
   }

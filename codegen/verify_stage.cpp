@@ -315,6 +315,10 @@ class StageChecker {
     if (c.panel < 0 || c.panel > kGreatestPanel) {
       broken(fmt::format("panels of width {}", c.panel));
     }
+    if (c.copied && (c.panel > 0 || (c.parts.count > 1 && c.chunk.size == 0))) {
+      broken("a right operand is copied in chunks or in one part, and not from panels");
+    }
+    if (c.copied) return;
     if (c.panel > 0) return check_panels(c);
     const Affine& last = c.rhs.index.back();
     const bool contiguous =

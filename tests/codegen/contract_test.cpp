@@ -17,7 +17,9 @@ struct Problem {
   std::int64_t m_tasks = 1, n_tasks = 1, parts = 1, part_unit = 1;
   std::int64_t panel = 0;
   RegisterTile tile{4, 2};
-  std::int64_t tile_m = 0;  // m in tiles of the task
+  std::int64_t tile_m = 0;      // m in tiles of the task
+  bool rhs_transposed = false;  // rhs is [n, k], and copied
+  std::int64_t chunk = 0;       // of k
   enum Epilogue { none, bias, long_one } epilogue = none;
 };
 
@@ -28,8 +30,9 @@ Kernel contraction(const Problem& p) {
   kernel.tasks = {{1, {p.m, p.m_tasks, 1}}, {2, {p.n, p.n_tasks, 1}}};
   if (p.tile_m > 0) kernel.tile = Tile{1, p.tile_m};
   const Shape lhs = p.lhs_transposed ? Shape{p.batch, p.k, p.m} : Shape{p.batch, p.m, p.k};
-  const Shape rhs = p.panel > 0 ? Shape{p.batch, (p.n + p.panel - 1) / p.panel, p.k, p.panel}
-                                : Shape{p.batch, p.k, p.n};
+  const Shape rhs = p.panel > 0        ? Shape{p.batch, (p.n + p.panel - 1) / p.panel, p.k, p.panel}
+                    : p.rhs_transposed ? Shape{p.batch, p.n, p.k}
+                                       : Shape{p.batch, p.k, p.n};
   kernel.buffers = {buffer("x", p.type, lhs, BufferRole::input),
                     buffer("w", p.type, rhs, BufferRole::input),
                     buffer("bias", p.type, {p.n}, BufferRole::input),
@@ -42,7 +45,11 @@ Kernel contraction(const Problem& p) {
   contract.parts = {p.k, p.parts, p.part_unit};
   contract.lhs =
       element(0, p.lhs_transposed ? std::vector<AxisId>{0, 3, 1} : std::vector<AxisId>{0, 1, 3});
-  contract.rhs = element(1, p.panel > 0 ? std::vector<AxisId>{0} : std::vector<AxisId>{0, 3, 2});
+  contract.rhs = element(1, p.panel > 0        ? std::vector<AxisId>{0}
+                            : p.rhs_transposed ? std::vector<AxisId>{0, 2, 3}
+                                               : std::vector<AxisId>{0, 3, 2});
+  contract.copied = p.rhs_transposed;
+  contract.chunk = {0, p.chunk};
   contract.panel = p.panel;
   contract.tile = p.tile;
   if (p.epilogue == Problem::none) {
@@ -77,8 +84,9 @@ T expected_element(const Problem& p, const std::vector<Tensor>& t, std::int64_t 
       const T x = at_index(t[0], b * p.m * p.k + (p.lhs_transposed ? l * p.m + i : i * p.k + l));
       const std::int64_t panels = p.panel > 0 ? (p.n + p.panel - 1) / p.panel : 0;
       const T w = at_index(
-          t[1], p.panel > 0 ? ((b * panels + j / p.panel) * p.k + l) * p.panel + j % p.panel
-                            : (b * p.k + l) * p.n + j);
+          t[1], p.panel > 0        ? ((b * panels + j / p.panel) * p.k + l) * p.panel + j % p.panel
+                : p.rhs_transposed ? (b * p.n + j) * p.k + l
+                                   : (b * p.k + l) * p.n + j);
       sum = fused_multiply_add(x, w, sum);
     }
     total = part == 0 ? sum : total + sum;
@@ -94,6 +102,7 @@ void check(const Problem& p) {
                                   << p.tile.rows << "x" << p.tile.vectors << " transposed "
                                   << p.lhs_transposed << " parts " << p.parts << " tasks "
                                   << p.m_tasks << "x" << p.n_tasks << " panel " << p.panel
+                                  << " copied " << p.rhs_transposed << " chunk " << p.chunk
                                   << " epilogue " << p.epilogue);
   const Kernel kernel = contraction(p);
   std::vector<Tensor> tensors = parameters(kernel);
@@ -187,6 +196,27 @@ TEST(Contract, Panels) {
   for (std::int64_t n : {5, 64, 100}) {
     for (std::int64_t parts : {1, 2}) {
       check({.batch = 2, .m = 6, .n = n, .k = 9, .parts = parts, .panel = 64, .tile = {3, 2}});
+    }
+  }
+}
+
+TEST(Contract, Copied) {
+  for (std::int64_t n : {5, 32, 100}) {
+    for (std::int64_t chunk : {0, 16, 25}) {
+      for (ElementType type : {ElementType::f32, ElementType::f64}) {
+        check({.batch = 2,
+               .m = 6,
+               .n = n,
+               .k = 70,
+               .type = type,
+               .m_tasks = 2,
+               .n_tasks = n > 5 ? 2 : 1,
+               .parts = chunk == 0 ? 1 : 2,
+               .tile = {3, 2},
+               .rhs_transposed = true,
+               .chunk = chunk,
+               .epilogue = Problem::bias});
+      }
     }
   }
 }

@@ -21,6 +21,7 @@ TEST(ContractionChoice, CandidatesFit) {
     box.n = random.between(1, 600);
     box.outer_rows = random.between(1, 30);
     box.lines = random.chance(0.5) ? box.outer_rows : 1;
+    box.rows = box.m * box.outer_rows;
     box.k = {random.between(1, 40), random.between(1, 900)};
     box.packable = box.n > 1;
     box.in_place = !box.packable || random.chance(0.7);
@@ -34,7 +35,8 @@ TEST(ContractionChoice, CandidatesFit) {
     ASSERT_FALSE(all.empty());
     const bool may_choose = box.in_place && all.back().choice.panel != all.front().choice.panel;
     if (may_choose && box.packable) {
-      const bool large = box.rhs_row_bytes == 1024 && box.rhs_bytes > 1024 * 1024;
+      const bool large =
+          box.rhs_row_bytes == 1024 && box.rhs_bytes > 1024 * 1024 && box.rows >= 512;
       EXPECT_EQ(all.front().choice.panel > 0, large);
     }
     EXPECT_EQ(all.front().choice.order, TileOrder::columns_outer);
@@ -45,13 +47,43 @@ TEST(ContractionChoice, CandidatesFit) {
                 target.vector_registers());
       EXPECT_LE(tile.rows, box.m);
       EXPECT_LE(tile.lines, box.lines);
-      EXPECT_TRUE(choice.panel > 0 ? box.packable : box.in_place);
+      EXPECT_TRUE(choice.panel > 0 || choice.copied ? box.packable : box.in_place);
+      EXPECT_FALSE(choice.panel > 0 && choice.copied);
+      if (choice.copied && box.steps() > 1024) {
+        EXPECT_GT(choice.chunk.size, 0);
+      }
       if (choice.panel > 0 && box.column_unit > 0) {
         EXPECT_EQ(box.column_unit % choice.panel, 0);
       }
       EXPECT_LT(choice.chunk.size, box.k[static_cast<std::size_t>(choice.chunk.axis)]);
     }
   }
+}
+
+TEST(ContractionChoice, PanelsNeedRowsThatReadThem) {
+  const Target target = make_target(InstructionSet::x86_64_v4);
+  const auto first = [&](std::int64_t rows) {
+    const ContractionBox box{.m = rows,
+                             .n = 1024,
+                             .rows = rows,
+                             .k = {1024},
+                             .rhs_row_bytes = 4096,
+                             .rhs_bytes = 4096 * 1024};
+    return candidates(box, target).front().choice;
+  };
+  EXPECT_EQ(first(1).panel, 0);
+  EXPECT_EQ(first(1).chunk.size, 0) << "one row reads rhs once";
+  EXPECT_EQ(first(64).panel, 0);
+  EXPECT_GT(first(64).chunk.size, 0) << "rows of rhs stay in a first cache";
+  EXPECT_GT(first(1024).panel, 0);
+  const ContractionBox transposed{.m = 8,
+                                  .n = 512,
+                                  .rows = 8,
+                                  .k = {784},
+                                  .in_place = false,
+                                  .rhs_row_bytes = 2048,
+                                  .rhs_bytes = 2048 * 784};
+  EXPECT_TRUE(candidates(transposed, target).front().choice.copied);
 }
 
 TEST(ContractionChoice, TheShortlistHasSeveralKinds) {

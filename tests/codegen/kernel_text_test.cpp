@@ -72,6 +72,12 @@ TEST(KernelTexts, ParsesIntoTheFieldsItShows) {
   EXPECT_EQ(contract.tile.vectors, 2);
   EXPECT_EQ(contract.lhs, (Access{0, {{{{0, 1}}, 0, 1}, {{{2, 1}}, 0, 1}}}));
   EXPECT_EQ(contract.stores[1].value, 1);
+  std::string copied = kernel_text("attention");
+  const std::string_view rhs = "rhs keys[b, k, n]";
+  copied.insert(copied.find(rhs) + rhs.size(), " copied");
+  const Kernel attention = parse_kernel(copied);
+  EXPECT_TRUE(std::get<Contract>(attention.stages.at(0)).copied);
+  EXPECT_EQ(to_string(attention), to_string(parse_kernel(to_string(attention))));
   const Kernel pad = parse_kernel(kernel_text("pad_scale"));
   const Load& load = std::get<Loop>(pad.stages.at(0)).body.loads.at(0);
   EXPECT_EQ(load.guards.at(0), (Guard{{{{0, 1}}, -1, 2}, 4}));
