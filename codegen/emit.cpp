@@ -76,9 +76,11 @@ class KernelEmitter {
   }
   void emit(const Stage& stage) {
     enter(stage);
-    std::visit(overloaded{[&](const Loop& loop) { loops_.at(&loop)->emit(); },
-                          [&](const Contract& contract) { emit_contract(c_, contract); }},
-               stage);
+    c_.sums.scope([&] {
+      std::visit(overloaded{[&](const Loop& loop) { loops_.at(&loop)->emit(); },
+                            [&](const Contract& contract) { emit_contract(c_, contract); }},
+                 stage);
+    });
   }
   void end(const Stage& stage) {
     enter(stage);

@@ -11,6 +11,7 @@
 #include <optional>
 #include <vector>
 
+#include "codegen/emit_sums.h"
 #include "codegen/kernel.h"
 #include "codegen/target.h"
 
@@ -40,6 +41,7 @@ class EmitContext {
   const Kernel& kernel;
   const Target& target;
   llvm::IRBuilder<> b;
+  SumEmitter sums{b};
   llvm::Function* function = nullptr;
   std::vector<AxisRange> ranges;  // by axis
   /// The ranges of the task and its tile, which the kernel's local buffers hold: a stage may narrow
@@ -91,7 +93,8 @@ class EmitContext {
   void tiles(AxisId axis, std::int64_t size, const std::function<void()>& body);
 
   /// Cuts the range of `axis` into pieces of exactly `size` positions and, where there is one, a
-  /// shorter rest; emits `body` with the begin and the length of a piece, a constant, for each kind.
+  /// shorter rest; emits `body` with the begin and the length of a piece, a constant, for each
+  /// kind.
   void pieces(AxisId axis, std::int64_t size,
               const std::function<void(llvm::Value*, std::int64_t)>& body);
 

@@ -27,10 +27,6 @@ std::int64_t coefficient_of(const Affine& affine, AxisId axis) {
   return 0;
 }
 
-Value* multiply(EmitContext& c, Value* value, std::int64_t factor) {
-  return factor == 1 ? value : c.b.CreateMul(value, c.i64(factor));
-}
-
 /// The numerator in every lane.
 Value* lane_numerators(EmitContext& c, const Affine& affine, const VectorAxis& vector) {
   Value* first = c.splat(emit_numerator(c, affine), vector.lanes);
@@ -108,45 +104,43 @@ std::int64_t Reference::stride(AxisId axis) const {
 
 void Reference::emit_base() {
   EmitContext& c = *context_;
-  Value* offset = c.i64(constant_);
-  const auto add = [&](Value* part) {
-    offset = offset == c.i64(0) ? part : c.b.CreateAdd(offset, part);
-  };
-  for (const Term& term : terms_) add(multiply(c, c.position(term.axis), term.coefficient));
+  Sum offset{nullptr, constant_};
+  for (const Term& term : terms_) {
+    offset = c.sums.plus(offset, c.position(term.axis), term.coefficient);
+  }
   const bool own = static_cast<std::size_t>(buffer_) >= c.kernel.buffers.size();
   const std::vector<AxisRange>& ranges = own ? c.ranges : c.tile_ranges;
   for (const Term& term : local_) {
     Value* begin = ranges[static_cast<std::size_t>(term.axis)].begin;
-    add(multiply(c, begin, -term.coefficient));
+    offset = c.sums.plus(offset, begin, -term.coefficient);
   }
   for (const Divided& part : fixed_) {
     Value* index = c.b.CreateSDiv(emit_numerator(c, part.value), c.i64(part.value.divisor));
-    add(multiply(c, index, part.stride));
+    offset = c.sums.plus(offset, index, part.stride);
   }
   base_ = offset;
 }
 
-Value* Reference::base() {
-  if (base_ == nullptr) emit_base();
-  return base_;
+const Sum& Reference::base() {
+  if (!base_) emit_base();
+  return *base_;
+}
+
+Sum Reference::first_lane() {
+  if (vector_.lanes == 1 || step_ == 0) return base();
+  return context_->sums.plus(base(), context_->position(vector_.axis), step_);
 }
 
 Value* Reference::address() {
   EmitContext& c = *context_;
-  Value* offset = base();
-  if (vector_.lanes > 1 && step_ != 0) {
-    offset = c.b.CreateAdd(offset, multiply(c, c.position(vector_.axis), step_));
-  }
-  return c.b.CreateGEP(c.memory_type(element_), c.addresses[static_cast<std::size_t>(buffer_)],
-                       offset);
+  return c.sums.address(c.memory_type(element_), c.addresses[static_cast<std::size_t>(buffer_)],
+                        first_lane());
 }
 
 Value* Reference::lane_addresses() {
   EmitContext& c = *context_;
-  Value* offsets = c.splat(base(), vector_.lanes);
+  Value* offsets = c.splat(c.sums.value(first_lane()), vector_.lanes);
   if (step_ != 0) {
-    Value* first = multiply(c, c.position(vector_.axis), step_);
-    offsets = c.b.CreateAdd(offsets, c.splat(first, vector_.lanes));
     offsets = c.b.CreateAdd(offsets, lane_numbers(c.b.getInt64Ty(), vector_.lanes, step_));
   }
   for (const Divided& part : moving_) {
@@ -166,10 +160,13 @@ Value* Reference::load(Value* mask, Value* scalar_guard) {
   if (one) {
     llvm::Constant* zero = llvm::Constant::getNullValue(element);
     if (empty_) return to_register(c, element_, zero);
-    Value* offset = base();
+    Sum offset = base();
     // The first element stands in for one that is not there.
-    if (scalar_guard != nullptr) offset = c.b.CreateSelect(scalar_guard, offset, c.i64(0));
-    Value* pointer = c.b.CreateGEP(element, c.addresses[static_cast<std::size_t>(buffer_)], offset);
+    if (scalar_guard != nullptr) {
+      offset = {c.b.CreateSelect(scalar_guard, c.sums.value(offset), c.i64(0)), 0};
+    }
+    Value* first = c.addresses[static_cast<std::size_t>(buffer_)];
+    Value* pointer = c.sums.address(element, first, offset);
     Value* value = c.b.CreateAlignedLoad(element, pointer, element_alignment(element_));
     if (scalar_guard != nullptr) value = emit_select(c, scalar_guard, value, zero);
     return to_register(c, element_, value);
@@ -205,11 +202,11 @@ void Reference::store(Value* value, Value* mask) {
 }
 
 Value* emit_numerator(EmitContext& c, const Affine& affine) {
-  Value* sum = c.i64(affine.offset);
+  Sum sum{nullptr, affine.offset};
   for (const Term& term : affine.terms) {
-    sum = c.b.CreateAdd(sum, multiply(c, c.position(term.axis), term.coefficient));
+    sum = c.sums.plus(sum, c.position(term.axis), term.coefficient);
   }
-  return sum;
+  return c.sums.value(sum);
 }
 
 Value* emit_guard(EmitContext& c, const Guard& guard, const VectorAxis& vector) {
