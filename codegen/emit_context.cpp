@@ -148,12 +148,15 @@ Value* EmitContext::settled(Value* value) {
   return llvm::isa<llvm::Constant>(value) ? value : b.CreateFreeze(value);
 }
 
+Value* EmitContext::multiple(Value* value, std::int64_t factor) {
+  return sums.value(sums.plus({}, value, factor));
+}
+
 Value* EmitContext::border(const ir::Cut& cut, Value* number) {
   const std::int64_t units = (cut.extent + cut.unit - 1) / cut.unit;
-  Value* unit = units % cut.count == 0
-                    ? b.CreateMul(number, i64(units / cut.count))
-                    : b.CreateUDiv(b.CreateMul(number, i64(units)), i64(cut.count));
-  Value* position = b.CreateMul(unit, i64(cut.unit));
+  Value* unit = units % cut.count == 0 ? multiple(number, units / cut.count)
+                                       : b.CreateUDiv(multiple(number, units), i64(cut.count));
+  Value* position = multiple(unit, cut.unit);
   if (units * cut.unit != cut.extent) {
     position = b.CreateBinaryIntrinsic(llvm::Intrinsic::smin, position, i64(cut.extent));
   }

@@ -79,6 +79,9 @@ class EmitContext {
   /// `value` as something that LLVM computes once and does not express anew inside loops.
   [[nodiscard]] llvm::Value* settled(llvm::Value* value);
 
+  /// factor * value.
+  [[nodiscard]] llvm::Value* multiple(llvm::Value* value, std::int64_t factor);
+
   /// Where range `number` of the cut begins.
   [[nodiscard]] llvm::Value* border(const ir::Cut& cut, llvm::Value* number);
 

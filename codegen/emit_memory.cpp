@@ -27,9 +27,16 @@ std::int64_t coefficient_of(const Affine& affine, AxisId axis) {
   return 0;
 }
 
+/// Sum of terms + offset at the current point, before the division.
+Sum numerator_sum(EmitContext& c, const Affine& affine) {
+  Linear sum(affine.offset);
+  for (const Term& term : affine.terms) sum.add(c.position(term.axis), term.coefficient);
+  return c.sums.emit(sum);
+}
+
 /// The numerator in every lane.
 Value* lane_numerators(EmitContext& c, const Affine& affine, const VectorAxis& vector) {
-  Value* first = c.splat(emit_numerator(c, affine), vector.lanes);
+  Value* first = c.splat(c.sums.value(numerator_sum(c, affine)), vector.lanes);
   const std::int64_t step = coefficient_of(affine, vector.axis);
   return c.b.CreateAdd(first, lane_numbers(c.b.getInt64Ty(), vector.lanes, step));
 }
@@ -104,21 +111,19 @@ std::int64_t Reference::stride(AxisId axis) const {
 
 void Reference::emit_base() {
   EmitContext& c = *context_;
-  Sum offset{nullptr, constant_};
-  for (const Term& term : terms_) {
-    offset = c.sums.plus(offset, c.position(term.axis), term.coefficient);
-  }
+  Linear offset(constant_);
+  for (const Term& term : terms_) offset.add(c.position(term.axis), term.coefficient);
   const bool own = static_cast<std::size_t>(buffer_) >= c.kernel.buffers.size();
   const std::vector<AxisRange>& ranges = own ? c.ranges : c.tile_ranges;
   for (const Term& term : local_) {
-    Value* begin = ranges[static_cast<std::size_t>(term.axis)].begin;
-    offset = c.sums.plus(offset, begin, -term.coefficient);
+    offset.add(ranges[static_cast<std::size_t>(term.axis)].begin, -term.coefficient);
   }
   for (const Divided& part : fixed_) {
-    Value* index = c.b.CreateSDiv(emit_numerator(c, part.value), c.i64(part.value.divisor));
-    offset = c.sums.plus(offset, index, part.stride);
+    Value* numerator = c.sums.value(numerator_sum(c, part.value));
+    Value* index = c.b.CreateSDiv(numerator, c.i64(part.value.divisor));
+    offset.add(index, part.stride);
   }
-  base_ = offset;
+  base_ = c.sums.emit(offset);
 }
 
 const Sum& Reference::base() {
@@ -201,26 +206,17 @@ void Reference::store(Value* value, Value* mask) {
   }
 }
 
-Value* emit_numerator(EmitContext& c, const Affine& affine) {
-  Sum sum{nullptr, affine.offset};
-  for (const Term& term : affine.terms) {
-    sum = c.sums.plus(sum, c.position(term.axis), term.coefficient);
-  }
-  return c.sums.value(sum);
-}
-
 Value* emit_guard(EmitContext& c, const Guard& guard, const VectorAxis& vector) {
-  const int lanes = vector.moves(guard.value) ? vector.lanes : 1;
-  Value* numerator =
-      lanes > 1 ? lane_numerators(c, guard.value, vector) : emit_numerator(c, guard.value);
-  // One unsigned comparison checks both bounds: 0 <= x < extent * divisor.
-  Value* bound = c.splat(c.i64(guard.extent * guard.value.divisor), lanes);
-  Value* holds = c.b.CreateICmpULT(numerator, bound);
-  if (guard.value.divisor == 1) return holds;
-  Value* divisor = c.splat(c.i64(guard.value.divisor), lanes);
-  Value* rest = c.b.CreateURem(numerator, divisor);
-  return c.b.CreateAnd(holds,
-                       c.b.CreateICmpEQ(rest, llvm::Constant::getNullValue(rest->getType())));
+  const std::int64_t divisor = guard.value.divisor;
+  if (!vector.moves(guard.value)) {
+    return c.sums.within(numerator_sum(c, guard.value), divisor, guard.extent);
+  }
+  const auto in_lanes = [&](std::int64_t number) { return c.splat(c.i64(number), vector.lanes); };
+  Value* numerators = lane_numerators(c, guard.value, vector);
+  Value* holds = c.b.CreateICmpULT(numerators, in_lanes(guard.extent * divisor));
+  if (divisor == 1) return holds;
+  Value* rest = c.b.CreateURem(numerators, in_lanes(divisor));
+  return c.b.CreateAnd(holds, c.b.CreateICmpEQ(rest, in_lanes(0)));
 }
 
 llvm::Constant* lane_numbers(llvm::Type* integer, int lanes, std::int64_t step) {

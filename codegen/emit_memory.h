@@ -67,9 +67,6 @@ class Reference {
   std::optional<Sum> base_;  // elements from the buffer's first one
 };
 
-/// Sum of terms + offset at the current point, before the division.
-[[nodiscard]] llvm::Value* emit_numerator(EmitContext& context, const Affine& affine);
-
 /// Whether `guard` holds: one i1 where it does not depend on the vector axis, else one per lane.
 [[nodiscard]] llvm::Value* emit_guard(EmitContext& context, const Guard& guard,
                                       const VectorAxis& vector);
