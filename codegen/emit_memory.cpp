@@ -124,6 +124,7 @@ void Reference::emit_base() {
     offset.add(index, part.stride);
   }
   base_ = c.sums.emit(offset);
+  static_cast<void>(row_address());  // here and not once per vector
 }
 
 const Sum& Reference::base() {
@@ -131,20 +132,26 @@ const Sum& Reference::base() {
   return *base_;
 }
 
-Sum Reference::first_lane() {
-  if (vector_.lanes == 1 || step_ == 0) return base();
-  return context_->sums.plus(base(), context_->position(vector_.axis), step_);
+Value* Reference::row_address() {
+  EmitContext& c = *context_;
+  return c.sums.address(c.memory_type(element_), c.addresses[static_cast<std::size_t>(buffer_)],
+                        {base().variable, 0});
+}
+
+Sum Reference::along_vector(const Sum& sum) {
+  if (vector_.lanes == 1 || step_ == 0) return sum;
+  return context_->sums.plus(sum, context_->position(vector_.axis), step_);
 }
 
 Value* Reference::address() {
   EmitContext& c = *context_;
-  return c.sums.address(c.memory_type(element_), c.addresses[static_cast<std::size_t>(buffer_)],
-                        first_lane());
+  const Sum rest = along_vector({nullptr, base().constant});
+  return c.sums.address(c.memory_type(element_), row_address(), rest);
 }
 
 Value* Reference::lane_addresses() {
   EmitContext& c = *context_;
-  Value* offsets = c.splat(c.sums.value(first_lane()), vector_.lanes);
+  Value* offsets = c.splat(c.sums.value(along_vector(base())), vector_.lanes);
   if (step_ != 0) {
     offsets = c.b.CreateAdd(offsets, lane_numbers(c.b.getInt64Ty(), vector_.lanes, step_));
   }

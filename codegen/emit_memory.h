@@ -49,7 +49,10 @@ class Reference {
     std::int64_t stride = 0;
   };
   [[nodiscard]] const Sum& base();
-  [[nodiscard]] Sum first_lane();
+  /// Of the element that the base names but for its constant.
+  [[nodiscard]] llvm::Value* row_address();
+  /// Adds what the first lane is away from the base.
+  [[nodiscard]] Sum along_vector(const Sum& sum);
   [[nodiscard]] llvm::Value* lane_addresses();
 
   EmitContext* context_;
