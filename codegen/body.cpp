@@ -156,26 +156,30 @@ std::vector<Scalar> BodyBuilder::tile(NodeId id, std::vector<Affine> index, cons
     }
     elements.push_back(value(operand.node, index, guards));
   }
-  const ir::ScalarProgram program =
-      ir::record_tile(std::get<ir::TileComputation>(node.op->compute), type, node.attributes);
-  return builder_.inline_program(program, elements, {});
+  const auto& compute = std::get<ir::TileComputation>(node.op->compute);
+  return compute.record(builder_, elements, extents, node.attributes);
+}
+
+const BodyBuilder::Recorded& BodyBuilder::recorded(NodeId id) {
+  const auto [known, added] = programs_.try_emplace(id);
+  if (!added) return known->second;
+  const ir::Node& node = graph_.node(id);
+  Recorded& result = known->second;
+  result.program =
+      ir::record_elementwise(std::get<ir::ElementwiseComputation>(node.op->compute),
+                             passes::operand_types(graph_, id), node.types[0], node.attributes);
+  for (ir::ScalarInstruction& instruction : result.program.code) {
+    result.uses_index |= instruction.op == ir::ScalarOp::index;
+    if (!carries_node(instruction)) continue;
+    result.faults |= ir::can_fault(result.program, instruction);
+    if (instruction.op == ir::ScalarOp::fault) result.harmless = 0;
+    instruction.immediate |= static_cast<std::uint64_t>(id) << kFaultNodeShift;
+  }
+  return result;
 }
 
 Scalar BodyBuilder::elementwise(NodeId id, const std::vector<Affine>& index, const Guards& guards) {
-  const ir::Node& node = graph_.node(id);
-  ir::ScalarProgram program =
-      ir::record_elementwise(std::get<ir::ElementwiseComputation>(node.op->compute),
-                             passes::operand_types(graph_, id), node.types[0], node.attributes);
-  bool uses_index = false;
-  bool faults = false;
-  double harmless = 1;  // as a divisor; as an index 0 is
-  for (ir::ScalarInstruction& instruction : program.code) {
-    uses_index |= instruction.op == ir::ScalarOp::index;
-    if (!carries_node(instruction)) continue;
-    faults |= ir::can_fault(program, instruction);
-    if (instruction.op == ir::ScalarOp::fault) harmless = 0;
-    instruction.immediate |= static_cast<std::uint64_t>(id) << kFaultNodeShift;
-  }
+  const auto& [program, uses_index, faults, harmless] = recorded(id);
   std::vector<Scalar> operands;
   for (ir::Value operand : graph_.operands(id)) {
     const bool scalar = graph_.type(operand).rank() == 0;
@@ -194,8 +198,10 @@ Scalar BodyBuilder::elementwise(NodeId id, const std::vector<Affine>& index, con
 }
 
 Scalar BodyBuilder::movement(NodeId id, const std::vector<Affine>& index, const Guards& guards) {
-  const std::vector<ir::IndexMap> maps = passes::operand_maps(graph_, id);
-  const std::vector<ir::Value> operands = graph_.operands(id);
+  const auto [known, added] = maps_.try_emplace(id);
+  if (added) known->second = passes::operand_maps(graph_, id);
+  const std::vector<ir::IndexMap>& maps = known->second;
+  const std::vector<ir::Value>& operands = graph_.operands(id);
   struct Choice {
     Guards guards;
     Scalar value;

@@ -78,6 +78,16 @@ class BodyBuilder {
     std::vector<ir::Scalar> values;
   };
   std::vector<KnownTile> known_tiles_;
+  /// An elementwise node's program, whose instructions carry the node.
+  struct Recorded {
+    ir::ScalarProgram program;
+    bool uses_index = false;
+    bool faults = false;
+    double harmless = 1;  // as a divisor; as an index 0 is
+  };
+  [[nodiscard]] const Recorded& recorded(ir::NodeId id);
+  std::map<ir::NodeId, Recorded> programs_;
+  std::map<ir::NodeId, std::vector<ir::IndexMap>> maps_;
   std::vector<ir::Scalar> results_;
 };
 

@@ -1,9 +1,12 @@
 #include "codegen/compile.h"
 
+#include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <map>
 #include <set>
 
+#include "base/parallel.h"
 #include "codegen/chain.h"
 #include "codegen/jit.h"
 #include "codegen/verify_kernel.h"
@@ -219,10 +222,14 @@ Plan plan_program(const ir::Graph& graph, const CompileOptions& options) {
   plan.fusion = passes::fuse(plan.graph, {options.fuse, store});
   watch.lap("fusion");
   const Target target = make_target(options.set);
-  for (std::size_t group = 0; group < plan.fusion.groups.size(); ++group) {
-    for (ScheduledKernel& kernel : schedule_group(plan, group, target, options.tuner)) {
-      plan.kernels.push_back(std::move(kernel));
-    }
+  std::vector<std::vector<ScheduledKernel>> scheduled(plan.fusion.groups.size());
+  // Nothing else runs while the tuner measures.
+  const int threads = options.tuner == nullptr ? options.threads : 1;
+  for_each_parallel(scheduled.size(), threads, [&](std::size_t group) {
+    scheduled[group] = schedule_group(plan, group, target, options.tuner);
+  });
+  for (std::vector<ScheduledKernel>& kernels : scheduled) {
+    std::ranges::move(kernels, std::back_inserter(plan.kernels));
   }
   add_copies(plan.graph, plan.fusion, plan.kernels);
   watch.lap("schedule");
@@ -230,7 +237,8 @@ Plan plan_program(const ir::Graph& graph, const CompileOptions& options) {
     plan.chains = chain_kernels(plan.graph, plan.fusion, plan.kernels);
   }
   watch.lap("chains");
-  for (const ScheduledKernel& kernel : plan.kernels) verify(kernel.kernel);
+  for_each_parallel(plan.kernels.size(), options.threads,
+                    [&](std::size_t i) { verify(plan.kernels[i].kernel); });
   watch.lap("verify");
   plan.seconds = std::move(seconds);
   return plan;

@@ -76,9 +76,11 @@ class KernelEmitter {
   }
   void emit(const Stage& stage) {
     enter(stage);
-    std::visit(overloaded{[&](const Loop& loop) { loops_.at(&loop)->emit(); },
-                          [&](const Contract& contract) { emit_contract(c_, contract); }},
-               stage);
+    c_.sums.scope([&] {
+      std::visit(overloaded{[&](const Loop& loop) { loops_.at(&loop)->emit(); },
+                            [&](const Contract& contract) { emit_contract(c_, contract); }},
+                 stage);
+    });
   }
   void end(const Stage& stage) {
     enter(stage);
@@ -107,7 +109,8 @@ std::int64_t emit_kernel(const Kernel& kernel, const Target& target, const std::
       inner /= task.cut.count;
       Value* part = c.i64(0);
       if (task.cut.count > 1) {
-        part = c.b.CreateURem(c.b.CreateUDiv(number, c.i64(inner)), c.i64(task.cut.count));
+        part = inner == 1 ? number : c.b.CreateUDiv(number, c.i64(inner));
+        if (inner * task.cut.count != tasks) part = c.b.CreateURem(part, c.i64(task.cut.count));
       }
       enter_part(c, task, part);
     }

@@ -193,6 +193,9 @@ void BodyEmitter::prepare(Operand& operand) {
     Value* holds = emit_guard(c_, guard, vector_);
     operand.guard = operand.guard == nullptr ? holds : c_.b.CreateAnd(operand.guard, holds);
   }
+  if (operand.guard != nullptr && operand.moves) {
+    operand.guard = c_.splat(operand.guard, vector_.lanes);
+  }
   operand.ready = true;
 }
 
@@ -200,7 +203,6 @@ Value* BodyEmitter::load(Operand& operand) {
   if (!operand.moves) return operand.reference.load(nullptr, operand.guard);
   Value* mask = mask_;
   const auto also = [&](Value* condition) {
-    condition = c_.splat(condition, vector_.lanes);
     mask = mask == nullptr ? condition : c_.b.CreateAnd(mask, condition);
   };
   if (operand.guard != nullptr) also(operand.guard);

@@ -152,6 +152,7 @@ Value* ChainEmitter::column_mask(std::int64_t columns, std::int64_t vector) cons
 }
 
 Value* ChainEmitter::displaced(Value* address, std::int64_t elements) const {
+  if (elements == 0) return address;
   return b_.CreateConstGEP1_64(b_.getInt8Ty(), address,
                                static_cast<std::uint64_t>(elements * byte_size(type_)));
 }

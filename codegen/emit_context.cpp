@@ -1,6 +1,7 @@
 #include "codegen/emit_context.h"
 
 #include <llvm/IR/Dominators.h>
+#include <llvm/Transforms/Utils/Local.h>
 #include <llvm/Transforms/Utils/PromoteMemToReg.h>
 
 #include <numeric>
@@ -15,6 +16,15 @@ namespace {
 using llvm::Value;
 
 constexpr std::int64_t kMostAxes = 64;  // of an AxisSet
+
+/// Users come after what they use but where loops close.
+void drop_unused(llvm::Function& function) {
+  for (llvm::BasicBlock& block : llvm::reverse(function)) {
+    for (llvm::Instruction& instruction : llvm::make_early_inc_range(llvm::reverse(block))) {
+      if (llvm::isInstructionTriviallyDead(&instruction)) instruction.eraseFromParent();
+    }
+  }
+}
 
 std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
@@ -138,12 +148,15 @@ Value* EmitContext::settled(Value* value) {
   return llvm::isa<llvm::Constant>(value) ? value : b.CreateFreeze(value);
 }
 
+Value* EmitContext::multiple(Value* value, std::int64_t factor) {
+  return sums.value(sums.plus({}, value, factor));
+}
+
 Value* EmitContext::border(const ir::Cut& cut, Value* number) {
   const std::int64_t units = (cut.extent + cut.unit - 1) / cut.unit;
-  Value* unit = units % cut.count == 0
-                    ? b.CreateMul(number, i64(units / cut.count))
-                    : b.CreateUDiv(b.CreateMul(number, i64(units)), i64(cut.count));
-  Value* position = b.CreateMul(unit, i64(cut.unit));
+  Value* unit = units % cut.count == 0 ? multiple(number, units / cut.count)
+                                       : b.CreateUDiv(multiple(number, units), i64(cut.count));
+  Value* position = multiple(unit, cut.unit);
   if (units * cut.unit != cut.extent) {
     position = b.CreateBinaryIntrinsic(llvm::Intrinsic::smin, position, i64(cut.extent));
   }
@@ -169,7 +182,7 @@ void EmitContext::loop(Value* begin, Value* end, std::int64_t step,
   b.SetInsertPoint(inside);
   llvm::PHINode* i = b.CreatePHI(b.getInt64Ty(), 2);
   i->addIncoming(begin, before);
-  body(i);
+  sums.scope([&] { body(i); });
   Value* next = b.CreateAdd(i, i64(step), "", /*HasNUW=*/false, /*HasNSW=*/true);
   i->addIncoming(next, b.GetInsertBlock());
   b.CreateCondBr(b.CreateICmpSLT(next, end), inside, after);
@@ -182,7 +195,7 @@ void EmitContext::when(Value* condition, const std::function<void()>& body) {
   llvm::BasicBlock* after = llvm::BasicBlock::Create(context, "after", function);
   b.CreateCondBr(condition, then, after);
   b.SetInsertPoint(then);
-  body();
+  sums.scope(body);
   b.CreateBr(after);
   b.SetInsertPoint(after);
 }
@@ -255,6 +268,7 @@ std::int64_t EmitContext::finish() {
   b.CreateRetVoid();
   llvm::DominatorTree tree(*function);
   llvm::PromoteMemToReg(variables_, tree);
+  drop_unused(*function);
   return scratch_bytes_;
 }
 

@@ -11,6 +11,7 @@
 #include <optional>
 #include <vector>
 
+#include "codegen/emit_sums.h"
 #include "codegen/kernel.h"
 #include "codegen/target.h"
 
@@ -40,6 +41,7 @@ class EmitContext {
   const Kernel& kernel;
   const Target& target;
   llvm::IRBuilder<> b;
+  SumEmitter sums{b};
   llvm::Function* function = nullptr;
   std::vector<AxisRange> ranges;  // by axis
   /// The ranges of the task and its tile, which the kernel's local buffers hold: a stage may narrow
@@ -76,6 +78,9 @@ class EmitContext {
 
   /// `value` as something that LLVM computes once and does not express anew inside loops.
   [[nodiscard]] llvm::Value* settled(llvm::Value* value);
+
+  /// factor * value.
+  [[nodiscard]] llvm::Value* multiple(llvm::Value* value, std::int64_t factor);
 
   /// Where range `number` of the cut begins.
   [[nodiscard]] llvm::Value* border(const ir::Cut& cut, llvm::Value* number);

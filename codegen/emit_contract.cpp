@@ -356,6 +356,7 @@ class ContractEmitter {
   }
 
   Value* displaced(Value* address, std::int64_t elements) {
+    if (elements == 0) return address;
     return b_.CreateConstGEP1_64(b_.getInt8Ty(), address,
                                  static_cast<std::uint64_t>(elements * byte_size(type_)));
   }

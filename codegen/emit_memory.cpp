@@ -27,13 +27,16 @@ std::int64_t coefficient_of(const Affine& affine, AxisId axis) {
   return 0;
 }
 
-Value* multiply(EmitContext& c, Value* value, std::int64_t factor) {
-  return factor == 1 ? value : c.b.CreateMul(value, c.i64(factor));
+/// Sum of terms + offset at the current point, before the division.
+Sum numerator_sum(EmitContext& c, const Affine& affine) {
+  Linear sum(affine.offset);
+  for (const Term& term : affine.terms) sum.add(c.position(term.axis), term.coefficient);
+  return c.sums.emit(sum);
 }
 
 /// The numerator in every lane.
 Value* lane_numerators(EmitContext& c, const Affine& affine, const VectorAxis& vector) {
-  Value* first = c.splat(emit_numerator(c, affine), vector.lanes);
+  Value* first = c.splat(c.sums.value(numerator_sum(c, affine)), vector.lanes);
   const std::int64_t step = coefficient_of(affine, vector.axis);
   return c.b.CreateAdd(first, lane_numbers(c.b.getInt64Ty(), vector.lanes, step));
 }
@@ -108,45 +111,48 @@ std::int64_t Reference::stride(AxisId axis) const {
 
 void Reference::emit_base() {
   EmitContext& c = *context_;
-  Value* offset = c.i64(constant_);
-  const auto add = [&](Value* part) {
-    offset = offset == c.i64(0) ? part : c.b.CreateAdd(offset, part);
-  };
-  for (const Term& term : terms_) add(multiply(c, c.position(term.axis), term.coefficient));
+  Linear offset(constant_);
+  for (const Term& term : terms_) offset.add(c.position(term.axis), term.coefficient);
   const bool own = static_cast<std::size_t>(buffer_) >= c.kernel.buffers.size();
   const std::vector<AxisRange>& ranges = own ? c.ranges : c.tile_ranges;
   for (const Term& term : local_) {
-    Value* begin = ranges[static_cast<std::size_t>(term.axis)].begin;
-    add(multiply(c, begin, -term.coefficient));
+    offset.add(ranges[static_cast<std::size_t>(term.axis)].begin, -term.coefficient);
   }
   for (const Divided& part : fixed_) {
-    Value* index = c.b.CreateSDiv(emit_numerator(c, part.value), c.i64(part.value.divisor));
-    add(multiply(c, index, part.stride));
+    Value* numerator = c.sums.value(numerator_sum(c, part.value));
+    Value* index = c.b.CreateSDiv(numerator, c.i64(part.value.divisor));
+    offset.add(index, part.stride);
   }
-  base_ = offset;
+  base_ = c.sums.emit(offset);
+  static_cast<void>(row_address());  // here and not once per vector
 }
 
-Value* Reference::base() {
-  if (base_ == nullptr) emit_base();
-  return base_;
+const Sum& Reference::base() {
+  if (!base_) emit_base();
+  return *base_;
+}
+
+Value* Reference::row_address() {
+  EmitContext& c = *context_;
+  return c.sums.address(c.memory_type(element_), c.addresses[static_cast<std::size_t>(buffer_)],
+                        {base().variable, 0});
+}
+
+Sum Reference::along_vector(const Sum& sum) {
+  if (vector_.lanes == 1 || step_ == 0) return sum;
+  return context_->sums.plus(sum, context_->position(vector_.axis), step_);
 }
 
 Value* Reference::address() {
   EmitContext& c = *context_;
-  Value* offset = base();
-  if (vector_.lanes > 1 && step_ != 0) {
-    offset = c.b.CreateAdd(offset, multiply(c, c.position(vector_.axis), step_));
-  }
-  return c.b.CreateGEP(c.memory_type(element_), c.addresses[static_cast<std::size_t>(buffer_)],
-                       offset);
+  const Sum rest = along_vector({nullptr, base().constant});
+  return c.sums.address(c.memory_type(element_), row_address(), rest);
 }
 
 Value* Reference::lane_addresses() {
   EmitContext& c = *context_;
-  Value* offsets = c.splat(base(), vector_.lanes);
+  Value* offsets = c.splat(c.sums.value(along_vector(base())), vector_.lanes);
   if (step_ != 0) {
-    Value* first = multiply(c, c.position(vector_.axis), step_);
-    offsets = c.b.CreateAdd(offsets, c.splat(first, vector_.lanes));
     offsets = c.b.CreateAdd(offsets, lane_numbers(c.b.getInt64Ty(), vector_.lanes, step_));
   }
   for (const Divided& part : moving_) {
@@ -166,10 +172,13 @@ Value* Reference::load(Value* mask, Value* scalar_guard) {
   if (one) {
     llvm::Constant* zero = llvm::Constant::getNullValue(element);
     if (empty_) return to_register(c, element_, zero);
-    Value* offset = base();
+    Sum offset = base();
     // The first element stands in for one that is not there.
-    if (scalar_guard != nullptr) offset = c.b.CreateSelect(scalar_guard, offset, c.i64(0));
-    Value* pointer = c.b.CreateGEP(element, c.addresses[static_cast<std::size_t>(buffer_)], offset);
+    if (scalar_guard != nullptr) {
+      offset = {c.b.CreateSelect(scalar_guard, c.sums.value(offset), c.i64(0)), 0};
+    }
+    Value* first = c.addresses[static_cast<std::size_t>(buffer_)];
+    Value* pointer = c.sums.address(element, first, offset);
     Value* value = c.b.CreateAlignedLoad(element, pointer, element_alignment(element_));
     if (scalar_guard != nullptr) value = emit_select(c, scalar_guard, value, zero);
     return to_register(c, element_, value);
@@ -204,26 +213,17 @@ void Reference::store(Value* value, Value* mask) {
   }
 }
 
-Value* emit_numerator(EmitContext& c, const Affine& affine) {
-  Value* sum = c.i64(affine.offset);
-  for (const Term& term : affine.terms) {
-    sum = c.b.CreateAdd(sum, multiply(c, c.position(term.axis), term.coefficient));
-  }
-  return sum;
-}
-
 Value* emit_guard(EmitContext& c, const Guard& guard, const VectorAxis& vector) {
-  const int lanes = vector.moves(guard.value) ? vector.lanes : 1;
-  Value* numerator =
-      lanes > 1 ? lane_numerators(c, guard.value, vector) : emit_numerator(c, guard.value);
-  // One unsigned comparison checks both bounds: 0 <= x < extent * divisor.
-  Value* bound = c.splat(c.i64(guard.extent * guard.value.divisor), lanes);
-  Value* holds = c.b.CreateICmpULT(numerator, bound);
-  if (guard.value.divisor == 1) return holds;
-  Value* divisor = c.splat(c.i64(guard.value.divisor), lanes);
-  Value* rest = c.b.CreateURem(numerator, divisor);
-  return c.b.CreateAnd(holds,
-                       c.b.CreateICmpEQ(rest, llvm::Constant::getNullValue(rest->getType())));
+  const std::int64_t divisor = guard.value.divisor;
+  if (!vector.moves(guard.value)) {
+    return c.sums.within(numerator_sum(c, guard.value), divisor, guard.extent);
+  }
+  const auto in_lanes = [&](std::int64_t number) { return c.splat(c.i64(number), vector.lanes); };
+  Value* numerators = lane_numerators(c, guard.value, vector);
+  Value* holds = c.b.CreateICmpULT(numerators, in_lanes(guard.extent * divisor));
+  if (divisor == 1) return holds;
+  Value* rest = c.b.CreateURem(numerators, in_lanes(divisor));
+  return c.b.CreateAnd(holds, c.b.CreateICmpEQ(rest, in_lanes(0)));
 }
 
 llvm::Constant* lane_numbers(llvm::Type* integer, int lanes, std::int64_t step) {

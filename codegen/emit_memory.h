@@ -3,6 +3,7 @@
 // Elements of buffers: addresses, guarded loads and stores, on one element or on lanes along an
 // axis. Private to the emitter.
 
+#include <optional>
 #include <vector>
 
 #include "codegen/emit_context.h"
@@ -31,8 +32,8 @@ class Reference {
 
   /// Emits the part of the address that does not depend on the vector axis, here and now.
   void emit_base();
-  [[nodiscard]] bool has_base() const { return base_ != nullptr; }
-  void forget_base() { base_ = nullptr; }
+  [[nodiscard]] bool has_base() const { return base_.has_value(); }
+  void forget_base() { base_ = std::nullopt; }
 
   /// Reads one element (uniform) or the lanes that `mask` admits (null: all; others are 0), as
   /// register values. `scalar_guard` (uniform only): reads 0 where it is false; may be null.
@@ -47,7 +48,11 @@ class Reference {
     Affine value;
     std::int64_t stride = 0;
   };
-  [[nodiscard]] llvm::Value* base();
+  [[nodiscard]] const Sum& base();
+  /// Of the element that the base names but for its constant.
+  [[nodiscard]] llvm::Value* row_address();
+  /// Adds what the first lane is away from the base.
+  [[nodiscard]] Sum along_vector(const Sum& sum);
   [[nodiscard]] llvm::Value* lane_addresses();
 
   EmitContext* context_;
@@ -62,11 +67,8 @@ class Reference {
   std::vector<Divided> moving_;  // parts that do
   std::vector<Term> local_;      // begins of ranges to subtract
   AxisSet base_axes_ = 0;
-  llvm::Value* base_ = nullptr;
+  std::optional<Sum> base_;  // elements from the buffer's first one
 };
-
-/// Sum of terms + offset at the current point, before the division.
-[[nodiscard]] llvm::Value* emit_numerator(EmitContext& context, const Affine& affine);
 
 /// Whether `guard` holds: one i1 where it does not depend on the vector axis, else one per lane.
 [[nodiscard]] llvm::Value* emit_guard(EmitContext& context, const Guard& guard,

@@ -51,6 +51,7 @@ class Operation {
   }
   Value* float_arithmetic(ScalarOp op, std::span<Value* const> x);
   Value* integer_arithmetic(ScalarOp op, std::span<Value* const> x);
+  Value* unless(Value* condition, Value* exception, Value* x);
   Value* divide(bool remainder, Value* x, Value* y);
   Value* power_of_two(Value* exponent);
   Value* scalef(Value* x, Value* exponent);
@@ -151,16 +152,22 @@ Value* Operation::integer_arithmetic(ScalarOp op, std::span<Value* const> x) {
 Value* Operation::divide(bool remainder, Value* x, Value* y) {
   Value* is_zero = b_.CreateICmpEQ(y, integer(0));
   if (!is_signed_integer(type_)) {
-    Value* safe = b_.CreateSelect(is_zero, integer(1), y);
+    Value* safe = unless(is_zero, integer(1), y);
     Value* result = remainder ? b_.CreateURem(x, safe) : b_.CreateUDiv(x, safe);
-    return b_.CreateSelect(is_zero, integer(0), result);
+    return unless(is_zero, integer(0), result);
   }
   // The least integer divided by -1 wraps to itself.
   Value* is_minus_one = b_.CreateICmpEQ(y, llvm::Constant::getAllOnesValue(y->getType()));
-  Value* safe = b_.CreateSelect(b_.CreateOr(is_zero, is_minus_one), integer(1), y);
+  Value* safe = unless(b_.CreateOr(is_zero, is_minus_one), integer(1), y);
   Value* result = remainder ? b_.CreateSRem(x, safe) : b_.CreateSDiv(x, safe);
   Value* negative = remainder ? static_cast<Value*>(integer(0)) : b_.CreateNeg(x);
-  return b_.CreateSelect(is_zero, integer(0), b_.CreateSelect(is_minus_one, negative, result));
+  return unless(is_zero, integer(0), unless(is_minus_one, negative, result));
+}
+
+/// `x` unless the condition holds; most divisors are constants, for which it does not.
+Value* Operation::unless(Value* condition, Value* exception, Value* x) {
+  const auto* known = llvm::dyn_cast<llvm::Constant>(condition);
+  return known != nullptr && known->isNullValue() ? x : b_.CreateSelect(condition, exception, x);
 }
 
 Value* Operation::flush(Value* x) {

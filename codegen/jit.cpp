@@ -12,13 +12,12 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
-#include <exception>
 #include <map>
-#include <thread>
 #include <unordered_map>
 
 #include "base/check.h"
 #include "base/float_environment.h"
+#include "base/parallel.h"
 #include "codegen/emit.h"
 #include "codegen/emit_announce.h"
 #include "codegen/emit_identity.h"
@@ -148,7 +147,6 @@ struct Share {
   std::vector<runtime::KernelFunction> functions;
   std::unique_ptr<CodeMemory> memory;
   CompileReport report;
-  std::exception_ptr failure;
 };
 
 void link(Share& share, std::string_view bytes, const DebugOptions& debug) {
@@ -210,20 +208,8 @@ void compile_share(Share& share, const Target& target, CodeStore* store,
 
 void run_shares(std::vector<Share>& shares, const Target& target, CodeStore* store,
                 const DebugOptions& debug) {
-  const auto run = [&](Share& share) {
-    try {
-      compile_share(share, target, store, debug);
-    } catch (...) {
-      share.failure = std::current_exception();
-    }
-  };
-  std::vector<std::thread> threads;
-  for (std::size_t i = 1; i < shares.size(); ++i) threads.emplace_back(run, std::ref(shares[i]));
-  if (!shares.empty()) run(shares[0]);
-  for (std::thread& thread : threads) thread.join();
-  for (const Share& share : shares) {
-    if (share.failure) std::rethrow_exception(share.failure);
-  }
+  for_each_parallel(shares.size(), static_cast<int>(shares.size()),
+                    [&](std::size_t i) { compile_share(shares[i], target, store, debug); });
 }
 
 /// For each kernel the first one that is identical to it.
