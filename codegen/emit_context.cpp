@@ -142,12 +142,6 @@ Value* EmitContext::reserve(std::int64_t bytes) {
                                      static_cast<std::uint64_t>(offset));
 }
 
-// Loop strength reduction rewrites addresses from their parts and would divide again in every
-// iteration; it does not look through freeze.
-Value* EmitContext::settled(Value* value) {
-  return llvm::isa<llvm::Constant>(value) ? value : b.CreateFreeze(value);
-}
-
 Value* EmitContext::multiple(Value* value, std::int64_t factor) {
   return sums.value(sums.plus({}, value, factor));
 }
@@ -160,7 +154,7 @@ Value* EmitContext::border(const ir::Cut& cut, Value* number) {
   if (units * cut.unit != cut.extent) {
     position = b.CreateBinaryIntrinsic(llvm::Intrinsic::smin, position, i64(cut.extent));
   }
-  return settled(position);
+  return position;
 }
 
 void EmitContext::loop(Value* begin, Value* end, std::int64_t step,
@@ -249,12 +243,12 @@ void EmitContext::tiles(AxisId axis, std::int64_t size, const std::function<void
   }
   loop(i64(0), count, 1, trips, [&](Value* i) {
     if (piece.fixed()) {
-      piece.begin = settled(b.CreateAdd(whole.begin, b.CreateMul(i, i64(piece.greatest()))));
+      piece.begin = b.CreateAdd(whole.begin, b.CreateMul(i, i64(piece.greatest())));
       piece.end = b.CreateAdd(piece.begin, i64(piece.greatest()));
     } else {
       const auto border = [&](Value* number) {
         Value* offset = b.CreateUDiv(b.CreateMul(length, number), count);
-        return settled(b.CreateAdd(whole.begin, offset));
+        return b.CreateAdd(whole.begin, offset);
       };
       piece.begin = border(i);
       piece.end = border(b.CreateAdd(i, i64(1)));

@@ -76,9 +76,6 @@ class EmitContext {
   /// A scratch buffer of the emitter's own, 64-byte aligned; `local` as in Buffer.
   [[nodiscard]] BufferId add_scratch(TensorType type, std::vector<AxisId> local);
 
-  /// `value` as something that LLVM computes once and does not express anew inside loops.
-  [[nodiscard]] llvm::Value* settled(llvm::Value* value);
-
   /// factor * value.
   [[nodiscard]] llvm::Value* multiple(llvm::Value* value, std::int64_t factor);
 

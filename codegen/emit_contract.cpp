@@ -290,7 +290,7 @@ class ContractEmitter {
       const auto begin = [&](Value* tile) {
         Value* taller = b_.CreateBinaryIntrinsic(llvm::Intrinsic::umin, tile, tall);
         Value* units = b_.CreateAdd(b_.CreateMul(tile, low), taller);
-        return c_.settled(b_.CreateAdd(range.begin, b_.CreateMul(units, c_.i64(unit_))));
+        return b_.CreateAdd(range.begin, b_.CreateMul(units, c_.i64(unit_)));
       };
       if (heights.size() == 1) {
         Value* m = b_.CreateAdd(range.begin, b_.CreateMul(i, c_.i64(heights[0])));

@@ -87,7 +87,7 @@ class Verifier {
     std::unordered_multimap<std::uint64_t, NodeId> known;
     for (NodeId id = 0; id < graph_.size(); ++id) {
       const Node& node = graph_.node(id);
-      const std::vector<Value> own = graph_.operands(id);
+      const std::vector<Value>& own = graph_.operands(id);
       std::uint64_t hash = hash_combine(hash_bytes(node.op->name.data(), node.op->name.size()),
                                         node.attributes.hash());
       for (Value operand : own) hash = hash_combine(hash, operand.node);

@@ -46,10 +46,10 @@ bool computes(const Graph& graph, NodeId id) {
 
 class Fuser {
  public:
-  Fuser(const Graph& graph, const FusionOptions& options, const std::set<NodeId>& shared)
+  Fuser(const Graph& graph, const FusionOptions& options, std::map<NodeId, Root> roots)
       : graph_(graph),
         options_(options),
-        roots_(find_roots(graph, !options.enabled, shared)),
+        roots_(std::move(roots)),
         in_place_(updates_in_place(graph, roots_)),
         root_(graph.size()),
         updated_by_(graph.size()),
@@ -555,22 +555,26 @@ class Fuser {
 }  // namespace
 
 FusionPlan fuse(const Graph& graph, const FusionOptions& options) {
-  FusionPlan plan = Fuser(graph, options, {}).run();
+  RootFinder finder(graph, !options.enabled);
+  const auto with = [&](const std::set<NodeId>& also) {
+    return Fuser(graph, options, finder.find(also)).run();
+  };
+  FusionPlan plan = with({});
   if (!options.enabled) return plan;
   const std::set<NodeId> stored = options.store ? stored_values(graph, plan) : std::set<NodeId>();
-  if (!stored.empty()) plan = Fuser(graph, options, stored).run();
+  if (!stored.empty()) plan = with(stored);
   std::set<NodeId> shared = shared_values(graph, plan);
   while (!shared.empty()) {
     std::set<NodeId> also = stored;
     also.insert(shared.begin(), shared.end());
-    plan = Fuser(graph, options, also).run();
+    plan = with(also);
     // What would have to be in memory is computed again instead.
     std::size_t rejected = 0;
     for (const Group& group : plan.groups) {
       for (NodeId id : group.outputs) rejected += shared.erase(id);
     }
     if (rejected == 0) break;
-    if (shared.empty()) plan = Fuser(graph, options, stored).run();
+    if (shared.empty()) plan = with(stored);
   }
   return plan;
 }

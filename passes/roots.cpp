@@ -2,9 +2,6 @@
 
 #include <algorithm>
 #include <map>
-#include <optional>
-#include <set>
-#include <tuple>
 
 #include "ir/op.h"
 
@@ -75,144 +72,142 @@ std::optional<ir::IndexMap> inside_map(const ir::IndexMap& outer, const ir::Inde
   return result;
 }
 
-class RootFinder {
- public:
-  RootFinder(const Graph& graph, bool every_op, const std::set<NodeId>& also)
-      : graph_(graph), is_root_(graph.size()), maps_(graph.size()) {
-    for (NodeId id : also) mark(id);
-    const std::vector<bool> live = graph.live();
-    for (NodeId id = 0; id < graph.size(); ++id) {
-      if (!live[id]) continue;
-      live_.push_back(id);
-      if (access_of(graph, id) == Access::heavy) is_root_[id] = true;
-      if (every_op && is_elementwise(graph, id) && !graph.operands(id).empty()) is_root_[id] = true;
-      if (access_of(graph, id) == Access::alias) mark(memory_of(graph, graph.operands(id)[0].node));
-      if (is_contraction(graph, id) || is_tile_op(graph, id)) {
-        for (Value operand : graph.operands(id)) {
-          mark(memory_of(graph, operand_read(graph, operand.node).node));
-        }
-      }
-    }
-    for (const ir::Result& result : graph.results()) mark(memory_of(graph, result.value.node));
-    mark_few();
-  }
-
-  std::map<NodeId, Root> find() {
-    std::map<NodeId, Root> roots;
-    for (NodeId id : live_) {
-      if (is_root_[id]) roots.emplace(id, root(id));
-    }
-    return roots;
-  }
-
- private:
-  void mark(NodeId id) {
-    if (access_of(graph_, id) == Access::light) is_root_[id] = true;
-  }
-
-  /// Chains on few elements that many elements use: scalars, and what is made of inputs and of
-  /// sums over all tasks only, such as the scale of a channel.
-  void mark_few() {
-    std::vector<std::int64_t> cost(graph_.size());
-    std::vector<bool> early(graph_.size());  // known before the tasks that use it begin
-    for (NodeId id : live_) {
-      const Access access = access_of(graph_, id);
-      early[id] = access == Access::leaf ||
-                  std::holds_alternative<ir::CombineComputation>(graph_.node(id).op->compute);
-      if (access != Access::light || is_root_[id]) continue;
-      cost[id] = program_cost(graph_, id);
-      early[id] = true;
-      for (Value operand : graph_.operands(id)) {
-        cost[id] += cost[operand.node];
-        early[id] = early[id] && early[operand.node];
-      }
-      if (cost[id] < kScalarRootCost) continue;
-      const bool scalar = graph_.node(id).types[0].rank() == 0;
-      const std::int64_t own = graph_.node(id).types[0].element_count();
-      for (NodeId user : graph_.users(id)) {
-        const bool many = most_elements(user) >= kManyUses * own;
-        if (scalar ? graph_.node(user).types[0].rank() > 0 : early[id] && many) is_root_[id] = true;
-      }
-    }
-  }
-
-  /// Of what the node, a broadcast in front of a window perhaps, gives.
-  std::int64_t most_elements(NodeId id) const {
-    const ir::Node& node = graph_.node(id);
-    std::int64_t most = node.types[0].element_count();
-    if (node.op != &ir::op("broadcast")) return most;
-    std::int64_t windows = 0;
-    for (NodeId user : graph_.users(id)) {
-      if (graph_.node(user).op != &ir::op("window")) return most;
-      windows = std::max(windows, graph_.node(user).types[0].element_count());
-    }
-    return windows;
-  }
-
-  Root root(NodeId id) {
-    Root result{iteration_of(graph_, id), {}, {}};
-    seen_.clear();
-    const std::vector<Value> operands = graph_.operands(id);
-    if (access_of(graph_, id) == Access::heavy) {
-      for (std::size_t i = 0; i < operands.size(); ++i) {
-        std::vector<int> slots = result.iteration.operand_slots[i];
-        const Shape& shape = graph_.type(operands[i]).shape;
-        for (std::size_t axis = 0; axis < slots.size(); ++axis) {
-          if (shape[axis] == 1) slots[axis] = kUnitAxis;
-        }
-        walk(operands[i].node, std::move(slots), false, result);
-      }
-    } else {
-      std::vector<int> slots;
-      for (int axis = 0; axis < graph_.node(id).types[0].rank(); ++axis) slots.push_back(axis);
-      walk_operands(id, slots, result);
-    }
-    return result;
-  }
-
-  void walk_operands(NodeId id, const std::vector<int>& slots, Root& result) {
-    const std::vector<Value>& operands = graph_.operands(id);
-    std::vector<ir::IndexMap>& maps = maps_[id];
-    if (maps.empty()) maps = operand_maps(graph_, id);
-    for (std::size_t i = 0; i < operands.size(); ++i) {
-      walk(operands[i].node,
-           compose(maps[i], graph_.type(operands[i]).shape, graph_.node(id).types[0].shape, slots),
-           false, result);
-    }
-  }
-
-  void walk(NodeId id, std::vector<int> slots, bool through_view, Root& result) {
-    if (!seen_.emplace(id, slots, through_view).second) return;
-    if (is_root_[id]) {
-      result.roots.push_back({id, std::move(slots), through_view});
-      return;
-    }
-    switch (access_of(graph_, id)) {
-      case Access::leaf:
-        result.leaves.push_back({id, std::move(slots), through_view});
-        break;
-      case Access::alias: {
-        const Value operand = graph_.operands(id)[0];
-        const std::size_t rank = graph_.type(operand).shape.size();
-        walk(operand.node, std::vector<int>(rank, kOtherIndex), true, result);
-        break;
-      }
-      case Access::light:
-        walk_operands(id, slots, result);
-        break;
-      case Access::heavy:
-        GRADUS_CHECK(false, "a heavy node is a root");
-    }
-  }
-
-  const Graph& graph_;
-  std::vector<bool> is_root_;
-  std::vector<NodeId> live_;
-  std::vector<std::vector<ir::IndexMap>> maps_;  // of the operands of nodes walked through
-  std::set<std::tuple<NodeId, std::vector<int>, bool>> seen_;
-};
-
 }  // namespace
+
+RootFinder::RootFinder(const Graph& graph, bool every_op)
+    : graph_(graph), is_root_(graph.size()), costs_(graph.size()), maps_(graph.size()) {
+  for (NodeId id = 0; id < graph.size(); ++id) access_.push_back(access_of(graph, id));
+  const std::vector<bool> live = graph.live();
+  for (NodeId id = 0; id < graph.size(); ++id) {
+    if (!live[id]) continue;
+    live_.push_back(id);
+    if (access_[id] == Access::heavy) is_root_[id] = true;
+    if (every_op && is_elementwise(graph, id) && !graph.operands(id).empty()) is_root_[id] = true;
+    if (access_[id] == Access::alias) mark(memory_of(graph, graph.operands(id)[0].node));
+    if (is_contraction(graph, id) || is_tile_op(graph, id)) {
+      for (Value operand : graph.operands(id)) {
+        mark(memory_of(graph, operand_read(graph, operand.node).node));
+      }
+    }
+  }
+  for (const ir::Result& result : graph.results()) mark(memory_of(graph, result.value.node));
+  always_ = is_root_;
+}
+
+std::map<NodeId, Root> RootFinder::find(const std::set<NodeId>& also) {
+  is_root_ = always_;
+  for (NodeId id : also) mark(id);
+  mark_few();
+  std::map<NodeId, Root> roots;
+  for (NodeId id : live_) {
+    if (is_root_[id]) roots.emplace(id, root(id));
+  }
+  return roots;
+}
+
+void RootFinder::mark(NodeId id) {
+  if (access_[id] == Access::light) is_root_[id] = true;
+}
+
+std::int64_t RootFinder::own_cost(NodeId id) {
+  if (!costs_[id]) costs_[id] = program_cost(graph_, id);
+  return *costs_[id];
+}
+
+/// Chains on few elements that many elements use: scalars, and what is made of inputs and of
+/// sums over all tasks only, such as the scale of a channel.
+void RootFinder::mark_few() {
+  std::vector<std::int64_t> cost(graph_.size());
+  std::vector<bool> early(graph_.size());  // known before the tasks that use it begin
+  for (NodeId id : live_) {
+    const Access access = access_[id];
+    early[id] = access == Access::leaf ||
+                std::holds_alternative<ir::CombineComputation>(graph_.node(id).op->compute);
+    if (access != Access::light || is_root_[id]) continue;
+    cost[id] = own_cost(id);
+    early[id] = true;
+    for (Value operand : graph_.operands(id)) {
+      cost[id] += cost[operand.node];
+      early[id] = early[id] && early[operand.node];
+    }
+    if (cost[id] < kScalarRootCost) continue;
+    const bool scalar = graph_.node(id).types[0].rank() == 0;
+    const std::int64_t own = graph_.node(id).types[0].element_count();
+    for (NodeId user : graph_.users(id)) {
+      const bool many = most_elements(user) >= kManyUses * own;
+      if (scalar ? graph_.node(user).types[0].rank() > 0 : early[id] && many) is_root_[id] = true;
+    }
+  }
+}
+
+/// Of what the node, a broadcast in front of a window perhaps, gives.
+std::int64_t RootFinder::most_elements(NodeId id) const {
+  const ir::Node& node = graph_.node(id);
+  std::int64_t most = node.types[0].element_count();
+  if (node.op != &ir::op("broadcast")) return most;
+  std::int64_t windows = 0;
+  for (NodeId user : graph_.users(id)) {
+    if (graph_.node(user).op != &ir::op("window")) return most;
+    windows = std::max(windows, graph_.node(user).types[0].element_count());
+  }
+  return windows;
+}
+
+Root RootFinder::root(NodeId id) {
+  Root result{iteration_of(graph_, id), {}, {}};
+  seen_.clear();
+  const std::vector<Value>& operands = graph_.operands(id);
+  if (access_[id] == Access::heavy) {
+    for (std::size_t i = 0; i < operands.size(); ++i) {
+      std::vector<int> slots = result.iteration.operand_slots[i];
+      const Shape& shape = graph_.type(operands[i]).shape;
+      for (std::size_t axis = 0; axis < slots.size(); ++axis) {
+        if (shape[axis] == 1) slots[axis] = kUnitAxis;
+      }
+      walk(operands[i].node, std::move(slots), false, result);
+    }
+  } else {
+    std::vector<int> slots;
+    for (int axis = 0; axis < graph_.node(id).types[0].rank(); ++axis) slots.push_back(axis);
+    walk_operands(id, slots, result);
+  }
+  return result;
+}
+
+void RootFinder::walk_operands(NodeId id, const std::vector<int>& slots, Root& result) {
+  const std::vector<Value>& operands = graph_.operands(id);
+  std::vector<ir::IndexMap>& maps = maps_[id];
+  if (maps.empty()) maps = operand_maps(graph_, id);
+  for (std::size_t i = 0; i < operands.size(); ++i) {
+    walk(operands[i].node,
+         compose(maps[i], graph_.type(operands[i]).shape, graph_.node(id).types[0].shape, slots),
+         false, result);
+  }
+}
+
+void RootFinder::walk(NodeId id, std::vector<int> slots, bool through_view, Root& result) {
+  if (!seen_.emplace(id, slots, through_view).second) return;
+  if (is_root_[id]) {
+    result.roots.push_back({id, std::move(slots), through_view});
+    return;
+  }
+  switch (access_[id]) {
+    case Access::leaf:
+      result.leaves.push_back({id, std::move(slots), through_view});
+      break;
+    case Access::alias: {
+      const Value operand = graph_.operands(id)[0];
+      const std::size_t rank = graph_.type(operand).shape.size();
+      walk(operand.node, std::vector<int>(rank, kOtherIndex), true, result);
+      break;
+    }
+    case Access::light:
+      walk_operands(id, slots, result);
+      break;
+    case Access::heavy:
+      GRADUS_CHECK(false, "a heavy node is a root");
+  }
+}
 
 NodeId memory_of(const Graph& graph, NodeId id) {
   while (std::holds_alternative<ir::ViewComputation>(graph.node(id).op->compute)) {
@@ -244,10 +239,6 @@ OperandRead operand_read(const Graph& graph, NodeId id) {
     result = {operand.node, std::move(*inner)};
   }
   return result;
-}
-
-std::map<NodeId, Root> find_roots(const Graph& graph, bool every_op, const std::set<NodeId>& also) {
-  return RootFinder(graph, every_op, also).find();
 }
 
 }  // namespace gradus::passes

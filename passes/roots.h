@@ -3,7 +3,9 @@
 // The graph seen by fusion: roots, and which root reads which through light values.
 
 #include <map>
+#include <optional>
 #include <set>
+#include <tuple>
 #include <vector>
 
 #include "ir/graph.h"
@@ -29,10 +31,34 @@ struct Root {
   std::vector<Read> leaves;  // inputs and tensor constants that it reads
 };
 
-/// The roots of the live part of `graph` by node, ascending. The light nodes `also` are roots too;
-/// with `every_op` each elementwise node is one.
-[[nodiscard]] std::map<ir::NodeId, Root> find_roots(const ir::Graph& graph, bool every_op,
-                                                    const std::set<ir::NodeId>& also = {});
+/// Finds the roots of the live part of a graph. What does not depend on the choice of further roots
+/// is found once.
+class RootFinder {
+ public:
+  /// With `every_op` each elementwise node is a root.
+  RootFinder(const ir::Graph& graph, bool every_op);
+
+  /// The roots by node, ascending. The light nodes `also` are roots too.
+  [[nodiscard]] std::map<ir::NodeId, Root> find(const std::set<ir::NodeId>& also = {});
+
+ private:
+  void mark(ir::NodeId id);
+  void mark_few();
+  [[nodiscard]] std::int64_t own_cost(ir::NodeId id);
+  [[nodiscard]] std::int64_t most_elements(ir::NodeId id) const;
+  [[nodiscard]] Root root(ir::NodeId id);
+  void walk_operands(ir::NodeId id, const std::vector<int>& slots, Root& result);
+  void walk(ir::NodeId id, std::vector<int> slots, bool through_view, Root& result);
+
+  const ir::Graph& graph_;
+  std::vector<Access> access_;
+  std::vector<ir::NodeId> live_;
+  std::vector<bool> always_;  // roots whatever else is one
+  std::vector<bool> is_root_;
+  std::vector<std::optional<std::int64_t>> costs_;  // of the programs of nodes asked for
+  std::vector<std::vector<ir::IndexMap>> maps_;     // of the operands of nodes walked through
+  std::set<std::tuple<ir::NodeId, std::vector<int>, bool>> seen_;
+};
 
 /// The value in memory behind views.
 [[nodiscard]] ir::NodeId memory_of(const ir::Graph& graph, ir::NodeId id);

@@ -358,5 +358,63 @@ TEST(EmitLoop, GroupsShareInstructions) {
   EXPECT_GT(flatten_rows(word, 1, operands).code.size(), 3 * single);
 }
 
+/// Sums over windows of `size` x `size` elements, each read for itself.
+Kernel windows(int size) {
+  const std::int64_t m = 5;
+  const std::int64_t n = 40;
+  Kernel kernel;
+  kernel.name = "windows";
+  kernel.axes = {{"m", m, -1}, {"n", n, -1}};
+  kernel.tasks = {{0, {m, 2, 1}}};
+  kernel.buffers = {buffer("x", f32, {m + size, n + size}, BufferRole::input),
+                    buffer("y", f32, {m, n}, BufferRole::output)};
+  Loop loop;
+  loop.axes = {0, 1};
+  for (int i = 0; i < size; ++i) {
+    for (int j = 0; j < size; ++j) {
+      loop.body.loads.push_back({{0, {at(0, 1, i), at(1, 1, j)}}, {}});
+    }
+  }
+  const std::vector<ElementType> types(loop.body.loads.size(), f32);
+  loop.body.program = program(types, [](ir::ScalarBuilder&, const std::vector<ir::Scalar>& x) {
+    ir::Scalar sum = x[0];
+    for (std::size_t i = 1; i < x.size(); ++i) sum = sum + x[i];
+    return std::vector<ir::Scalar>{sum};
+  });
+  loop.stores = {{element(1, {0, 1}), 0}};
+  kernel.stages = {loop};
+  return kernel;
+}
+
+TEST(EmitLoop, NeighboursShareTheirAddress) {
+  const auto count = [](const Kernel& kernel, std::string_view word) {
+    const std::vector<Kernel> kernels{kernel};
+    const std::string code =
+        generate_code(kernels, make_target(InstructionSet::x86_64_v4), CodeForm::llvm_ir).code;
+    std::size_t found = 0;
+    for (auto i = code.find(word); i != std::string::npos; i = code.find(word, i + 1)) ++found;
+    return found;
+  };
+  for (const char* word : {" = mul i64", " = add i64"}) {
+    EXPECT_GT(count(windows(1), word), 0u);
+    EXPECT_EQ(count(windows(1), word), count(windows(6), word));
+  }
+  Kernel kernel = windows(3);
+  std::vector<Tensor> tensors = parameters(kernel);
+  fill(tensors[0], 1);
+  run_everywhere(kernel, tensors, [&](const std::vector<Tensor>& result) {
+    for (std::size_t i = 0; i < 5; ++i) {
+      for (std::size_t j = 0; j < 40; ++j) {
+        const auto x = [&](std::size_t tap) {
+          return result[0].as<float>()[(i + tap / 3) * 43 + j + tap % 3];
+        };
+        float sum = x(0);
+        for (std::size_t tap = 1; tap < 9; ++tap) sum += x(tap);
+        expect_same_bits(result[1].as<float>()[i * 40 + j], sum, "window");
+      }
+    }
+  });
+}
+
 }  // namespace
 }  // namespace gradus::codegen
