@@ -24,7 +24,6 @@ using runtime::BufferReference;
 using runtime::Space;
 
 constexpr std::string_view kStoredValues = "stored_values";
-constexpr std::string_view kChains = "chains";
 
 class Stopwatch {
  public:

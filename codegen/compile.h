@@ -6,6 +6,7 @@
 #include <functional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "codegen/arena.h"
@@ -30,6 +31,9 @@ struct CompileOptions {
   bool store_values = true;  // false: light values are computed again wherever they are wanted
   std::set<std::string, std::less<>> without = {};  // names of optional stages
 };
+
+/// The optional stage of codegen/chain.h.
+inline constexpr std::string_view kChains = "chains";
 
 /// What a program can be compiled without, to find out what it is worth: passes that later stages
 /// do not need, "stored_values" (passes/stored_values.h) and "chains" (codegen/chain.h).

@@ -23,7 +23,6 @@ FittedPlan with_runs(FittedPlan start, const runtime::StateLayout& layout,
                      const MemoryLimit& limit) {
   const std::int64_t rest = start.use.total() - start.use.activations;
   Plan plan = std::move(start.plan);
-  plan.chains.clear();
   plan.kernels = run_again(plan.graph, plan.fusion, plan.kernels, limit.bytes - rest);
   return measured(std::move(plan), layout, limit);
 }
@@ -72,13 +71,14 @@ FittedPlan plan_within(const ir::Graph& graph, const runtime::StateLayout& layou
   std::vector<FittedPlan> plans;
   plans.push_back(measured(plan_program(graph, options), layout, limit));
   if (plans[0].fits) return std::move(plans[0]);
-  if (!plans[0].plan.chains.empty()) {  // more is alive at once where kernels form chains
-    plans[0].plan.chains.clear();
-    plans[0] = measured(std::move(plans[0].plan), layout, limit);
+  CompileOptions alone = options;  // more is alive at once where kernels form chains
+  alone.without.insert(std::string(kChains));
+  if (!plans[0].plan.chains.empty()) {
+    plans[0] = measured(plan_program(graph, alone), layout, limit);
     if (plans[0].fits) return std::move(plans[0]);
   }
   if (options.fuse && options.store_values) {
-    CompileOptions light = options;
+    CompileOptions light = alone;
     light.store_values = false;
     plans.push_back(measured(plan_program(graph, light), layout, limit));
     if (plans[1].fits) return std::move(plans[1]);
