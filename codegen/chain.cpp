@@ -15,10 +15,9 @@ namespace {
 
 /// A chain with fewer units would leave workers without work.
 constexpr std::int64_t kLeastUnits = 8;
-/// What a unit touches should stay in a second-level cache together with what all units read...
+/// What a unit touches should stay in a second-level cache together with what all units read; else
+/// what all of them read again must be less than what each need not fetch again.
 constexpr std::int64_t kCacheBytes = 1536 * 1024;
-/// ...else what is read again by every unit must be less than what need not be fetched again.
-constexpr std::int64_t kMostRepetition = 1;
 /// How far a kernel is looked for, and how many may have to wait for the end of the chain.
 constexpr std::size_t kWindow = 24;
 constexpr std::size_t kMostWaiting = 8;
@@ -42,6 +41,14 @@ struct Footprint {
     const std::int64_t last = first + per_unit - 1;
     return {low + task * cut(first).begin + block * first,
             high + task * (cut(last).end - 1) + block * last};
+  }
+  /// What both touch together.
+  void add(const Footprint& other) {
+    written |= other.written;
+    local &= other.local && task == other.task && block == other.block;
+    low = std::min(low, other.low);
+    high = std::max(high, other.high);
+    bytes = std::max(bytes, other.bytes);
   }
 };
 
@@ -95,14 +102,11 @@ class Walk {
     Footprint next = footprint(access, buffer);
     next.written = written;
     std::optional<Footprint>& known = footprints_[static_cast<std::size_t>(access.buffer)];
-    if (!known) {
+    if (known) {
+      known->add(next);
+    } else {
       known = next;
-      return;
     }
-    known->written |= written;
-    known->local &= next.local && known->task == next.task && known->block == next.block;
-    known->low = std::min(known->low, next.low);
-    known->high = std::max(known->high, next.high);
   }
 
   [[nodiscard]] Footprint footprint(const Access& access, const Buffer& buffer) const {
@@ -193,7 +197,9 @@ class ChainFinder {
         if (!footprints[i]) continue;
         const Parameter memory = memory_key(graph, fusion, scheduled.parameters[i]);
         const std::size_t number = numbers.try_emplace(memory, numbers.size()).first->second;
-        merge(touches.memory, number, *footprints[i]);
+        // Two parameters may be one memory in two shapes.
+        const auto [known, added] = touches.memory.try_emplace(number, *footprints[i]);
+        if (!added) known->second.add(*footprints[i]);
       }
     }
   }
@@ -201,16 +207,16 @@ class ChainFinder {
   std::vector<runtime::Chain> run() {
     std::vector<runtime::Chain> chains;
     std::vector<std::size_t> order;
+    const auto take = [&](std::size_t kernel) {
+      order.push_back(kernel);
+      done_[kernel] = true;
+    };
     for (std::size_t first = 0; first < kernels_.size(); ++first) {
       if (done_[first]) continue;
       find(first);
-      for (std::size_t kernel : before_) order.push_back(kernel);
+      std::ranges::for_each(before_, take);
       if (chain_.size() > 1) chains.push_back({order.size(), chain_.size(), units_});
-      for (std::size_t kernel : chain_) order.push_back(kernel);
-      for (std::size_t i = first; i < done_.size() && i <= first + kWindow; ++i) {
-        done_[i] = done_[i] || std::ranges::find(before_, i) != before_.end() ||
-                   std::ranges::find(chain_, i) != chain_.end();
-      }
+      std::ranges::for_each(chain_, take);
     }
     std::vector<ScheduledKernel> sorted;
     for (std::size_t kernel : order) sorted.push_back(std::move(kernels_[kernel]));
@@ -219,19 +225,6 @@ class ChainFinder {
   }
 
  private:
-  /// Two parameters of a kernel may be one memory in two shapes.
-  static void merge(std::map<std::size_t, Footprint>& memory, std::size_t number,
-                    const Footprint& next) {
-    const auto [known, added] = memory.try_emplace(number, next);
-    if (added) return;
-    Footprint& both = known->second;
-    both.written |= next.written;
-    both.local &= next.local && both.task == next.task && both.block == next.block;
-    both.low = std::min(both.low, next.low);
-    both.high = std::max(both.high, next.high);
-    both.bytes = std::max(both.bytes, next.bytes);
-  }
-
   /// The chain that begins with kernel `first`, and the kernels that have to run before it.
   void find(std::size_t first) {
     chain_ = {first};
@@ -296,7 +289,7 @@ class ChainFinder {
     for (const auto& [memory, bytes] : whole) again += bytes;
     std::int64_t touched = again + scratch;
     for (const auto& [memory, bytes] : parts) touched += bytes;
-    return touched <= kCacheBytes || again <= kMostRepetition * kept ? units : 0;
+    return touched <= kCacheBytes || again <= kept ? units : 0;
   }
 
   std::vector<ScheduledKernel>& kernels_;
