@@ -290,6 +290,9 @@ std::vector<Constant*> ArtefactBuilder::outputs(const ArtefactProgram& program,
   return result;
 }
 
+constexpr std::size_t kDriversLongestChain = 8;  // of artefact_driver.c
+static_assert(runtime::kLongestChain == kDriversLongestChain);
+
 Constant* ArtefactBuilder::chain(const runtime::Chain& chain, const Executable& executable,
                                  std::span<const Code> code, const ArtefactFunction& function,
                                  Sizes& sizes) {

@@ -2,8 +2,8 @@
 // memory, threads, and the walk over a program's steps. The build compiles this file to LLVM
 // bitcode for each processor family; codegen/artefact.cpp adds a model's kernels and tables to it.
 //
-// Threads: every worker walks the whole program, runs its share of each chain of steps and waits for
-// the others where a chain has work for several, or the next one has. The shares depend on the
+// Threads: every worker walks the whole program, runs its share of each chain of steps and waits
+// for the others where a chain has work for several, or the next one has. The shares depend on the
 // numbers of units and workers alone, and no bit of the result depends on the shares.
 //
 // It is freestanding: what it needs of libc, libm and pthread is declared here, so that it compiles
@@ -56,7 +56,7 @@ enum {
 // The tables of a model, written by codegen/artefact.cpp: every member is 64 bits wide.
 
 enum { kState, kArena, kConstants, kInput };  // runtime::Space
-enum { kLongestChain = 8 };                   // runtime::kLongestChain
+enum { kLongestChain = 8 };                   // runtime::kLongestChain: artefact.cpp checks it
 
 struct buffer {
   int64_t space;

@@ -103,17 +103,17 @@ void store_rows(llvm::IRBuilder<>& b, const std::vector<Value*>& x, Value* targe
 
 /// The function (source, bytes from row to row, target, bytes from row to row) that reads a whole
 /// square and writes its columns as rows. Its shuffles take long to compile: all kernels of a
-/// module share it.
+/// module for one instruction set share it.
 llvm::Function* square_transposition(const EmitContext& c) {
-  constexpr const char* kName = "gradus_transpose";
+  const std::string name = "gradus_transpose_" + std::string(to_string(c.target.set));
   llvm::Module& module = *c.function->getParent();
-  if (llvm::Function* known = module.getFunction(kName)) return known;
+  if (llvm::Function* known = module.getFunction(name)) return known;
   llvm::IRBuilder<> b(module.getContext());
   auto* signature = llvm::FunctionType::get(
       b.getVoidTy(), {b.getPtrTy(), b.getInt64Ty(), b.getPtrTy(), b.getInt64Ty()},
       /*isVarArg=*/false);
   llvm::Function* function =
-      llvm::Function::Create(signature, llvm::Function::InternalLinkage, kName, module);
+      llvm::Function::Create(signature, llvm::Function::InternalLinkage, name, module);
   function->addFnAttrs(
       llvm::AttrBuilder(module.getContext(), c.function->getAttributes().getFnAttrs()));
   b.SetInsertPoint(llvm::BasicBlock::Create(module.getContext(), "entry", function));

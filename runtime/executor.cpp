@@ -84,10 +84,15 @@ void Executor::resolve_buffers(std::span<const Step> steps) {
 }
 
 RunResult Executor::run_chain(const Executable& executable, const Chain& chain, bool timed) {
+  GRADUS_CHECK(chain.count <= kLongestChain && chain.first + chain.count <= executable.steps.size(),
+               "a chain leaves the steps");
   const std::span steps = std::span(executable.steps).subspan(chain.first, chain.count);
   resolve_buffers(steps);
   std::int64_t most = 1;
-  for (const Step& step : steps) most = std::max(most, step.most_workers());
+  for (const Step& step : steps) {
+    GRADUS_CHECK(chain.count == 1 || step.tasks % chain.units == 0, "units do not share the tasks");
+    most = std::max(most, step.most_workers());
+  }
   const auto share = [&](std::int64_t worker, std::int64_t first, std::int64_t last) {
     WorkerReport& report = reports_[static_cast<std::size_t>(worker)];
     std::byte* scratch = scratch_.data() + worker * scratch_stride_;

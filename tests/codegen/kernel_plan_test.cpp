@@ -1,6 +1,7 @@
 // What schedules make of graphs: every kernel keeps the laws, survives its text, and gives the bits
 // of the reference interpreter, interpreted itself or compiled for any instruction set.
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -293,6 +294,25 @@ INSTANTIATE_TEST_SUITE_P(All, PlannedKernels,
                          testing::Combine(testing::ValuesIn(kExamples), testing::Bool(),
                                           testing::ValuesIn(executors())),
                          test_name);
+
+TEST(KernelPlan, ScratchIsKnownBeforeCompiling) {
+  // Few rows of a transposed right operand are copied; many that share sets are read in chunks.
+  for (const auto& [m, n, k, transposed] :
+       {std::tuple<std::int64_t, std::int64_t, std::int64_t, bool>{4, 784, 512, true},
+        {64, 512, 2048, true},
+        {1024, 1024, 1024, false}}) {
+    SCOPED_TRACE(fmt::format("{} x {} x {}", m, n, k));
+    Graph graph("product");
+    const Expr x = input(graph, "x", f32({m, k}));
+    const Expr w = input(graph, "w", transposed ? f32({n, k}) : f32({k, n}));
+    graph.add_result("y", ir::matmul(x, transposed ? ir::transpose(w, {1, 0}) : w).value);
+    Plan plan = plan_program(graph, {});
+    const std::int64_t expected = place(plan, {}).scratch_bytes;
+    const std::int64_t found = compile(plan, {}, {}).scratch_bytes;
+    EXPECT_GE(expected, found);
+    EXPECT_LE(expected, 2 * found + 4096);
+  }
+}
 
 }  // namespace
 }  // namespace gradus::codegen
