@@ -1,3 +1,8 @@
+// A chain grows greedily from the first kernel that is in none. Those behind it are looked at in
+// order: one joins if its units are apart from those of all members; one that touches nothing of
+// theirs could run before the chain, and has to if a later one joins; any other waits until the
+// chain is over, and so does whatever touches what a waiting kernel touches.
+
 #include "codegen/chain.h"
 
 #include <algorithm>
@@ -18,8 +23,9 @@ constexpr std::int64_t kLeastUnits = 8;
 /// What a unit touches should stay in a second-level cache together with what all units read; else
 /// what all of them read again must be less than what each need not fetch again.
 constexpr std::int64_t kCacheBytes = 1536 * 1024;
-/// How far a kernel is looked for, and how many may have to wait for the end of the chain.
+/// How far behind the first kernel others are looked for.
 constexpr std::size_t kWindow = 24;
+/// So many kernels may have to wait for the end of the chain.
 constexpr std::size_t kMostWaiting = 8;
 
 /// The bytes of one memory that a kernel touches, as [low, high] at position 0 of its first task
