@@ -41,6 +41,18 @@ constexpr std::string_view kNet = R"(graph "net"
 "squares" = %13
 )";
 
+ir::Graph net() { return ir::parse_graph(std::string(kNet), "net.ir"); }
+
+Inputs random_inputs(const ir::Graph& graph, std::uint32_t seed) {
+  Inputs inputs;
+  for (ir::NodeId id : graph.inputs()) {
+    const ir::Node& node = graph.node(id);
+    inputs[node.attributes.get<std::string>("name")] =
+        random_tensor(node.types[0], static_cast<std::uint32_t>(id) + seed, -1, 1);
+  }
+  return inputs;
+}
+
 /// Calls visit(element) for every element of `access` that the kernel touches while its first task
 /// axis is in [first, last) of its ranges.
 void for_each_element(const Kernel& kernel, const Access& access,
@@ -165,7 +177,7 @@ void expect_independent_units(const codegen::Plan& plan, const runtime::Chain& c
 }
 
 TEST(Chain, UnitsAreIndependent) {
-  const ir::Graph graph = ir::parse_graph(std::string(kNet), "net.ir");
+  const ir::Graph graph = net();
   const codegen::Plan plan = codegen::plan_program(graph, {});
   std::size_t kernels = 0;
   for (const runtime::Chain& chain : plan.chains) {
@@ -180,13 +192,8 @@ TEST(Chain, UnitsAreIndependent) {
 }
 
 TEST(Chain, ChangesNoBit) {
-  const ir::Graph graph = ir::parse_graph(std::string(kNet), "net.ir");
-  Inputs inputs;
-  for (ir::NodeId id : graph.inputs()) {
-    const ir::Node& node = graph.node(id);
-    inputs[node.attributes.get<std::string>("name")] =
-        random_tensor(node.types[0], static_cast<std::uint32_t>(id) + 1, -1, 1);
-  }
+  const ir::Graph graph = net();
+  const Inputs inputs = random_inputs(graph, 1);
   codegen::CompileOptions alone;
   alone.without = {"chains"};
   EXPECT_TRUE(codegen::plan_program(graph, alone).chains.empty());
@@ -201,13 +208,8 @@ TEST(Chain, ChangesNoBit) {
 }
 
 TEST(OptionalStages, ChangeNoBit) {
-  const ir::Graph graph = ir::parse_graph(std::string(kNet), "net.ir");
-  Inputs inputs;
-  for (ir::NodeId id : graph.inputs()) {
-    const ir::Node& node = graph.node(id);
-    inputs[node.attributes.get<std::string>("name")] =
-        random_tensor(node.types[0], static_cast<std::uint32_t>(id) + 7, -1, 1);
-  }
+  const ir::Graph graph = net();
+  const Inputs inputs = random_inputs(graph, 7);
   const ir::Interpretation expected = run(graph, inputs, {}, 2);
   EXPECT_GE(codegen::optional_stages().size(), 5u);
   for (const std::string& stage : codegen::optional_stages()) {
