@@ -30,7 +30,8 @@ constexpr double kPartOfRowBytes = 8;      // of rhs, read for the first time, m
 constexpr std::int64_t kChunkSteps = 128;  // rows of rhs that a first cache keeps ...
 constexpr std::int64_t kLongChunk = 4;     // ... and so many times as many
 constexpr std::int64_t kMostCopiedSteps = 512;  // without chunks
-constexpr std::int64_t kPackedRows = 512;       // from which panels are worth writing ...
+constexpr std::int64_t kPackedWindows = 32;     // rows from which panels are worth writing, ...
+constexpr std::int64_t kPackedRows = 512;       // of plain products, which have whole rows, ...
 constexpr std::int64_t kPackedColumns = 192;    // ... and where rhs is transposed
 constexpr std::int64_t kWideShare = 8;          // of the registers are vectors of a wide tile
 constexpr std::int64_t kLeastChunkTiles = 4;    // that read a chunk
@@ -166,7 +167,9 @@ class Model {
       return few ? Way::copied : Way::packed;
     }
     const bool rows_share_sets = box_.rhs_row_bytes % kSetsBytes == 0;
-    const bool pack = rows_share_sets && box_.rhs_bytes > kSecondCache && box_.rows >= kPackedRows;
+    const bool plain = box_.k.size() == 1;
+    const bool many = box_.rows >= (plain ? kPackedRows : kPackedWindows);
+    const bool pack = rows_share_sets && box_.rhs_bytes > kSecondCache && many;
     return pack ? Way::packed : Way::in_place;
   }
 

@@ -35,8 +35,7 @@ TEST(ContractionChoice, CandidatesFit) {
     ASSERT_FALSE(all.empty());
     const bool may_choose = box.in_place && all.back().choice.panel != all.front().choice.panel;
     if (may_choose && box.packable) {
-      const bool large =
-          box.rhs_row_bytes == 1024 && box.rhs_bytes > 1024 * 1024 && box.rows >= 512;
+      const bool large = box.rhs_row_bytes == 1024 && box.rhs_bytes > 1024 * 1024 && box.rows >= 32;
       EXPECT_EQ(all.front().choice.panel > 0, large);
     }
     EXPECT_EQ(all.front().choice.order, TileOrder::columns_outer);
@@ -76,6 +75,14 @@ TEST(ContractionChoice, PanelsNeedRowsThatReadThem) {
   EXPECT_EQ(first(64).panel, 0);
   EXPECT_GT(first(64).chunk.size, 0) << "rows of rhs stay in a first cache";
   EXPECT_GT(first(1024).panel, 0);
+  const ContractionBox windows{.m = 7,
+                               .n = 512,
+                               .outer_rows = 7,
+                               .rows = 8 * 49,
+                               .k = {3, 3, 512},
+                               .rhs_row_bytes = 2048,
+                               .rhs_bytes = 2048 * 9 * 512};
+  EXPECT_GT(candidates(windows, target).front().choice.panel, 0) << "they do not read whole rows";
   const ContractionBox transposed{.m = 8,
                                   .n = 512,
                                   .rows = 8,
