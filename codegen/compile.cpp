@@ -115,9 +115,13 @@ std::int64_t expected_scratch(const Kernel& kernel, const Contract& contract) {
   const auto& lhs = kernel.buffers[static_cast<std::size_t>(contract.lhs.buffer)];
   const auto size = static_cast<std::int64_t>(byte_size(lhs.type.element));
   std::int64_t bytes = columns * tile.lines * tile.rows;
-  if (contract.chunk.size > 0) {
+  const bool over_tiles = sums_over_tiles(kernel, contract);
+  if (contract.chunk.size > 0 || over_tiles) {
     std::int64_t box = aligned(length_in_task(kernel, contract.n) * size);
     for (AxisId axis : contract.rows) box *= length_in_task(kernel, axis);
+    if (over_tiles) {
+      for (AxisId axis : contract.batch) box *= length_in_task(kernel, axis);
+    }
     bytes = contract.parts.count > 1 ? 2 * box : box;
   }
   if (!contract.copied) return bytes;

@@ -226,6 +226,7 @@ class Model {
   [[nodiscard]] std::vector<Chunk> chunks(const RegisterTile& tile, Way way) const {
     std::vector<Chunk> result;
     if (way != Way::copied || steps_ <= kMostCopiedSteps) result.push_back({});
+    if (box_.resting) return result;
     const std::int64_t rows = box_.outer_rows * box_.m;
     if (rows * box_.n * size_ > kMostSums) return result;
     if (way != Way::copied && row_tiles(tile) * column_tiles(tile) < kLeastChunkTiles) {

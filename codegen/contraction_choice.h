@@ -46,6 +46,7 @@ struct ContractionBox {
   std::int64_t lhs_k_stride = 0;   // 0: neighbours
   std::int64_t lhs_bytes = 0;      // distinct ones; 0: as many as rows and k
   bool tiled = false;              // all stages run for a few register tiles of rows at a time
+  bool resting = false;            // sums go on from where they rest in memory
   bool streamed = false;           // each task reads the rhs of many such products
 
   /// Positions of k.

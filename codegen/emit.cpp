@@ -69,27 +69,37 @@ class KernelEmitter {
   }
   void begin(const Stage& stage) {
     enter(stage);
-    if (const auto* loop = std::get_if<Loop>(&stage)) {
-      loops_.insert_or_assign(loop, std::make_unique<LoopEmitter>(c_, *loop))
-          .first->second->begin_task();
-    }
+    std::visit(overloaded{[&](const Loop& loop) { start(loops_, loop); },
+                          [&](const Contract& contract) { start(contracts_, contract); }},
+               stage);
   }
   void emit(const Stage& stage) {
     enter(stage);
     c_.sums.scope([&] {
       std::visit(overloaded{[&](const Loop& loop) { loops_.at(&loop)->emit(); },
-                            [&](const Contract& contract) { emit_contract(c_, contract); }},
+                            [&](const Contract& contract) { contracts_.at(&contract)->emit(); }},
                  stage);
     });
   }
   void end(const Stage& stage) {
     enter(stage);
-    if (const auto* loop = std::get_if<Loop>(&stage)) loops_.at(loop)->end_task();
+    std::visit(overloaded{[&](const Loop& loop) { loops_.at(&loop)->end_task(); },
+                          [&](const Contract& contract) { contracts_.at(&contract)->end_task(); }},
+               stage);
+  }
+  /// The emitters of a task's stages of one kind; only looked up, never walked.
+  template <typename Stage, typename Emitter>
+  using Emitters = std::map<const Stage*, std::unique_ptr<Emitter>>;
+  template <typename Stage, typename Emitter>
+  void start(Emitters<Stage, Emitter>& emitters, const Stage& stage) {
+    emitters.insert_or_assign(&stage, std::make_unique<Emitter>(c_, stage))
+        .first->second->begin_task();
   }
 
   EmitContext& c_;
   DebugInfo* debug_;
-  std::map<const Loop*, std::unique_ptr<LoopEmitter>> loops_;  // only looked up, never walked
+  Emitters<Loop, LoopEmitter> loops_;
+  Emitters<Contract, ContractStage> contracts_;
 };
 
 }  // namespace

@@ -29,14 +29,23 @@ constexpr std::size_t kShortEpilogue = 4;
 /// From this many instructions on, tiles keep groups of rows together (emit_loop.cpp).
 constexpr std::size_t kLongEpilogue = 40;
 
+ElementType element_type(const EmitContext& context, const Contract& contract) {
+  return context.buffers[static_cast<std::size_t>(contract.lhs.buffer)].type.element;
+}
+std::int64_t vector_width(const EmitContext& context, const Contract& contract) {
+  return std::min<std::int64_t>(context.target.width(element_type(context, contract)),
+                                kVectorLanes);
+}
+
 class ContractEmitter {
  public:
-  ContractEmitter(EmitContext& context, const Contract& contract)
+  /// `sums` go on from tile to tile of the task; null: there are none.
+  ContractEmitter(EmitContext& context, const Contract& contract, RestingSums* sums)
       : c_(context),
         b_(context.b),
         contract_(contract),
-        type_(context.buffers[static_cast<std::size_t>(contract.lhs.buffer)].type.element),
-        width_(std::min<std::int64_t>(context.target.width(type_), kVectorLanes)),
+        type_(element_type(context, contract)),
+        width_(vector_width(context, contract)),
         lines_(contract.tile.lines),
         inner_(lines_ > 1 ? context.axis(contract.m()).extent : 1),
         rows_(lines_ > 1 ? lines_ * inner_ : contract.tile.rows),
@@ -44,19 +53,19 @@ class ContractEmitter {
         copy_(contract.copied
                   ? std::optional<RhsCopy>(std::in_place, context, contract, type_, columns_)
                   : std::nullopt),
-        chain_(context, contract, type_, width_, copy_ ? &*copy_ : nullptr) {
+        chain_(context, contract, type_, width_, copy_ ? &*copy_ : nullptr),
+        resting_(sums) {
     GRADUS_CHECK(contract.panel % columns_ == 0, "a panel of rhs is no multiple of the tile");
     const FlatProgram epilogue = flatten(contract.epilogue.program, {});
     short_ = epilogue.code.size() <= kShortEpilogue && contract.parts.count == 1;
+    if (resting_ != nullptr) return;
     if (contract.chunk.size > 0) {
-      Shape shape;
-      std::vector<AxisId> local = contract.rows;
-      for (AxisId axis : contract.rows) shape.push_back(c_.range(axis).greatest());
-      const std::int64_t columns = c_.range(contract.n).greatest();
-      shape.push_back((columns + width_ - 1) / width_ * width_);
-      local.push_back(contract.n);
-      sums_ = c_.add_scratch({type_, shape}, local);
-      if (contract.parts.count > 1) totals_ = c_.add_scratch({type_, shape}, local);
+      const auto rest = [&](std::optional<RestingSums>& sums) {
+        sums.emplace(c_, contract_, type_, width_, RestingSums::Extent::one_of_batch);
+      };
+      rest(chunk_sums_);
+      if (contract.parts.count > 1) rest(totals_);
+      resting_ = &*chunk_sums_;
       return;
     }
     if (lines_ > 1) {
@@ -100,7 +109,7 @@ class ContractEmitter {
   void batch(std::size_t level) {
     if (level < contract_.batch.size()) {
       each_position(contract_.batch[level], [&] { batch(level + 1); });
-    } else if (contract_.chunk.size > 0) {
+    } else if (chunk_sums_) {
       chunks();
     } else {
       box();
@@ -109,47 +118,18 @@ class ContractEmitter {
 
   /// All tiles for one piece of k after the other; meanwhile the sums rest in scratch.
   void chunks() {
-    box_ = c_.ranges;
-    BufferId result = sums_;
-    if (contract_.parts.count == 1) {
-      fill_zero(sums_);
+    RestingSums& result = totals_ ? *totals_ : *chunk_sums_;
+    result.clear();
+    if (!totals_) {
       pieces(0);
     } else {
-      result = totals_;
-      fill_zero(totals_);
       each_part([&] {
-        fill_zero(sums_);
+        chunk_sums_->clear();
         pieces(0);
-        add_sums();
+        totals_->add(*chunk_sums_);
       });
     }
-    Loop loop{.axes = contract_.result_axes(),
-              .body = contract_.epilogue,
-              .stores = contract_.stores,
-              .accumulates = {}};
-    loop.body.loads.insert(loop.body.loads.begin(), Load{resting_access(result), {}});
-    LoopEmitter(c_, loop).emit();
-  }
-  /// Emits `body` for every vector of a resting buffer.
-  void each_vector(BufferId buffer, const std::function<void(Value*)>& body) {
-    const std::int64_t vectors =
-        c_.buffers[static_cast<std::size_t>(buffer)].type.element_count() / width_;
-    c_.loop(c_.i64(0), c_.i64(vectors), 1, vectors, body);
-  }
-  Value* vector_of(BufferId buffer, Value* number) {
-    return b_.CreateGEP(vector_type(), c_.addresses[static_cast<std::size_t>(buffer)], number);
-  }
-  void fill_zero(BufferId buffer) {
-    each_vector(buffer, [&](Value* i) {
-      b_.CreateStore(llvm::Constant::getNullValue(vector_type()), vector_of(buffer, i));
-    });
-  }
-  void add_sums() {
-    each_vector(sums_, [&](Value* i) {
-      Value* total = b_.CreateLoad(vector_type(), vector_of(totals_, i));
-      Value* sum = b_.CreateLoad(vector_type(), vector_of(sums_, i));
-      b_.CreateStore(b_.CreateFAdd(total, sum), vector_of(totals_, i));
-    });
+    result.finish();
   }
   /// Emits `body` with each part as the range of the first axis of k.
   void each_part(const std::function<void()>& body) {
@@ -175,35 +155,14 @@ class ContractEmitter {
       c_.tiles(axis, contract_.chunk.size, [&] { box(); });
     }
   }
-  [[nodiscard]] Access resting_access(BufferId buffer) const {
-    Access access{buffer, {}};
-    for (AxisId axis : contract_.rows) access.index.push_back({{{axis, 1}}, 0, 1});
-    access.index.push_back({{{contract_.n, 1}}, 0, 1});
-    return access;
-  }
-  /// Address of the resting sums of row number `row` of a tile, at its first column.
-  Value* resting_sums(const Place& place, std::int64_t row) {
-    const Buffer& sums = c_.buffers[static_cast<std::size_t>(sums_)];
-    const std::vector<std::int64_t> strides = row_major_strides(sums.type.shape);
-    set_row(place, row);
-    Value* offset = c_.i64(0);
-    for (std::size_t i = 0; i < contract_.rows.size(); ++i) {
-      const AxisId axis = contract_.rows[i];
-      Value* inside = b_.CreateSub(c_.position(axis), box_[static_cast<std::size_t>(axis)].begin);
-      offset = b_.CreateAdd(offset, b_.CreateMul(inside, c_.i64(strides[i])));
-    }
-    Value* column = b_.CreateSub(place.n, box_[static_cast<std::size_t>(contract_.n)].begin);
-    forget_place();
-    return b_.CreateGEP(c_.memory_type(type_), c_.addresses[static_cast<std::size_t>(sums_)],
-                        b_.CreateAdd(offset, column));
-  }
   /// Goes on with the sums of a tile where they rest.
-  void add_chunk(const Place& place, std::int64_t rows) {
+  void go_on(const Place& place, std::int64_t rows) {
     std::vector<Value*> addresses;
     std::vector<Value*> sums;
     const llvm::Align alignment(static_cast<std::uint64_t>(byte_size(type_)));
     for (std::int64_t row = 0; row < rows; ++row) {
-      Value* first = resting_sums(place, row);
+      set_row(place, row);
+      Value* first = resting_->address(place.n);
       for (std::int64_t v = 0; v < place.vectors(width_); ++v) {
         addresses.push_back(displaced(first, v * width_));
         sums.push_back(b_.CreateAlignedLoad(vector_type(), addresses.back(), alignment));
@@ -305,8 +264,8 @@ class ContractEmitter {
   void tile(const Place& place, const std::vector<std::int64_t>& heights) {
     const auto sums_of_height = [&](std::int64_t height) {
       const std::int64_t rows = height * inner_;
-      if (contract_.chunk.size > 0) {
-        add_chunk(place, rows);
+      if (resting_ != nullptr) {
+        go_on(place, rows);
         return;
       }
       set_row(place, 0);
@@ -332,7 +291,7 @@ class ContractEmitter {
         c_.when(b_.CreateICmpEQ(length, c_.i64(height)), [&] { sums_of_height(height); });
       }
     }
-    if (!short_ && contract_.chunk.size == 0) epilogue_loop(place, heights);
+    if (!short_ && resting_ == nullptr) epilogue_loop(place, heights);
   }
 
   /// The position of row number `row` of a tile.
@@ -462,10 +421,10 @@ class ContractEmitter {
   bool short_ = false;     // the epilogue is applied in registers
   std::optional<RhsCopy> copy_;
   ChainEmitter chain_;
-  BufferId tile_ = 0;    // the sums of one tile in scratch
-  BufferId sums_ = 0;    // of the whole box, between chunks of k
-  BufferId totals_ = 0;  // of the parts so far
-  std::vector<AxisRange> box_;
+  BufferId tile_ = 0;                      // the sums of one tile in scratch
+  RestingSums* resting_;                   // where sums go on; null: they are complete
+  std::optional<RestingSums> chunk_sums_;  // between chunks of k
+  std::optional<RestingSums> totals_;      // of the parts so far
 };
 
 /// A product with one column whose rows are neighbours in lhs is computed as one row of many
@@ -489,12 +448,20 @@ std::optional<Contract> exchanged(EmitContext& context, const Contract& contract
 
 }  // namespace
 
-void emit_contract(EmitContext& context, const Contract& contract) {
-  if (const std::optional<Contract> rows = exchanged(context, contract)) {
-    ContractEmitter(context, *rows).emit();
-  } else {
-    ContractEmitter(context, contract).emit();
-  }
+ContractStage::ContractStage(EmitContext& context, const Contract& contract)
+    : c_(context), contract_(exchanged(context, contract).value_or(contract)) {}
+
+void ContractStage::begin_task() {
+  if (!sums_over_tiles(c_.kernel, contract_)) return;
+  sums_.emplace(c_, contract_, element_type(c_, contract_), vector_width(c_, contract_),
+                RestingSums::Extent::whole_batch);
+  sums_->clear();
+}
+
+void ContractStage::emit() { ContractEmitter(c_, contract_, sums_ ? &*sums_ : nullptr).emit(); }
+
+void ContractStage::end_task() {
+  if (sums_) sums_->finish();
 }
 
 }  // namespace gradus::codegen

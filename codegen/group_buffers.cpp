@@ -126,6 +126,7 @@ void GroupBuffers::finish() {
                           },
                           [&](Contract& contract) {
                             fix(contract.lhs);
+                            fix(contract.rhs);
                             fix_body(contract.epilogue);
                             for (Store& store : contract.stores) fix(store.target);
                           }},

@@ -55,10 +55,13 @@ GroupLoops::GroupLoops(const ir::Graph& graph, const passes::FusionPlan& plan,
   make_tasks();
   find_stored();
   if (contraction_) {
+    if (const auto tiles = passes::sum_tiles(graph, group, *contraction_)) {
+      kernel_.tile = Tile{tiles->axis, tiles->size};
+    }
     considered_ = candidates(contraction_box(), target_);
     chosen_ = choose(considered_);
   }
-  kernel_.tile = tile();
+  if (!kernel_.tile) kernel_.tile = tile();
 }
 
 // --- Axes ---------------------------------------------------------------------------------------
@@ -463,7 +466,8 @@ ContractionBox GroupLoops::contraction_box() {
   const bool whole = !is_local(roles.m());
   if (whole && roles.rows.size() > 1) box.lines = task_extent(roles.rows[roles.rows.size() - 2]);
   box.k.clear();
-  for (AxisId k : roles.k) box.k.push_back(task_extent(k));
+  for (AxisId k : roles.k) box.k.push_back(local_extent(k));
+  box.resting = kernel_.tile.has_value();
   box.tasks = kernel_.task_count();
   box.rhs_row_bytes = extent(roles.n) * byte_size(box.type);
   box.rhs_bytes = box.rhs_row_bytes;

@@ -181,6 +181,7 @@ class Interpreter {
     GRADUS_CHECK(task >= 0 && task < kernel_.task_count(), "no such task");
     set_task_ranges(task);
     open_.clear();
+    open_sums_.clear();
     if (!kernel_.tile) {
       run_stages();
     } else {
@@ -195,6 +196,7 @@ class Interpreter {
       }
     }
     for (auto& [rule, accumulators] : open_) finish(*rule, accumulators);
+    for (const auto& [contract, sums] : open_sums_) finish(*contract, sums);
   }
 
  private:
@@ -385,20 +387,40 @@ class Interpreter {
 
   void run(const Contract& contract) {
     const std::vector<AxisId> axes = contract.result_axes();
+    const bool tiled = sums_over_tiles(kernel_, contract);
+    std::size_t number = 0;
     for_each_point(axes, [&] {
+      Word start = 0;
+      if (tiled) {
+        std::vector<Word>& sums = open_sums_[&contract];
+        if (number == sums.size()) sums.push_back(start);
+        start = sums[number];
+      }
       const Word sum = type_of(contract.lhs) == ElementType::f32
-                           ? sum_of_products<float>(contract)
-                           : sum_of_products<double>(contract);
-      store(contract.stores, evaluate(contract.epilogue, {sum}, axes));
+                           ? sum_of_products<float>(contract, start)
+                           : sum_of_products<double>(contract, start);
+      if (tiled) {
+        open_sums_[&contract][number++] = sum;
+      } else {
+        store(contract.stores, evaluate(contract.epilogue, {sum}, axes));
+      }
     });
   }
+  void finish(const Contract& contract, const std::vector<Word>& sums) {
+    const std::vector<AxisId> axes = contract.result_axes();
+    std::size_t number = 0;
+    for_each_point(axes, [&] {
+      store(contract.stores, evaluate(contract.epilogue, {sums.at(number++)}, axes));
+    });
+  }
+  /// `start` is where a single chain begins.
   template <typename T>
-  Word sum_of_products(const Contract& contract) {
+  Word sum_of_products(const Contract& contract, Word start) {
     T sum{0};
     const AxisId first = contract.k.front();
     const ir::Range whole = ranges_[at(first)];
     for (Index part = 0; part < contract.parts.count; ++part) {
-      T chain{0};
+      T chain = contract.parts.count == 1 ? ir::from_word<T>(start) : T{0};
       if (contract.parts.count > 1) ranges_[at(first)] = contract.parts(part);
       for_each_point(contract.k, [&] {
         chain = fused_multiply_add(ir::from_word<T>(read(contract.lhs)),
@@ -428,6 +450,7 @@ class Interpreter {
   std::vector<ir::Range> ranges_;                   // current, by axis
   std::vector<Index> positions_;                    // current, by axis
   std::map<const Accumulate*, Accumulators> open_;  // complete at the end of the task
+  std::map<const Contract*, std::vector<Word>> open_sums_;
 };
 
 }  // namespace

@@ -18,6 +18,7 @@
 //    written is indexed by every task axis (through the axis itself or its block axis).
 //  - Scratch is written before it is read within a tile (or within a task, for accumulators).
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -173,7 +174,9 @@ struct Chunk {
 /// and k, rhs by batch, k and n, without divisions; n must be the contiguous dimension of rhs. With
 /// `panel` > 0, rhs is a buffer
 /// [..., ceil(n / panel), all positions of k, panel] and its access gives only the leading (batch)
-/// indices. With `copied` n may be any dimension of rhs, of which the task copies the columns of a
+/// indices. If k holds the tile axis, the sums are complete at the end of the task; then the tasks
+/// have single positions of the axes of k before it, and there are neither parts nor chunks.
+/// With `copied` n may be any dimension of rhs, of which the task copies the columns of a
 /// tile for a chunk of k; then there is a chunk or a single part. m is the last axis of `rows`.
 struct Contract {
   std::vector<AxisId> batch;
@@ -221,5 +224,11 @@ struct Kernel {
     return count;
   }
 };
+
+/// Whether a contraction of the kernel contracts the tile axis: its sums go on from tile to tile,
+/// and the epilogue runs after the task's last one.
+[[nodiscard]] inline bool sums_over_tiles(const Kernel& kernel, const Contract& contract) {
+  return kernel.tile && std::ranges::find(contract.k, kernel.tile->axis) != contract.k.end();
+}
 
 }  // namespace gradus::codegen

@@ -179,8 +179,7 @@ class GroupScheduler {
     result.k = std::move(roles.k);
     std::vector<std::int64_t> extents;
     for (AxisId k : result.k) extents.push_back(loops_.extent(k));
-    const std::int64_t unit = graph_.node(c).attributes.get<std::int64_t>("part_unit");
-    result.parts = ir::contraction_order(extents, unit).parts;
+    result.parts = ir::contraction_order(extents, ir::part_rule(graph_.node(c).attributes)).parts;
     const bool own_task = std::get<ir::ContractionComputation>(graph_.node(c).op->compute).parts;
     if (own_task || result.parts.extent != extents[0]) result.parts = {extents[0], 1, 1};
     const ContractionChoice& choice = loops_.choice();
@@ -224,11 +223,11 @@ class GroupScheduler {
   void set_rhs(Contract& result) {
     const std::size_t known = buffers_.parameters().size();
     const Access in_place = operand_access(1);
-    const TensorType type = kernel_.buffers[static_cast<std::size_t>(in_place.buffer)].type;
     if (result.panel == 0) {
       result.rhs = in_place;
       return;
     }
+    const TensorType type = kernel_.buffers[static_cast<std::size_t>(in_place.buffer)].type;
     const std::int64_t n = loops_.extent(result.n);
     std::int64_t k = 1;
     for (AxisId axis : result.k) k *= loops_.extent(axis);

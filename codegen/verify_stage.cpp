@@ -35,12 +35,7 @@ class StageChecker {
     std::vector<AxisId> axes = c.result_axes();
     axes.insert(axes.end(), c.k.begin(), c.k.end());
     set_axes(axes, "contraction");
-    for (AxisId k : c.k) {
-      const bool part = k == c.k.front() && c.parts.count == 1 && !is_tile_axis(kernel_, k);
-      if (is_cut(kernel_, k) && !part) {
-        broken("a contraction's k must be whole in every task and tile");
-      }
-    }
+    check_cuts_of_k(c);
     check_cut(c.parts, axis_of(kernel_, c.k.front()));
     if (c.tile.rows < 1 || c.tile.vectors < 1 || c.tile.lines < 1) {
       broken("an empty register tile");
@@ -57,6 +52,9 @@ class StageChecker {
     for (AxisId k : c.k) axes_.erase(k);
     check_body(c.epilogue, {buffer_type(c.lhs)});
     for (const Store& store : c.stores) check_store(store, c.epilogue);
+    if (sums_over_tiles(kernel_, c)) {
+      for (StageWrite& write : accesses_.writes) write.at_end_of_task = true;
+    }
     check_hazards();
   }
 
@@ -299,6 +297,26 @@ class StageChecker {
                              to_string(a.kind), axis_of(kernel_, a.over[outer]).name));
         }
       }
+    }
+  }
+
+  /// Tasks may cut the first axis of k, and tiles one behind single positions, in one chain each.
+  void check_cuts_of_k(const Contract& c) const {
+    const bool tiled = sums_over_tiles(kernel_, c);
+    if (tiled && (c.parts.count > 1 || c.chunk.size > 0 || c.panel > 0 || c.copied)) {
+      broken("sums that go on from tile to tile have no parts and no chunks");
+    }
+    bool single = true;  // the axes of k so far, in every task
+    for (AxisId k : c.k) {
+      if (is_tile_axis(kernel_, k)) {
+        if (!single) broken("a contraction's tiles would change its order");
+      } else if (is_cut(kernel_, k) && (k != c.k.front() || c.parts.count > 1)) {
+        broken("a contraction's k must be whole in every task and tile");
+      }
+      const TaskAxis* task = find_task(kernel_, k);
+      const std::int64_t extent = axis_of(kernel_, k).extent;
+      single = single && (extent == 1 ||
+                          (task != nullptr && task->cut.count == extent && task->cut.unit == 1));
     }
   }
 

@@ -150,12 +150,14 @@ Expr broadcast_reduced(Expr reduced, const Shape& shape, const Integers& axes) {
   return broadcast(reduced, shape, std::move(kept));
 }
 
-Expr dot(Expr lhs, Expr rhs, DotAxes axes) {
+Expr dot(Expr lhs, Expr rhs, DotAxes axes, const PartRule& rule) {
   return apply("dot", {lhs, rhs},
                {{"lhs_batch", std::move(axes.lhs_batch)},
                 {"rhs_batch", std::move(axes.rhs_batch)},
                 {"lhs_contract", std::move(axes.lhs_contract)},
-                {"rhs_contract", std::move(axes.rhs_contract)}});
+                {"rhs_contract", std::move(axes.rhs_contract)},
+                {"part_unit", rule.unit},
+                {"part_chain", rule.chain}});
 }
 Expr conv(Expr lhs, Expr rhs, const ConvolutionAxes& axes) {
   return apply("conv", {lhs, rhs}, to_attributes(axes));

@@ -9,6 +9,7 @@
 
 #include "ir/convolution.h"
 #include "ir/graph.h"
+#include "ir/order.h"
 
 namespace gradus::ir {
 
@@ -90,7 +91,7 @@ Expr broadcast_reduced(Expr reduced, const Shape& shape, const Integers& axes);
 struct DotAxes {
   Integers lhs_batch, rhs_batch, lhs_contract, rhs_contract;
 };
-Expr dot(Expr lhs, Expr rhs, DotAxes axes);
+Expr dot(Expr lhs, Expr rhs, DotAxes axes, const PartRule& rule = {});
 Expr conv(Expr lhs, Expr rhs, const ConvolutionAxes& axes);
 /// Matrix product of rank-2 operands.
 Expr matmul(Expr lhs, Expr rhs);

@@ -88,11 +88,11 @@ std::vector<std::pair<T, T>> factors(const DotShape& dot, const Tensor& lhs, con
   return result;
 }
 
-/// One chain of fma from +0 for each part of at most about 1024 factors.
+/// One chain of fma from +0 for each part.
 template <typename T>
 std::vector<T> chains(const std::vector<std::pair<T, T>>& factors, const Shape& contracted,
-                      std::int64_t unit) {
-  const ContractionOrder order = contraction_order(contracted, unit);
+                      const PartRule& rule) {
+  const ContractionOrder order = contraction_order(contracted, rule);
   std::int64_t slice = 1;  // factors per position of the cut axis
   if (order.part_axis >= 0) {
     for (std::size_t axis = at(order.part_axis) + 1; axis < contracted.size(); ++axis) {
@@ -115,8 +115,9 @@ std::vector<T> chains(const std::vector<std::pair<T, T>>& factors, const Shape& 
 
 /// The parts; several are added in order, starting at +0.
 template <typename T>
-T chain(const std::vector<std::pair<T, T>>& factors, const Shape& contracted, std::int64_t unit) {
-  const std::vector<T> parts = chains(factors, contracted, unit);
+T chain(const std::vector<std::pair<T, T>>& factors, const Shape& contracted,
+        const PartRule& rule) {
+  const std::vector<T> parts = chains(factors, contracted, rule);
   if (parts.size() == 1) return parts[0];
   T total{};
   for (T part : parts) total = add(total, part);
@@ -144,7 +145,7 @@ T sum_of_products(const std::vector<std::pair<T, T>>& factors, Shape contracted,
 Tensor interpret_dot(const Node& node, const Tensor& lhs, const Tensor& rhs) {
   const bool parts = std::get<ContractionComputation>(node.op->compute).parts;
   const DotShape dot(node, lhs, rhs, parts);
-  const std::int64_t unit = node.attributes.get<std::int64_t>("part_unit");
+  const PartRule rule = part_rule(node.attributes);
   Tensor result(node.types[0]);
   const std::int64_t elements = element_count(dot.result);
   dispatch(lhs.type.element, [&](auto zero) {
@@ -155,13 +156,13 @@ Tensor interpret_dot(const Node& node, const Tensor& lhs, const Tensor& rhs) {
         const auto pairs = factors<T>(dot, lhs, rhs, index);
         if (parts) {
           std::int64_t part = 0;
-          for (T sum : chains(pairs, dot.contracted, unit)) {
+          for (T sum : chains(pairs, dot.contracted, rule)) {
             result.as<T>()[at(element + elements * part++)] = sum;
           }
         } else {
           result.as<T>()[at(element)] = dot.outputs_per_batch < kSmallContraction
                                             ? sum_of_products(pairs, dot.contracted, true)
-                                            : chain(pairs, dot.contracted, unit);
+                                            : chain(pairs, dot.contracted, rule);
         }
         ++element;
       });
@@ -230,7 +231,7 @@ class ConvolutionAt {
   [[nodiscard]] T value() const {
     if (products_) return sum_of_products(factors_, contracted_, false);
     return outputs_ < kSmallContraction ? sum_of_products(factors_, contracted_, true)
-                                        : chain(factors_, contracted_, 1);
+                                        : chain(factors_, contracted_, {});
   }
 
  private:

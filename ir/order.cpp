@@ -2,14 +2,15 @@
 
 #include <algorithm>
 
+#include "ir/attributes.h"
+
 namespace gradus::ir {
 namespace {
 
 constexpr std::int64_t kMaximumBlocks = 64;
 constexpr std::int64_t kBlockPositions = 32;  // fewest positions of the leading reduced axes
 constexpr std::int64_t kInnermostBlock =
-    16'384;                            // fewest elements of a block of the innermost axis
-constexpr std::int64_t kChain = 1024;  // longest chain of a contraction that is not cut
+    16'384;  // fewest elements of a block of the innermost axis
 constexpr std::int64_t kMaximumParts = 16;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
@@ -49,7 +50,11 @@ SumOrder sum_order(const Shape& operand, std::span<const std::int64_t> axes) {
   return order;
 }
 
-ContractionOrder contraction_order(std::span<const std::int64_t> extents, std::int64_t unit) {
+PartRule part_rule(const Attributes& attributes) {
+  return {attributes.get<std::int64_t>("part_unit"), attributes.get<std::int64_t>("part_chain")};
+}
+
+ContractionOrder contraction_order(std::span<const std::int64_t> extents, const PartRule& rule) {
   ContractionOrder order;
   std::int64_t length = 1;
   for (std::size_t axis = 0; axis < extents.size(); ++axis) {
@@ -59,9 +64,9 @@ ContractionOrder contraction_order(std::span<const std::int64_t> extents, std::i
   }
   if (order.part_axis < 0) return order;
   const std::int64_t extent = extents[static_cast<std::size_t>(order.part_axis)];
-  const std::int64_t parts = std::min(kMaximumParts, ceil_div(length, kChain));
-  const std::int64_t slices = std::max<std::int64_t>(ceil_div(extent, unit), 1);
-  order.parts = {extent, std::clamp<std::int64_t>(parts, 1, slices), unit};
+  const std::int64_t parts = std::min(kMaximumParts, ceil_div(length, rule.chain));
+  const std::int64_t slices = std::max<std::int64_t>(ceil_div(extent, rule.unit), 1);
+  order.parts = {extent, std::clamp<std::int64_t>(parts, 1, slices), rule.unit};
   return order;
 }
 

@@ -10,6 +10,8 @@
 
 namespace gradus::ir {
 
+class Attributes;
+
 struct Range {
   std::int64_t begin = 0;
   std::int64_t end = 0;
@@ -41,16 +43,24 @@ struct SumOrder {
 };
 [[nodiscard]] SumOrder sum_order(const Shape& operand, std::span<const std::int64_t> axes);
 
+/// How long the parts of a contraction are. `unit`: a merged axis is cut at multiples of this many
+/// positions, the slices of the axes it came from. `chain`: the longest one that is not cut.
+struct PartRule {
+  std::int64_t unit = 1;
+  std::int64_t chain = 1024;
+};
+/// That of a contraction's attributes.
+[[nodiscard]] PartRule part_rule(const Attributes& attributes);
+
 /// How a contraction over `extents` (the contracted extents in order) is ordered: `parts` cuts
 /// contracted axis `part_axis`; inside a part one chain of fma from +0, row-major; parts are
-/// added in order. `part_axis` is -1 where no extent is greater than 1 (then one part). `unit`: a
-/// merged axis is cut at multiples of this many positions, the slices of the axes it came from.
+/// added in order. `part_axis` is -1 where no extent is greater than 1 (then one part).
 struct ContractionOrder {
   Cut parts;
   std::int64_t part_axis = -1;
 };
 [[nodiscard]] ContractionOrder contraction_order(std::span<const std::int64_t> extents,
-                                                 std::int64_t unit = 1);
+                                                 const PartRule& rule = {});
 
 /// A contraction with fewer outputs than this per batch element is defined as sum of products.
 inline constexpr std::int64_t kSmallContraction = 64;

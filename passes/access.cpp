@@ -215,7 +215,7 @@ ir::Cut block_cut(const Graph& graph, NodeId id) {
   for (std::int64_t axis : node.attributes.get<ir::Integers>("lhs_contract")) {
     extents.push_back(shape[static_cast<std::size_t>(axis)]);
   }
-  return ir::contraction_order(extents, node.attributes.get<std::int64_t>("part_unit")).parts;
+  return ir::contraction_order(extents, ir::part_rule(node.attributes)).parts;
 }
 
 ContractionCounts contraction_counts(const Graph& graph, NodeId id) {

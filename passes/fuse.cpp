@@ -68,6 +68,9 @@ class Fuser {
       version_[id] = ++newest_;
     }
     for (const auto& [id, root] : roots_) {
+      if (computes<ir::ContractionComputation>(graph_, id)) merge_operands(id);
+    }
+    for (const auto& [id, root] : roots_) {
       std::vector<Read> reads = root.roots;
       std::sort(reads.begin(), reads.end(),
                 [](const Read& a, const Read& b) { return a.value > b.value; });
@@ -235,6 +238,43 @@ class Fuser {
       return "another group lies between";
     }
     return "";
+  }
+
+  /// A contraction in many parts makes both operands itself where its task keeps all of its sums.
+  void merge_operands(NodeId contraction) {
+    if (!options_.enabled || root_[contraction]->iteration.block_slot < 0) return;
+    if (block_cut(graph_, contraction).count < kHeuristics.least_tasks) return;
+    if (root_[contraction]->roots.size() != 2) return;
+    Group merged = groups_[contraction];
+    for (const Read& read : root_[contraction]->roots) {
+      if (owner_[read.value] != read.value || read.through_view) return;
+      if (!is_tile_op(graph_, read.value) || needed_elsewhere(read.value, contraction)) return;
+      merged = unite(merged, groups_[read.value], roots_);
+    }
+    merged.parallel = parallel_axes(merged);
+    const bool in_parts = std::ranges::any_of(
+        merged.parallel, [](const ParallelAxis& axis) { return axis.cut.has_value(); });
+    if (!in_parts || !sum_tiles(graph_, merged, contraction)) return;
+    const NodeId keep = merged.roots.front();
+    for (NodeId id : merged.roots) {
+      groups_[id] = {};
+      owner_[id] = keep;
+    }
+    groups_[keep] = std::move(merged);
+    version_[keep] = ++newest_;
+    for (const Read& read : root_[contraction]->roots) record(read.value, contraction, "");
+  }
+
+  /// Whether a result of the graph or another root than `reader` needs `value`.
+  bool needed_elsewhere(NodeId value, NodeId reader) const {
+    for (const ir::Result& result : graph_.results()) {
+      if (memory_of(graph_, result.value.node) == value) return true;
+    }
+    return std::ranges::any_of(roots_, [&](const auto& entry) {
+      return entry.first != reader &&
+             std::ranges::any_of(entry.second.roots,
+                                 [&](const Read& read) { return read.value == value; });
+    });
   }
 
   /// What several groups read, the largest first.

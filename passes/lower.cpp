@@ -166,14 +166,15 @@ std::int64_t part_unit(const Shape& shape, const Integers& contract, std::int64_
 Expr canonical_product(const ir::RewriteContext& c, const Roles& roles) {
   const Side lhs = merge_axes(c.operands[0], roles.lhs_batch, roles.lhs_free, roles.lhs_contract);
   const Side rhs = merge_axes(c.operands[1], roles.rhs_batch, roles.rhs_free, roles.rhs_contract);
-  const std::int64_t unit = part_unit(c.operands[0].shape(), roles.lhs_contract,
-                                      c.node.attributes.get<std::int64_t>("part_unit"));
+  const ir::PartRule rule = ir::part_rule(c.node.attributes);
+  const std::int64_t unit = part_unit(c.operands[0].shape(), roles.lhs_contract, rule.unit);
   const Expr result = ir::apply(c.node.op->name, {lhs.x, rhs.x},
                                 {{"lhs_batch", lhs.batch},
                                  {"rhs_batch", rhs.batch},
                                  {"lhs_contract", lhs.contract},
                                  {"rhs_contract", rhs.contract},
-                                 {"part_unit", unit}});
+                                 {"part_unit", unit},
+                                 {"part_chain", rule.chain}});
   return ir::reshape(result, c.node.types[0].shape);
 }
 
@@ -193,12 +194,14 @@ Expr canonical_windows(const ir::RewriteContext& c, const Roles& roles) {
       (i < batch.size() ? batch[i] : contract[i - batch.size()]) = static_cast<std::int64_t>(i);
     }
   }
+  const ir::PartRule rule = ir::part_rule(c.node.attributes);
   const Expr result = ir::apply(c.node.op->name, {c.operands[0], rhs},
                                 {{"lhs_batch", roles.lhs_batch},
                                  {"rhs_batch", batch},
                                  {"lhs_contract", roles.lhs_contract},
                                  {"rhs_contract", contract},
-                                 {"part_unit", c.node.attributes.get<std::int64_t>("part_unit")}});
+                                 {"part_unit", rule.unit},
+                                 {"part_chain", rule.chain}});
   return ir::reshape(result, c.node.types[0].shape);
 }
 
@@ -222,8 +225,8 @@ std::optional<Expr> split(const ir::RewriteContext& c) {
   const Shape& lhs = c.operands[0].shape();
   Shape contracted;
   for (std::int64_t axis : roles.lhs_contract) contracted.push_back(lhs[at(axis)]);
-  const std::int64_t unit = c.node.attributes.get<std::int64_t>("part_unit");
-  const std::int64_t parts = ir::contraction_order(contracted, unit).parts.count;
+  const std::int64_t parts =
+      ir::contraction_order(contracted, ir::part_rule(c.node.attributes)).parts.count;
   if (parts == 1 || parts * c.node.types[0].byte_size() > kPartialBytes) return std::nullopt;
   std::int64_t tasks = product(lhs, roles.lhs_batch) * product(lhs, roles.lhs_free);
   if (!roles.lhs_free.empty()) {

@@ -55,10 +55,12 @@ const Filtering& filtering(ConvolutionAlgorithm algorithm) {
   return tile_outputs(algorithm) == 2 ? two : four;
 }
 
-Expr transformed(Expr x, Integers axes, const Matrix& matrix) {
-  return apply(
-      "transform_tiles", {x},
-      {{"axes", std::move(axes)}, {"matrix", matrix.numerators}, {"divisor", matrix.divisor}});
+Expr transformed(Expr x, Integers axes, const Matrix& matrix, std::int64_t use = 0) {
+  return apply("transform_tiles", {x},
+               {{"axes", std::move(axes)},
+                {"matrix", matrix.numerators},
+                {"divisor", matrix.divisor},
+                {"use", use}});
 }
 
 Matrix transposed(const Matrix& matrix, std::int64_t columns) {
@@ -112,16 +114,25 @@ Expr convolved(Expr lhs, Expr rhs, const ConvolutionAxes& axes, const Integers& 
   return slice(covered, Integers(4), shape, Integers(4, 1));
 }
 
+/// The sums of so many pairs of features stay in a second cache while a task makes tiles.
+constexpr std::int64_t kFewPairs = 64 * 64;
+/// Then a part is a task: a chain of this many tiles is long enough to be one.
+constexpr std::int64_t kTileChain = 32;
+
 /// What differentiating that gives for w: G'[(B' x B) * (A dy A')]G, summed over the tiles; lhs has
-/// the features in the place of the batch and the other way round, rhs is dy.
+/// the features in the place of the batch and the other way round, rhs is dy. With few pairs of
+/// features the tiles of x are made again, else they are those of the forward pass.
 Expr filter_gradient(Expr lhs, Expr rhs, const ConvolutionAxes& axes, const Integers& low) {
   const Filtering& f = filtering(axes.algorithm);
   const Shape tiles = tile_counts({rhs.shape()[1], rhs.shape()[2]}, f);
   const Expr images = transpose(lhs, {3, 1, 2, 0});
-  const Expr x = transformed(tiles_of(images, low, f.places(), f.outputs, tiles), {0, 1}, f.input);
+  const bool few = images.shape()[3] * rhs.shape()[3] <= kFewPairs;
+  const Expr x = transformed(tiles_of(images, low, f.places(), f.outputs, tiles), {0, 1}, f.input,
+                             few ? 1 : 0);
   const Expr dy = transformed(tiles_of(rhs, {0, 0}, f.outputs, f.outputs, tiles), {0, 1},
                               transposed(f.output, f.places()));
-  const Expr sums = dot(x, dy, {{0, 1}, {0, 1}, {2, 3, 4}, {2, 3, 4}});
+  const PartRule rule = few ? PartRule{.chain = kTileChain} : PartRule{};
+  const Expr sums = dot(x, dy, {{0, 1}, {0, 1}, {2, 3, 4}, {2, 3, 4}}, rule);
   return transpose(transformed(sums, {0, 1}, transposed(f.filter, kTaps)), {2, 0, 1, 3});
 }
 

@@ -39,8 +39,9 @@ std::vector<TensorType> infer_dot(const InferContext& context) {
     throw TypeError("dot needs two operands of one number type, found " + to_string(lhs) + " and " +
                     to_string(rhs));
   }
-  if (context.attributes.get<std::int64_t>("part_unit") < 1) {
-    throw TypeError("part_unit is at least 1");
+  const PartRule rule = part_rule(context.attributes);
+  if (rule.unit < 1 || rule.chain < 1) {
+    throw TypeError("part_unit and part_chain are at least 1");
   }
   check_side(lhs, axes.lhs_batch, axes.lhs_contract);
   check_side(rhs, axes.rhs_batch, axes.rhs_contract);
@@ -76,8 +77,8 @@ std::vector<TensorType> infer_dot_parts(const InferContext& context) {
   for (std::int64_t axis : context.attributes.get<Integers>("lhs_contract")) {
     extents.push_back(context.operands[0].shape[at(axis)]);
   }
-  const std::int64_t unit = context.attributes.get<std::int64_t>("part_unit");
-  result.shape.insert(result.shape.begin(), contraction_order(extents, unit).parts.count);
+  const PartRule rule = part_rule(context.attributes);
+  result.shape.insert(result.shape.begin(), contraction_order(extents, rule).parts.count);
   return {result};
 }
 
@@ -157,7 +158,10 @@ std::vector<OpRecord> contraction_ops() {
                       list("rhs_contract", "Of rhs, in the same order."),
                       {"part_unit", AttributeKind::integer,
                        "Positions of the first contracted axis that parts keep together.",
-                       Attribute(std::int64_t{1})}},
+                       Attribute(std::int64_t{1})},
+                      {"part_chain", AttributeKind::integer,
+                       "The longest chain that is not cut into parts.",
+                       Attribute(PartRule{}.chain)}},
        .infer = infer_dot,
        .vjp = dot_vjp,
        .compute = ContractionComputation{},
@@ -184,7 +188,9 @@ std::vector<OpRecord> contraction_ops() {
       {{"f32[5,3,700]", "f32[3,700,17]"}, "lhs_contract = [1,2], rhs_contract = [0,1]"},
       {{"f64[2,1500,3]", "f64[1500,2,4]"},
        "lhs_batch = [0], rhs_batch = [1], lhs_contract = [1], rhs_contract = [0], "
-       "part_unit = 100"}};
+       "part_unit = 100"},
+      {{"f32[6,40,9]", "f32[6,40,8]"},
+       "lhs_contract = [0,1], rhs_contract = [0,1], part_chain = 50"}};
   ops.push_back(std::move(parts));
   return ops;
 }

@@ -116,10 +116,6 @@ Expr lhs_cotangent(const VjpContext& c, const ConvolutionAxes& axes) {
   return to_axes(conv(c.dy, reversed, back), to);
 }
 
-/// Tiles of both operands of drhs lie in memory: with fewer features than this they are larger than
-/// what they save.
-constexpr std::int64_t kLeastFeaturesOfTiles = 64;
-
 /// drhs: lhs convolved with dy, examples in the part of features and features in that of examples;
 /// stride and window dilation change places.
 Expr rhs_cotangent(const VjpContext& c, const ConvolutionAxes& axes) {
@@ -141,9 +137,7 @@ Expr rhs_cotangent(const VjpContext& c, const ConvolutionAxes& axes) {
     to.push_back(axes.rhs_group);
   }
   to.push_back(axes.rhs_out);
-  const bool many =
-      std::min(c.x[1].shape()[at(axes.rhs_in)], c.dy.shape()[at(last)]) >= kLeastFeaturesOfTiles;
-  if (many && admits(axes.algorithm, back, c.x[0].shape(), c.dy.shape())) {
+  if (admits(axes.algorithm, back, c.x[0].shape(), c.dy.shape())) {
     back.algorithm = axes.algorithm;
   }
   return to_axes(conv(c.x[0], c.dy, back), to);

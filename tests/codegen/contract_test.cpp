@@ -18,6 +18,7 @@ struct Problem {
   std::int64_t panel = 0;
   RegisterTile tile{4, 2};
   std::int64_t tile_m = 0;      // m in tiles of the task
+  std::int64_t tile_k = 0;      // k in tiles of the task
   bool rhs_transposed = false;  // rhs is [n, k], and copied
   std::int64_t chunk = 0;       // of k
   enum Epilogue { none, bias, long_one } epilogue = none;
@@ -29,6 +30,7 @@ Kernel contraction(const Problem& p) {
   kernel.axes = {{"b", p.batch, -1}, {"m", p.m, -1}, {"n", p.n, -1}, {"k", p.k, -1}};
   kernel.tasks = {{1, {p.m, p.m_tasks, 1}}, {2, {p.n, p.n_tasks, 1}}};
   if (p.tile_m > 0) kernel.tile = Tile{1, p.tile_m};
+  if (p.tile_k > 0) kernel.tile = Tile{3, p.tile_k};
   const Shape lhs = p.lhs_transposed ? Shape{p.batch, p.k, p.m} : Shape{p.batch, p.m, p.k};
   const Shape rhs = p.panel > 0        ? Shape{p.batch, (p.n + p.panel - 1) / p.panel, p.k, p.panel}
                     : p.rhs_transposed ? Shape{p.batch, p.n, p.k}
@@ -130,6 +132,26 @@ void check(const Problem& p) {
       });
     }
   });
+}
+
+TEST(Contract, SumsGoOnFromTileToTile) {
+  for (std::int64_t n : {1, 10, 33}) {
+    for (std::int64_t tile : {1, 5, 19, 30}) {
+      for (const auto epilogue : {Problem::none, Problem::bias, Problem::long_one}) {
+        for (const bool transposed : {false, true}) {
+          check({.batch = 3,
+                 .m = 7,
+                 .n = n,
+                 .k = 19,
+                 .lhs_transposed = transposed,
+                 .m_tasks = 2,
+                 .n_tasks = n == 33 ? 2 : 1,
+                 .tile_k = tile,
+                 .epilogue = epilogue});
+        }
+      }
+    }
+  }
 }
 
 TEST(Contract, SizesAndTiles) {

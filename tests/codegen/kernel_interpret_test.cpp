@@ -202,6 +202,24 @@ TEST(InterpretKernels, Attention) {
   }
 }
 
+TEST(InterpretKernels, SumsOverTiles) {
+  const Execution run("sums_over_tiles");
+  for (std::size_t k0 = 0; k0 < 4; ++k0) {
+    for (std::size_t b = 0; b < 3; ++b) {
+      for (std::size_t m = 0; m < 5; ++m) {
+        for (std::size_t n = 0; n < 20; ++n) {
+          float sum = 0;
+          for (std::size_t k1 = 0; k1 < 7; ++k1) {
+            const float x = run.in<float>("x")[((k0 * 7 + k1) * 3 + b) * 5 + m];
+            sum = std::fma(x + x, run.in<float>("dy")[(k0 * 7 + k1) * 20 + n], sum);
+          }
+          EXPECT_EQ(run.out<float>("sums")[((k0 * 3 + b) * 5 + m) * 20 + n], sum + 1);
+        }
+      }
+    }
+  }
+}
+
 TEST(InterpretKernels, UpdateInPlace) {
   const Execution run("update");
   for (std::size_t i = 0; i < 50; ++i) {
