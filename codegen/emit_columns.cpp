@@ -11,6 +11,9 @@ namespace {
 
 using llvm::Value;
 
+/// Sums of whole rows that a first cache holds beside the rows themselves, and what it holds.
+constexpr std::int64_t kNearSums = 16 * 1024;
+constexpr std::int64_t kFirstCache = 32 * 1024;
 /// Vectors of a column: as many bytes as prefetchers like to see in a row of memory, ...
 constexpr std::int64_t kColumnVectors = 4;
 /// ... and less where all copies of the body together would have more instructions than this.
@@ -27,6 +30,57 @@ std::optional<std::size_t> sums_level(const std::vector<AxisId>& axes,
   std::size_t level = axes.size() - 1;
   while (level > 0 && contains(accumulate.over, axes[level - 1])) --level;
   return level;
+}
+
+ElementType type_of(const Loop& loop, const Accumulate& accumulate) {
+  const ir::ScalarProgram& program = loop.body.program;
+  const auto result = static_cast<std::size_t>(accumulate.value);
+  return program.code[static_cast<std::size_t>(program.results[result])].type;
+}
+
+/// As many vectors as leave half of the registers free of sums.
+std::int64_t vectors_of_column(const EmitContext& context, const Loop& loop) {
+  std::int64_t registers = 0;  // per vector
+  for (const Accumulate& accumulate : loop.accumulates) {
+    const std::int64_t width = context.target.width(type_of(loop, accumulate));
+    registers += (kVectorLanes + width - 1) / width;
+  }
+  const std::size_t code = flatten(loop.body.program, {}).code.size();
+  auto most = static_cast<std::int64_t>(kColumnCode / std::max<std::size_t>(code, 1));
+  if (registers > 0) most = std::min(most, context.target.vector_registers() / 2 / registers);
+  return std::clamp<std::int64_t>(most, 1, kColumnVectors);
+}
+
+/// Whether parts of rows would come from beyond the first cache, in columns, although the sums of
+/// whole rows could stay there: then rows are read from their beginning to their end.
+bool streams_rows(EmitContext& context, const Loop& loop, const EffectiveAxes& effective) {
+  const auto positions = [&](auto&& counts) {
+    std::int64_t count = 1;
+    for (AxisId axis : effective.axes) {
+      if (counts(axis)) count *= context.range(axis).greatest();
+    }
+    return count;
+  };
+  if (context.range(effective.vector.axis).greatest() <=
+      vectors_of_column(context, loop) * kVectorLanes) {
+    return false;
+  }
+  std::int64_t sums = 0;
+  for (const Accumulate& accumulate : loop.accumulates) {
+    sums += byte_size(type_of(loop, accumulate)) *
+            positions([&](AxisId axis) { return !contains(accumulate.over, axis); });
+  }
+  std::int64_t read = 0;
+  for (const Load& load : loop.body.loads) {
+    const Buffer& buffer = context.buffers[static_cast<std::size_t>(load.access.buffer)];
+    const bool moves = std::ranges::any_of(load.access.index, [&](const Affine& index) {
+      return std::ranges::any_of(index.terms, [&](const Term& term) {
+        return contains(loop.accumulates[0].over, term.axis);
+      });
+    });
+    if (moves) read += byte_size(buffer.type.element) * positions([](AxisId) { return true; });
+  }
+  return sums <= kNearSums && read > kFirstCache;
 }
 
 class ColumnsEmitter {
@@ -59,21 +113,8 @@ class ColumnsEmitter {
             effective_.axes.begin() + static_cast<std::ptrdiff_t>(end)};
   }
 
-  /// As many vectors as leave half of the registers free of sums.
-  [[nodiscard]] std::int64_t vectors_of_column() const {
-    std::int64_t registers = 0;  // per vector
-    for (const auto& accumulate : accumulates_) {
-      const std::int64_t width = c_.target.width(accumulate->value_type());
-      registers += (kVectorLanes + width - 1) / width;
-    }
-    std::int64_t most =
-        static_cast<std::int64_t>(kColumnCode / std::max<std::size_t>(program_.code.size(), 1));
-    if (registers > 0) most = std::min(most, c_.target.vector_registers() / 2 / registers);
-    return std::clamp<std::int64_t>(most, 1, kColumnVectors);
-  }
-
   void columns() {
-    c_.pieces(effective_.vector.axis, vectors_of_column() * kVectorLanes,
+    c_.pieces(effective_.vector.axis, vectors_of_column(c_, loop_) * kVectorLanes,
               [&](Value* begin, std::int64_t lanes) { column(begin, lanes); });
   }
 
@@ -213,6 +254,7 @@ std::optional<ColumnLevels> column_levels(EmitContext& context, const Loop& loop
   for (const Accumulate& sum : loop.accumulates) levels.insert(sums_level(effective.axes, sum));
   const std::optional<std::size_t> level = *levels.begin();
   if (levels.size() > 1 || !level || *level + 1 == count) return std::nullopt;
+  if (streams_rows(context, loop, effective)) return std::nullopt;
   return ColumnLevels{*level == 0 ? 0 : *level - 1, *level};
 }
 
