@@ -265,6 +265,14 @@ void AccumulateEmitter::leave(std::size_t level) {
   }
 }
 
+void AccumulateEmitter::open(Value* mask) {
+  if (!horizontal_) opened_ = from_memory(mask);
+}
+
+void AccumulateEmitter::close(Value* mask) {
+  if (!horizontal_) to_memory(opened_, mask);
+}
+
 void AccumulateEmitter::add(Value* value, Value* mask) {
   State x = state_of(value);
   if (chain_ && loop_.vector.lanes > 1) {
@@ -276,7 +284,7 @@ void AccumulateEmitter::add(Value* value, Value* mask) {
     return;
   }
   if (!horizontal_) {
-    to_memory(combine(from_memory(mask), x), mask);
+    opened_ = combine(opened_, x);
     return;
   }
   const State old = read(registers_);

@@ -30,7 +30,10 @@ class AccumulateEmitter {
   /// The hooks of the loop's nest.
   void enter(std::size_t level);
   void leave(std::size_t level);
+  /// At a point: sums in memory are read, what is added goes to them, they are written.
+  void open(llvm::Value* mask);
   void add(llvm::Value* value, llvm::Value* mask);
+  void close(llvm::Value* mask);
 
   /// In columns: the state of one more vector, at its position, comes into registers; its number is
   /// how many have been opened since `clear_columns`. It goes back to memory where it is closed.
@@ -73,7 +76,8 @@ class AccumulateEmitter {
   std::vector<AxisId> kept_;
   std::vector<Reference> memory_;   // of the state
   Registers registers_;             // where the vector axis is accumulated
-  std::vector<Registers> columns_;  // else
+  std::vector<Registers> columns_;  // else, in columns
+  State opened_;                    // else, at the current point
 };
 
 }  // namespace gradus::codegen

@@ -204,11 +204,15 @@ void LoopEmitter::nest(BodyEmitter& body, std::vector<StoreEmitter>& stores, Axi
     if (effective_.vector.lanes > 1) body.forget(effective_.vector.axis);
     body.set_mask(mask);
     body.advance(~AxisSet{0});
+    // Sums are read before anything is written: a processor takes the address of a row for that of
+    // another one that is a multiple of 4096 bytes away, and would wait for the write.
+    each_accumulate([&](AccumulateEmitter& accumulate) { accumulate.open(body.mask()); });
     for (StoreEmitter& copy : stores) {
       copy.advance(~AxisSet{0});
       copy.store(body);
     }
     add(body);
+    each_accumulate([&](AccumulateEmitter& accumulate) { accumulate.close(body.mask()); });
     next_tile.advance(~AxisSet{0});
     next_tile.fetch();
   };
