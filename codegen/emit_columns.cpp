@@ -14,6 +14,8 @@ using llvm::Value;
 /// Sums of whole rows that a first cache holds beside the rows themselves, and what it holds.
 constexpr std::int64_t kNearSums = 16 * 1024;
 constexpr std::int64_t kFirstCache = 32 * 1024;
+/// Rows whose part of a column is fetched before it is written.
+constexpr std::int64_t kRowsAhead = 8;
 /// Vectors of a column: as many bytes as prefetchers like to see in a row of memory, ...
 constexpr std::int64_t kColumnVectors = 4;
 /// ... and less where all copies of the body together would have more instructions than this.
@@ -126,6 +128,7 @@ class ColumnsEmitter {
                         c_.b.CreateAdd(begin, c_.i64(lane)),
                         std::min<std::int64_t>(lanes - lane, kVectorLanes)});
       copies.back().body.set_mask(mask_of(copies.back()));
+      copies.back().stores.fetch_ahead(*(effective_.axes.end() - 2), kRowsAhead);
     }
     const auto each = [&](auto&& action) { each_copy(copies, action); };
     const auto enter_from = [&](std::size_t first) {

@@ -9,6 +9,9 @@
 // words of four rows), and those with a short body that accumulates along its rows, where one row
 // alone would wait for its own last addition.
 //
+// A store waits for its line of memory, and those behind it wait for the store: what a loop is going
+// to write is fetched some time before.
+//
 // A loop with a long body that accumulates along its rows leaves memory idle meanwhile, and the
 // first loop over the next tile would wait for it: the long one fetches the next tile's rows.
 
@@ -17,6 +20,8 @@ namespace {
 
 constexpr std::size_t kLongBody = 40;   // instructions from which sharing is worth grouping
 constexpr std::size_t kShortBody = 16;  // instructions that take less time than an addition waits
+
+constexpr std::int64_t kPositionsAhead = 512;  // of what is written, along its rows
 
 Affine shifted(Affine affine, AxisId axis, std::int64_t by) {
   for (const Term& term : affine.terms) {
@@ -64,7 +69,7 @@ class NextTile {
  public:
   /// A point is a group of rows along `group_axis`; -1: a single one.
   NextTile(EmitContext& context, const Loop& loop, const EffectiveAxes& axes, AxisId group_axis)
-      : c_(context) {
+      {
     const std::optional<Tile>& tile = context.kernel.tile;
     if (!tile || !contains(axes.axes, tile->axis) || loop.accumulates.empty() ||
         flatten(loop.body.program, {}).code.size() <= kShortBody) {
@@ -90,14 +95,7 @@ class NextTile {
     }
   }
   void fetch() {
-    llvm::IRBuilder<>& b = c_.b;
-    constexpr std::uint32_t kRead = 0, kSecondCache = 2, kData = 1;
-    for (Read& read : reads_) {
-      llvm::Value* next = b.CreateConstGEP1_64(b.getInt8Ty(), read.here.address(),
-                                               static_cast<std::uint64_t>(read.bytes));
-      b.CreateIntrinsic(llvm::Intrinsic::prefetch, {next->getType()},
-                        {next, b.getInt32(kRead), b.getInt32(kSecondCache), b.getInt32(kData)});
-    }
+    for (Read& read : reads_) read.here.fetch(read.bytes, Reference::Purpose::read);
   }
 
  private:
@@ -105,7 +103,6 @@ class NextTile {
     Reference here;
     std::int64_t bytes = 0;  // to the next tile
   };
-  EmitContext& c_;
   std::vector<Read> reads_;
 };
 
@@ -114,18 +111,32 @@ class NextTile {
 StoreEmitter::StoreEmitter(EmitContext& context, const std::vector<Store>& stores,
                            VectorAxis vector, std::int32_t first_result) {
   for (const Store& store : stores) {
-    targets_.push_back({Reference(context, store.target, vector), first_result + store.value});
+    const Buffer& buffer = context.buffers[static_cast<std::size_t>(store.target.buffer)];
+    targets_.push_back({Reference(context, store.target, vector), first_result + store.value,
+                        buffer.role != BufferRole::scratch, 0});
+  }
+}
+
+void StoreEmitter::fetch_ahead(AxisId axis, std::int64_t positions) {
+  for (Target& target : targets_) {
+    if (!target.in_memory || target.reference.uniform()) continue;
+    target.ahead =
+        positions * target.reference.stride(axis) * byte_size(target.reference.element());
   }
 }
 
 void StoreEmitter::advance(AxisSet known) {
-  for (auto& [reference, result] : targets_) {
+  for (Target& target : targets_) {
+    Reference& reference = target.reference;
     if (!reference.has_base() && (reference.base_axes() & ~known) == 0) reference.emit_base();
   }
 }
 
 void StoreEmitter::store(BodyEmitter& body) {
-  for (auto& [reference, result] : targets_) reference.store(body.result(result), body.mask());
+  for (Target& target : targets_) {
+    target.reference.store(body.result(target.result), body.mask());
+    if (target.ahead > 0) target.reference.fetch(target.ahead, Reference::Purpose::write);
+  }
 }
 
 LoopEmitter::LoopEmitter(EmitContext& context, const Loop& loop)
@@ -189,6 +200,7 @@ void LoopEmitter::nest(BodyEmitter& body, std::vector<StoreEmitter>& stores, Axi
       }
     }
   };
+  for (StoreEmitter& copy : stores) copy.fetch_ahead(effective_.vector.axis, kPositionsAhead);
   nest.enter = [&](std::size_t level) {
     known = outside;
     for (std::size_t l = 0; l < level; ++l) known |= axis_bit(effective_.axes[l]);

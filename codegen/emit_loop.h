@@ -20,11 +20,16 @@ class StoreEmitter {
   /// Emits the addresses that depend only on axes of `known`.
   void advance(AxisSet known);
   void store(BodyEmitter& body);
+  /// From here on a store to memory also fetches what is going to be written so many positions of
+  /// `axis` later.
+  void fetch_ahead(AxisId axis, std::int64_t positions);
 
  private:
   struct Target {
     Reference reference;
     std::int32_t result = 0;
+    bool in_memory = false;  // not in scratch
+    std::int64_t ahead = 0;  // bytes
   };
   std::vector<Target> targets_;
 };

@@ -42,6 +42,10 @@ class Reference {
   void store(llvm::Value* value, llvm::Value* mask);
   /// Address of the current element, of the first lane where there are lanes.
   [[nodiscard]] llvm::Value* address();
+  /// Brings what lies `bytes` behind the current elements into a cache: the second one, or where it
+  /// is going to be written, the first. What does not exist is not touched.
+  enum class Purpose : std::uint8_t { read, write };
+  void fetch(std::int64_t bytes, Purpose purpose);
 
  private:
   struct Divided {
