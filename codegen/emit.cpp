@@ -51,6 +51,12 @@ class KernelEmitter {
       return;
     }
     for (const Stage& stage : c_.kernel.stages) begin(stage);
+    const auto can_fetch = [&](const Loop& loop) { return loops_.at(&loop)->can_fetch(); };
+    std::map<const Loop*, std::vector<Fetch>> fetches = tile_fetches(c_.kernel, can_fetch);
+    for (const Stage& stage : c_.kernel.stages) {
+      const auto* loop = std::get_if<Loop>(&stage);
+      if (loop != nullptr) loops_.at(loop)->fetch(std::move(fetches[loop]));
+    }
     c_.tiles(c_.kernel.tile->axis, c_.kernel.tile->size, [&] {
       for (const Stage& stage : c_.kernel.stages) emit(stage);
     });

@@ -11,9 +11,6 @@
 //
 // A store waits for its line of memory, and those behind it wait for the store: what a loop is going
 // to write is fetched some time before.
-//
-// A loop with a long body that accumulates along its rows leaves memory idle meanwhile, and the
-// first loop over the next tile would wait for it: the long one fetches the next tile's rows.
 
 namespace gradus::codegen {
 namespace {
@@ -62,49 +59,6 @@ struct GroupLoads {
 bool contains(const std::vector<AxisId>& axes, AxisId axis) {
   return std::ranges::find(axes, axis) != axes.end();
 }
-
-/// Fetches what the same point of the next tile reads from inputs into the second cache. Behind the
-/// last tile that is nothing, or nothing useful: prefetches do not fault.
-class NextTile {
- public:
-  /// A point is a group of rows along `group_axis`; -1: a single one.
-  NextTile(EmitContext& context, const Loop& loop, const EffectiveAxes& axes, AxisId group_axis)
-      {
-    const std::optional<Tile>& tile = context.kernel.tile;
-    if (!tile || !contains(axes.axes, tile->axis) || loop.accumulates.empty() ||
-        flatten(loop.body.program, {}).code.size() <= kShortBody) {
-      return;
-    }
-    for (const Load& load : loop.body.loads) {
-      const Buffer& buffer = context.buffers[static_cast<std::size_t>(load.access.buffer)];
-      if (buffer.role != BufferRole::input || !load.guards.empty()) continue;
-      for (int row = 0; row < (group_axis >= 0 ? kGroupRows : 1); ++row) {
-        const Access access = group_axis >= 0 ? shifted(load.access, group_axis, row) : load.access;
-        Reference here(context, access, axes.vector);
-        const std::int64_t bytes =
-            tile->size * here.stride(tile->axis) * byte_size(buffer.type.element);
-        if (!here.uniform() && bytes != 0) reads_.push_back({std::move(here), bytes});
-      }
-    }
-  }
-
-  /// Emits the addresses that depend only on axes of `known`.
-  void advance(AxisSet known) {
-    for (Read& read : reads_) {
-      if (!read.here.has_base() && (read.here.base_axes() & ~known) == 0) read.here.emit_base();
-    }
-  }
-  void fetch() {
-    for (Read& read : reads_) read.here.fetch(read.bytes, Reference::Purpose::read);
-  }
-
- private:
-  struct Read {
-    Reference here;
-    std::int64_t bytes = 0;  // to the next tile
-  };
-  std::vector<Read> reads_;
-};
 
 }  // namespace
 
@@ -192,7 +146,8 @@ void LoopEmitter::nest(BodyEmitter& body, std::vector<StoreEmitter>& stores, Axi
   for (const Accumulate& accumulate : loop_.accumulates) {
     nest.fixed_lanes = nest.fixed_lanes || accumulate.lanes;
   }
-  NextTile next_tile(c_, loop_, effective_, group_axis);
+  FetchEmitter fetches(c_, fetches_, effective_.vector, group_axis,
+                       group_axis >= 0 ? kGroupRows : 1);
   const auto each_accumulate = [&](auto&& action) {
     for (const auto& copy : accumulates_) {
       for (const auto& accumulate : copy) {
@@ -206,7 +161,7 @@ void LoopEmitter::nest(BodyEmitter& body, std::vector<StoreEmitter>& stores, Axi
     for (std::size_t l = 0; l < level; ++l) known |= axis_bit(effective_.axes[l]);
     body.advance(known);
     for (StoreEmitter& copy : stores) copy.advance(known);
-    next_tile.advance(known);
+    fetches.advance(known);
     each_accumulate([&](AccumulateEmitter& accumulate) { accumulate.enter(level); });
   };
   nest.leave = [&](std::size_t level) {
@@ -225,8 +180,8 @@ void LoopEmitter::nest(BodyEmitter& body, std::vector<StoreEmitter>& stores, Axi
     }
     add(body);
     each_accumulate([&](AccumulateEmitter& accumulate) { accumulate.close(body.mask()); });
-    next_tile.advance(~AxisSet{0});
-    next_tile.fetch();
+    fetches.advance(~AxisSet{0});
+    fetches.fetch();
   };
   emit_nest(c_, nest);
 }
