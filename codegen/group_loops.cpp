@@ -362,7 +362,7 @@ std::optional<Tile> GroupLoops::tile() {
   const std::int64_t budget =
       contraction_ ? kHeuristics.contract_scratch_bytes : kHeuristics.loop_scratch_bytes;
   std::int64_t size = std::max<std::int64_t>(1, budget / row_bytes);
-  if (!contraction_) {
+  if (!contraction_ && !is_vector_axis(axis)) {
     // Loops read the same rows again and again; but some rows run together.
     const std::int64_t with_reads = budget / (row_bytes + bytes_read(axis));
     size = std::min(size, std::max(with_reads, kHeuristics.row_unit));
