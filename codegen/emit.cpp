@@ -45,18 +45,14 @@ class KernelEmitter {
     if (!c_.kernel.tile) {
       for (const Stage& stage : c_.kernel.stages) {
         begin(stage);
+        share_fetches(std::span(&stage, 1));
         emit(stage);
         end(stage);
       }
       return;
     }
     for (const Stage& stage : c_.kernel.stages) begin(stage);
-    const auto can_fetch = [&](const Loop& loop) { return loops_.at(&loop)->can_fetch(); };
-    std::map<const Loop*, std::vector<Fetch>> fetches = tile_fetches(c_.kernel, can_fetch);
-    for (const Stage& stage : c_.kernel.stages) {
-      const auto* loop = std::get_if<Loop>(&stage);
-      if (loop != nullptr) loops_.at(loop)->fetch(std::move(fetches[loop]));
-    }
+    share_fetches(c_.kernel.stages);
     c_.tiles(c_.kernel.tile->axis, c_.kernel.tile->size, [&] {
       for (const Stage& stage : c_.kernel.stages) emit(stage);
     });
@@ -78,6 +74,19 @@ class KernelEmitter {
     if (const auto* loop = std::get_if<Loop>(&stage)) {
       loops_.insert_or_assign(loop, std::make_unique<LoopEmitter>(c_, *loop))
           .first->second->begin_task();
+    }
+  }
+  /// Among the loops of `stages`, which have begun.
+  void share_fetches(std::span<const Stage> stages) {
+    std::vector<LoopCourse> courses;
+    for (const Stage& stage : stages) {
+      const auto* loop = std::get_if<Loop>(&stage);
+      if (loop != nullptr) courses.push_back(loops_.at(loop)->course());
+    }
+    std::map<const Loop*, std::vector<Fetch>> fetches =
+        codegen::share_fetches(c_.kernel, courses);
+    for (const LoopCourse& course : courses) {
+      loops_.at(course.loop)->fetch(std::move(fetches[course.loop]));
     }
   }
   void emit(const Stage& stage) {

@@ -14,8 +14,6 @@ using llvm::Value;
 /// Sums of whole rows that a first cache holds beside the rows themselves, and what it holds.
 constexpr std::int64_t kNearSums = 16 * 1024;
 constexpr std::int64_t kFirstCache = 32 * 1024;
-/// Rows whose part of a column is fetched before it is written.
-constexpr std::int64_t kRowsAhead = 8;
 /// Vectors of a column: as many bytes as prefetchers like to see in a row of memory, ...
 constexpr std::int64_t kColumnVectors = 4;
 /// ... and less where all copies of the body together would have more instructions than this.
@@ -89,12 +87,14 @@ class ColumnsEmitter {
  public:
   ColumnsEmitter(EmitContext& context, const Loop& loop, const EffectiveAxes& effective,
                  const ColumnLevels& levels,
-                 std::span<const std::unique_ptr<AccumulateEmitter>> accumulates)
+                 std::span<const std::unique_ptr<AccumulateEmitter>> accumulates,
+                 const std::vector<Fetch>& fetches)
       : c_(context),
         loop_(loop),
         effective_(effective),
         levels_(levels),
         accumulates_(accumulates),
+        fetches_(fetches),
         program_(flatten(loop.body.program, loop.body.fault_nodes)) {}
 
   void emit() {
@@ -106,6 +106,7 @@ class ColumnsEmitter {
   struct Copy {
     BodyEmitter body;
     StoreEmitter stores;
+    FetchEmitter fetches;
     Value* begin = nullptr;
     std::int64_t lanes = 0;  // that exist
   };
@@ -125,10 +126,10 @@ class ColumnsEmitter {
     for (std::int64_t lane = 0; lane < lanes; lane += kVectorLanes) {
       copies.push_back({BodyEmitter(c_, program_, loop_.body.loads, loop_.axes, effective_.vector),
                         StoreEmitter(c_, loop_.stores, effective_.vector),
+                        FetchEmitter(c_, fetches_, effective_.vector),
                         c_.b.CreateAdd(begin, c_.i64(lane)),
                         std::min<std::int64_t>(lanes - lane, kVectorLanes)});
       copies.back().body.set_mask(mask_of(copies.back()));
-      copies.back().stores.fetch_ahead(*(effective_.axes.end() - 2), kRowsAhead);
     }
     const auto each = [&](auto&& action) { each_copy(copies, action); };
     const auto enter_from = [&](std::size_t first) {
@@ -140,6 +141,7 @@ class ColumnsEmitter {
         each([&](std::size_t, Copy& copy) {
           copy.body.advance(known);
           copy.stores.advance(known);
+          copy.fetches.advance(known);
         });
       };
     };
@@ -182,6 +184,8 @@ class ColumnsEmitter {
       copy.body.advance(~AxisSet{0});
       copy.stores.advance(~AxisSet{0});
       copy.stores.store(copy.body);
+      copy.fetches.advance(~AxisSet{0});
+      copy.fetches.fetch();
       for (std::size_t i = 0; i < accumulates_.size(); ++i) {
         accumulates_[i]->add_to_column(number, copy.body.result(loop_.accumulates[i].value));
       }
@@ -238,6 +242,7 @@ class ColumnsEmitter {
   const EffectiveAxes& effective_;
   const ColumnLevels levels_;
   std::span<const std::unique_ptr<AccumulateEmitter>> accumulates_;
+  const std::vector<Fetch>& fetches_;
   FlatProgram program_;
 };
 
@@ -263,8 +268,9 @@ std::optional<ColumnLevels> column_levels(EmitContext& context, const Loop& loop
 
 void emit_columns(EmitContext& context, const Loop& loop, const EffectiveAxes& effective,
                   const ColumnLevels& levels,
-                  std::span<const std::unique_ptr<AccumulateEmitter>> accumulates) {
-  ColumnsEmitter(context, loop, effective, levels, accumulates).emit();
+                  std::span<const std::unique_ptr<AccumulateEmitter>> accumulates,
+                  const std::vector<Fetch>& fetches) {
+  ColumnsEmitter(context, loop, effective, levels, accumulates, fetches).emit();
 }
 
 }  // namespace gradus::codegen

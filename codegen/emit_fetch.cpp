@@ -2,16 +2,16 @@
 
 #include <algorithm>
 
-#include "codegen/emit_program.h"
-
 namespace gradus::codegen {
 namespace {
 
-/// Memory that tiles stream through, element by element along their axis.
-struct Stream {
-  Fetch fetch;
-  const Loop* loop = nullptr;  // that reads or writes it
-};
+// How far ahead, in positions of the innermost loop.
+constexpr std::int64_t kReadAhead = 1024;
+constexpr std::int64_t kWriteAhead = 512;
+constexpr std::int64_t kRowsAhead = 8;  // in columns
+constexpr std::int64_t kFirstCache = 32 * 1024;
+/// Instructions from which a loop fetches what it reads.
+constexpr std::size_t kLongBody = 40;
 
 bool moves_along(const Access& access, AxisId axis) {
   return std::ranges::any_of(access.index, [&](const Affine& index) {
@@ -19,76 +19,97 @@ bool moves_along(const Access& access, AxisId axis) {
   });
 }
 
-class Streams {
+class Sharing {
  public:
-  Streams(const Kernel& kernel, const std::function<bool(const Loop&)>& can_fetch)
-      : kernel_(kernel) {
-    for (const Stage& stage : kernel.stages) {
-      const auto* loop = std::get_if<Loop>(&stage);
-      if (loop == nullptr) continue;
-      loops_.push_back(loop);
-      if (can_fetch(*loop)) work_[loop] = flatten(loop->body.program, {}).code.size();
-    }
-  }
+  Sharing(const Kernel& kernel, std::span<const LoopCourse> loops)
+      : kernel_(kernel), loops_(loops) {}
 
-  std::map<const Loop*, std::vector<Fetch>> share() {
+  std::map<const Loop*, std::vector<Fetch>> run() {
     // Writes first: fewer loops come before them.
-    for (const Loop* loop : loops_) {
-      for (const Store& store : loop->stores) {
-        add({{store.target, Reference::Purpose::write, false}, loop});
-      }
+    for (const LoopCourse& course : loops_) {
+      for (const Store& store : course.loop->stores) write(course, store.target);
     }
-    for (const Loop* loop : loops_) {
-      for (const Load& load : loop->body.loads) {
-        if (!load.guards.empty()) continue;
-        add({{load.access, Reference::Purpose::read, true}, loop});
-      }
+    for (const LoopCourse& course : loops_) {
+      for (const Load& load : course.loop->body.loads) read(course, load);
     }
-    return std::move(shares_);
+    return std::move(fetches_);
   }
 
  private:
-  void add(const Stream& stream) {
-    const bool writes = stream.fetch.purpose == Reference::Purpose::write;
-    const Access& access = stream.fetch.access;
-    const BufferRole role = kernel_.buffers[static_cast<std::size_t>(access.buffer)].role;
-    if (role != (writes ? BufferRole::output : BufferRole::input)) return;
-    if (!moves_along(access, kernel_.tile->axis)) return;
-    if (std::ranges::find(known_, access) != known_.end()) return;
-    known_.push_back(access);
-    const Loop* chosen = nullptr;
-    for (const Loop* loop : loops_) {
-      if (work_.contains(loop) && loop->axes == stream.loop->axes &&
-          (chosen == nullptr || time(loop) > time(chosen))) {
-        chosen = loop;
-      }
-      if (writes && loop == stream.loop) break;
-    }
-    // A loop looks ahead for its own stores anyway.
-    if (chosen == nullptr) return;
-    ++fetches_[chosen];
-    if (!writes || chosen != stream.loop) shares_[chosen].push_back(stream.fetch);
+  /// Whether memory that is larger than a first cache has the role.
+  [[nodiscard]] bool has_role(const Access& access, BufferRole role) const {
+    const Buffer& buffer = kernel_.buffers[static_cast<std::size_t>(access.buffer)];
+    return buffer.role == role && buffer.type.byte_size() > kFirstCache;
+  }
+  [[nodiscard]] bool streams(const Access& access) const {
+    return kernel_.tile && moves_along(access, kernel_.tile->axis);
   }
 
-  /// Instructions per fetch if a loop gets one more.
-  double time(const Loop* loop) {
-    return static_cast<double>(work_.at(loop)) / static_cast<double>(fetches_[loop] + 1);
+  void write(const LoopCourse& course, const Access& target) {
+    if (!has_role(target, BufferRole::output)) return;
+    const LoopCourse* chosen = streams(target) ? idlest(course, /*before=*/true) : &course;
+    if (chosen == nullptr) chosen = &course;
+    if (chosen != &course) {
+      add(*chosen, {target, Reference::Purpose::write, -1, 0});
+    } else if (course.axis >= 0) {
+      const std::int64_t ahead = course.columns ? kRowsAhead : kWriteAhead;
+      add(course, {target, Reference::Purpose::write, course.axis, ahead});
+    }
+  }
+
+  void read(const LoopCourse& course, const Load& load) {
+    if (!has_role(load.access, BufferRole::input) || !load.guards.empty()) return;
+    if (streams(load.access)) {
+      if (std::ranges::find(known_, load.access) != known_.end()) return;
+      known_.push_back(load.access);
+      if (const LoopCourse* chosen = idlest(course, /*before=*/false)) {
+        add(*chosen, {load.access, Reference::Purpose::read, kernel_.tile->axis, kernel_.tile->size});
+      }
+    } else if (!kernel_.tile && !course.columns && course.axis >= 0 && course.work >= kLongBody &&
+               is_read_once(course, load.access.buffer)) {
+      add(course, {load.access, Reference::Purpose::read, course.axis, kReadAhead});
+    }
+  }
+
+  [[nodiscard]] static bool is_read_once(const LoopCourse& course, BufferId buffer) {
+    return std::ranges::count_if(course.loop->body.loads, [&](const Load& load) {
+             return load.access.buffer == buffer;
+           }) == 1;
+  }
+
+  /// Of the loops over the same points, up to the given one if `before`, the one with the most
+  /// instructions for one fetch more; null if there is none.
+  const LoopCourse* idlest(const LoopCourse& course, bool before) {
+    const LoopCourse* chosen = nullptr;
+    for (const LoopCourse& other : loops_) {
+      if (!other.columns && other.loop->axes == course.loop->axes &&
+          (chosen == nullptr || instructions_per_fetch(other) > instructions_per_fetch(*chosen))) {
+        chosen = &other;
+      }
+      if (before && &other == &course) break;
+    }
+    return chosen;
+  }
+  double instructions_per_fetch(const LoopCourse& course) {
+    return static_cast<double>(course.work) /
+           static_cast<double>(fetches_[course.loop].size() + 1);
+  }
+
+  void add(const LoopCourse& course, Fetch fetch) {
+    fetches_[course.loop].push_back(std::move(fetch));
   }
 
   const Kernel& kernel_;
-  std::vector<const Loop*> loops_;
-  std::map<const Loop*, std::size_t> work_;   // instructions of a point; only looked up
-  std::map<const Loop*, std::size_t> fetches_;
+  std::span<const LoopCourse> loops_;
   std::vector<Access> known_;
-  std::map<const Loop*, std::vector<Fetch>> shares_;
+  std::map<const Loop*, std::vector<Fetch>> fetches_;  // only looked up
 };
 
 }  // namespace
 
-std::map<const Loop*, std::vector<Fetch>> tile_fetches(
-    const Kernel& kernel, const std::function<bool(const Loop&)>& can_fetch) {
-  if (!kernel.tile) return {};
-  return Streams(kernel, can_fetch).share();
+std::map<const Loop*, std::vector<Fetch>> share_fetches(const Kernel& kernel,
+                                                        std::span<const LoopCourse> loops) {
+  return Sharing(kernel, loops).run();
 }
 
 FetchEmitter::FetchEmitter(EmitContext& context, const std::vector<Fetch>& fetches,
@@ -98,16 +119,18 @@ FetchEmitter::FetchEmitter(EmitContext& context, const std::vector<Fetch>& fetch
       Access access = fetch.access;
       for (Affine& index : access.index) {
         for (const Term& term : index.terms) {
-          if (rows > 1 && term.axis == row_axis) index.offset += row * term.coefficient;
+          if (term.axis == row_axis) index.offset += row * term.coefficient;
         }
       }
+      if (row > 0 && access == fetch.access) break;
       Reference here(context, access, vector);
+      if (here.uniform()) continue;
       std::int64_t bytes = 0;
-      if (fetch.next_tile) {
-        const Tile& tile = *context.kernel.tile;
-        bytes = tile.size * here.stride(tile.axis) * byte_size(here.element());
+      if (fetch.axis >= 0) {
+        bytes = fetch.positions * here.stride(fetch.axis) * byte_size(here.element());
+        if (bytes == 0) continue;
       }
-      if (!here.uniform()) lines_.push_back({std::move(here), bytes, fetch.purpose});
+      lines_.push_back({std::move(here), bytes, fetch.purpose});
     }
   }
 }

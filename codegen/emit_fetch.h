@@ -1,36 +1,49 @@
 #pragma once
 
-// What the loops of a tile fetch beside their own work. A loop that computes much leaves memory
-// idle, and one that computes little waits for it: so the rows of the next tile, and the memory
-// that this tile is going to fill, are fetched by all loops of the tile, by each as much as it has
-// time for. Private to the emitter.
+// What loops fetch beside their own work, so that memory is not waited for:
+//   - what a loop is going to write: a store waits for its line, and later stores for that one;
+//   - what a loop is going to read, where its body is so long that the processor sees only few
+//     points ahead;
+//   - in tiles, the rows of the next tile and the memory that this tile is going to fill. A loop
+//     that computes much leaves memory idle, one that computes little would wait for it: each loop
+//     fetches as much as it has time for.
+// Nothing is ever read or written for that: behind the end of a buffer it does not fault. Private to
+// the emitter.
 
-#include <functional>
 #include <map>
+#include <span>
 #include <vector>
 
 #include "codegen/emit_memory.h"
 
 namespace gradus::codegen {
 
-/// At a point of a loop: what `access` names there, or at the same point of the next tile.
+/// At each point of a loop: what `access` names `positions` of `axis` further on.
 struct Fetch {
   Access access;
   Reference::Purpose purpose = Reference::Purpose::read;
-  bool next_tile = false;
+  AxisId axis = -1;
+  std::int64_t positions = 0;
 };
 
-/// For loops of a kernel in tiles that `can_fetch`, what they fetch.
-[[nodiscard]] std::map<const Loop*, std::vector<Fetch>> tile_fetches(
-    const Kernel& kernel, const std::function<bool(const Loop&)>& can_fetch);
+/// How a loop runs.
+struct LoopCourse {
+  const Loop* loop = nullptr;
+  AxisId axis = -1;      // of its innermost loop; -1: none
+  bool columns = false;  // it runs in columns (emit_columns.h)
+  std::size_t work = 0;  // instructions of a point
+};
 
-/// `fetches` at the current point of a loop. Behind the last tile there is nothing, or nothing
-/// useful, to fetch: that does not fault.
+/// What the loops of a kernel fetch.
+[[nodiscard]] std::map<const Loop*, std::vector<Fetch>> share_fetches(
+    const Kernel& kernel, std::span<const LoopCourse> loops);
+
+/// `fetches` at the current point of a loop.
 class FetchEmitter {
  public:
   /// A point is a single one, or with `rows` > 1 so many along `row_axis`.
   FetchEmitter(EmitContext& context, const std::vector<Fetch>& fetches, VectorAxis vector,
-               AxisId row_axis, int rows);
+               AxisId row_axis = -1, int rows = 1);
   /// Emits the addresses that depend only on axes of `known`.
   void advance(AxisSet known);
   void fetch();

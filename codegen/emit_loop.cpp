@@ -18,7 +18,6 @@ namespace {
 constexpr std::size_t kLongBody = 40;   // instructions from which sharing is worth grouping
 constexpr std::size_t kShortBody = 16;  // instructions that take less time than an addition waits
 
-constexpr std::int64_t kPositionsAhead = 512;  // of what is written, along its rows
 
 Affine shifted(Affine affine, AxisId axis, std::int64_t by) {
   for (const Term& term : affine.terms) {
@@ -56,6 +55,14 @@ struct GroupLoads {
   }
 };
 
+/// Instructions but for constants, which are shared anyway, and loads.
+std::size_t operations(const FlatProgram& program) {
+  return static_cast<std::size_t>(
+      std::ranges::count_if(program.code, [](const ir::ScalarInstruction& instruction) {
+        return instruction.op != ir::ScalarOp::constant && instruction.op != ir::ScalarOp::operand;
+      }));
+}
+
 bool contains(const std::vector<AxisId>& axes, AxisId axis) {
   return std::ranges::find(axes, axis) != axes.end();
 }
@@ -65,17 +72,7 @@ bool contains(const std::vector<AxisId>& axes, AxisId axis) {
 StoreEmitter::StoreEmitter(EmitContext& context, const std::vector<Store>& stores,
                            VectorAxis vector, std::int32_t first_result) {
   for (const Store& store : stores) {
-    const Buffer& buffer = context.buffers[static_cast<std::size_t>(store.target.buffer)];
-    targets_.push_back({Reference(context, store.target, vector), first_result + store.value,
-                        buffer.role != BufferRole::scratch, 0});
-  }
-}
-
-void StoreEmitter::fetch_ahead(AxisId axis, std::int64_t positions) {
-  for (Target& target : targets_) {
-    if (!target.in_memory || target.reference.uniform()) continue;
-    target.ahead =
-        positions * target.reference.stride(axis) * byte_size(target.reference.element());
+    targets_.push_back({Reference(context, store.target, vector), first_result + store.value});
   }
 }
 
@@ -89,7 +86,6 @@ void StoreEmitter::advance(AxisSet known) {
 void StoreEmitter::store(BodyEmitter& body) {
   for (Target& target : targets_) {
     target.reference.store(body.result(target.result), body.mask());
-    if (target.ahead > 0) target.reference.fetch(target.ahead, Reference::Purpose::write);
   }
 }
 
@@ -97,6 +93,14 @@ LoopEmitter::LoopEmitter(EmitContext& context, const Loop& loop)
     : c_(context), loop_(loop), effective_(effective_axes(context, loop.axes)), accumulates_(1) {
   columns_ = column_levels(context, loop, effective_);
   if (columns_ && row_group()) columns_ = std::nullopt;
+}
+
+LoopCourse LoopEmitter::course() const {
+  const std::vector<AxisId>& axes = effective_.axes;
+  LoopCourse course{&loop_, axes.empty() ? -1 : axes.back(), columns_.has_value(),
+                    flatten(loop_.body.program, {}).code.size()};
+  if (course.columns) course.axis = axes[axes.size() - 2];
+  return course;
 }
 
 void LoopEmitter::begin_task() {
@@ -125,7 +129,7 @@ void LoopEmitter::emit() {
   };
   in_tile([](AccumulateEmitter& accumulate) { accumulate.begin(); });
   if (columns_) {
-    emit_columns(c_, loop_, effective_, *columns_, accumulates_[0]);
+    emit_columns(c_, loop_, effective_, *columns_, accumulates_[0], fetches_);
   } else if (!emit_groups()) {
     BodyEmitter body(c_, flatten(loop_.body.program, loop_.body.fault_nodes), loop_.body.loads,
                      loop_.axes, effective_.vector);
@@ -155,7 +159,6 @@ void LoopEmitter::nest(BodyEmitter& body, std::vector<StoreEmitter>& stores, Axi
       }
     }
   };
-  for (StoreEmitter& copy : stores) copy.fetch_ahead(effective_.vector.axis, kPositionsAhead);
   nest.enter = [&](std::size_t level) {
     known = outside;
     for (std::size_t l = 0; l < level; ++l) known |= axis_bit(effective_.axes[l]);
@@ -233,7 +236,7 @@ std::optional<LoopEmitter::RowGroup> LoopEmitter::row_group() {
   }
   GroupLoads loads(loop_.body.loads, axis);
   FlatProgram program = flatten_rows(loop_.body.program, axis, loads.numbers);
-  if (!waits && 4 * program.code.size() > 3 * kGroupRows * single.code.size()) return std::nullopt;
+  if (!waits && 4 * operations(program) > 3 * kGroupRows * operations(single)) return std::nullopt;
   return RowGroup{axis, std::move(program), std::move(loads.loads)};
 }
 

@@ -21,16 +21,11 @@ class StoreEmitter {
   /// Emits the addresses that depend only on axes of `known`.
   void advance(AxisSet known);
   void store(BodyEmitter& body);
-  /// From here on a store to memory also fetches what is going to be written so many positions of
-  /// `axis` later.
-  void fetch_ahead(AxisId axis, std::int64_t positions);
 
  private:
   struct Target {
     Reference reference;
     std::int32_t result = 0;
-    bool in_memory = false;  // not in scratch
-    std::int64_t ahead = 0;  // bytes
   };
   std::vector<Target> targets_;
 };
@@ -39,8 +34,7 @@ class LoopEmitter {
  public:
   LoopEmitter(EmitContext& context, const Loop& loop);
 
-  /// Whether `fetch` has an effect: the loop does not run in columns.
-  [[nodiscard]] bool can_fetch() const { return !columns_; }
+  [[nodiscard]] LoopCourse course() const;
   /// What its points fetch beside their own work.
   void fetch(std::vector<Fetch> fetches) { fetches_ = std::move(fetches); }
 
