@@ -8,6 +8,7 @@ namespace {
 // How far ahead, in positions of the innermost loop.
 constexpr std::int64_t kReadAhead = 1024;
 constexpr std::int64_t kWriteAhead = 512;
+constexpr std::int64_t kAllWritesAhead = 2048;  // of all stores of a loop together: within L1
 constexpr std::int64_t kRowsAhead = 8;  // in columns
 constexpr std::int64_t kFirstCache = 32 * 1024;
 /// Instructions from which a loop fetches what it reads.
@@ -52,7 +53,10 @@ class Sharing {
     if (chosen != &course) {
       add(*chosen, {target, Reference::Purpose::write, -1, 0});
     } else if (course.axis >= 0) {
-      const std::int64_t ahead = course.columns ? kRowsAhead : kWriteAhead;
+      const auto stores = static_cast<std::int64_t>(course.loop->stores.size());
+      const std::int64_t along_rows =
+          std::min(kWriteAhead, kAllWritesAhead / stores / ir::kLanes * ir::kLanes);
+      const std::int64_t ahead = course.columns ? kRowsAhead : along_rows;
       add(course, {target, Reference::Purpose::write, course.axis, ahead});
     }
   }
