@@ -22,7 +22,7 @@ class AccumulateEmitter {
 
   /// True when the sums live in memory between executions of the innermost loop.
   [[nodiscard]] bool in_memory() const { return in_memory_; }
-  [[nodiscard]] ElementType value_type() const { return types_[0]; }
+  [[nodiscard]] ElementType value_type() const { return value_type_; }
 
   /// Before the first and after the last execution of the loop that accumulates into one value.
   void begin();
@@ -43,11 +43,14 @@ class AccumulateEmitter {
   void close_column(std::size_t number, llvm::Value* mask);
 
  private:
-  using State = std::vector<llvm::Value*>;  // the value; for arg_max and arg_min its position too
+  // The value; for arg_max and arg_min its position too; by bits their greatest as signed number,
+  // their least and their greatest as unsigned number.
+  using State = std::vector<llvm::Value*>;
   [[nodiscard]] State identity(int lanes);
   [[nodiscard]] State combine(const State& old, const State& x);
   [[nodiscard]] State choose(llvm::Value* condition, const State& x, const State& y);
   [[nodiscard]] State fold(State lanes);
+  [[nodiscard]] State finish(const State& state);
   using Registers = std::vector<llvm::AllocaInst*>;  // of a state
   [[nodiscard]] Registers new_registers();
   [[nodiscard]] State read(const Registers& registers);
@@ -64,8 +67,10 @@ class AccumulateEmitter {
   EmitContext& c_;
   const Accumulate& accumulate_;
   EffectiveAxes loop_;
+  ElementType value_type_;
   std::vector<ElementType> types_;  // of the state
   bool argument_ = false;           // arg_max or arg_min
+  bool by_bits_ = false;            // the extremum of floats, as extrema of their bits
   bool horizontal_ = false;         // the vector axis is accumulated
   bool chain_ = false;              // in order, in one lane
   int lanes_ = 1;                   // of the state
