@@ -83,8 +83,7 @@ class KernelEmitter {
       const auto* loop = std::get_if<Loop>(&stage);
       if (loop != nullptr) courses.push_back(loops_.at(loop)->course());
     }
-    std::map<const Loop*, std::vector<Fetch>> fetches =
-        codegen::share_fetches(c_.kernel, courses);
+    std::map<const Loop*, std::vector<Fetch>> fetches = codegen::share_fetches(c_.kernel, courses);
     for (const LoopCourse& course : courses) {
       loops_.at(course.loop)->fetch(std::move(fetches[course.loop]));
     }

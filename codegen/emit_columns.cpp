@@ -11,9 +11,10 @@ namespace {
 
 using llvm::Value;
 
-/// Sums of whole rows that a first cache holds beside the rows themselves, and what it holds.
+/// Sums of whole rows that a first cache holds beside the rows themselves, and what may lie in a
+/// second one.
 constexpr std::int64_t kNearSums = 16 * 1024;
-constexpr std::int64_t kFirstCache = 32 * 1024;
+constexpr std::int64_t kSecondCache = 1024 * 1024;
 /// Vectors of a column: as many bytes as prefetchers like to see in a row of memory, ...
 constexpr std::int64_t kColumnVectors = 4;
 /// ... and less where all copies of the body together would have more instructions than this.
@@ -51,25 +52,23 @@ std::int64_t vectors_of_column(const EmitContext& context, const Loop& loop) {
   return std::clamp<std::int64_t>(most, 1, kColumnVectors);
 }
 
-/// Whether parts of rows would come from beyond the first cache, in columns, although the sums of
-/// whole rows could stay there: then rows are read from their beginning to their end.
+/// Whether parts of rows would come from beyond the second cache, in columns, although the sums of
+/// whole rows could stay in the first one: then rows are read from their beginning to their end.
 bool streams_rows(EmitContext& context, const Loop& loop, const EffectiveAxes& effective) {
-  const auto positions = [&](auto&& counts) {
-    std::int64_t count = 1;
-    for (AxisId axis : effective.axes) {
-      if (counts(axis)) count *= context.range(axis).greatest();
-    }
-    return count;
-  };
   if (context.range(effective.vector.axis).greatest() <=
       vectors_of_column(context, loop) * kVectorLanes) {
     return false;
   }
-  std::int64_t sums = 0;
+  std::int64_t sums = 0;  // bytes in a task or tile
   for (const Accumulate& accumulate : loop.accumulates) {
-    sums += byte_size(type_of(loop, accumulate)) *
-            positions([&](AxisId axis) { return !contains(accumulate.over, axis); });
+    std::int64_t count = 1;
+    for (AxisId axis : effective.axes) {
+      if (!contains(accumulate.over, axis)) count *= context.range(axis).greatest();
+    }
+    sums += count * byte_size(type_of(loop, accumulate));
   }
+  std::int64_t points = 1;  // in all tasks
+  for (AxisId axis : effective.axes) points *= context.axis(axis).extent;
   std::int64_t read = 0;
   for (const Load& load : loop.body.loads) {
     const Buffer& buffer = context.buffers[static_cast<std::size_t>(load.access.buffer)];
@@ -78,9 +77,9 @@ bool streams_rows(EmitContext& context, const Loop& loop, const EffectiveAxes& e
         return contains(loop.accumulates[0].over, term.axis);
       });
     });
-    if (moves) read += byte_size(buffer.type.element) * positions([](AxisId) { return true; });
+    if (moves) read += byte_size(buffer.type.element) * points;
   }
-  return sums <= kNearSums && read > kFirstCache;
+  return sums <= kNearSums && read > kSecondCache;
 }
 
 class ColumnsEmitter {

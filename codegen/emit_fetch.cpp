@@ -5,11 +5,11 @@
 namespace gradus::codegen {
 namespace {
 
-// How far ahead, in positions of the innermost loop.
+// How far ahead, in points.
 constexpr std::int64_t kReadAhead = 1024;
 constexpr std::int64_t kWriteAhead = 512;
 constexpr std::int64_t kAllWritesAhead = 2048;  // of all stores of a loop together: within L1
-constexpr std::int64_t kRowsAhead = 8;  // in columns
+constexpr std::int64_t kRowsAhead = 8;          // in columns
 constexpr std::int64_t kFirstCache = 32 * 1024;
 /// Instructions from which a loop fetches what it reads.
 constexpr std::size_t kLongBody = 40;
@@ -52,12 +52,12 @@ class Sharing {
     if (chosen == nullptr) chosen = &course;
     if (chosen != &course) {
       add(*chosen, {target, Reference::Purpose::write, -1, 0});
-    } else if (course.axis >= 0) {
+    } else {
       const auto stores = static_cast<std::int64_t>(course.loop->stores.size());
       const std::int64_t along_rows =
           std::min(kWriteAhead, kAllWritesAhead / stores / ir::kLanes * ir::kLanes);
-      const std::int64_t ahead = course.columns ? kRowsAhead : along_rows;
-      add(course, {target, Reference::Purpose::write, course.axis, ahead});
+      add_ahead(course, target, Reference::Purpose::write,
+                course.columns ? kRowsAhead : along_rows);
     }
   }
 
@@ -67,11 +67,26 @@ class Sharing {
       if (std::ranges::find(known_, load.access) != known_.end()) return;
       known_.push_back(load.access);
       if (const LoopCourse* chosen = idlest(course, /*before=*/false)) {
-        add(*chosen, {load.access, Reference::Purpose::read, kernel_.tile->axis, kernel_.tile->size});
+        add(*chosen,
+            {load.access, Reference::Purpose::read, kernel_.tile->axis, kernel_.tile->size});
       }
-    } else if (!kernel_.tile && !course.columns && course.axis >= 0 && course.work >= kLongBody &&
+    } else if (!kernel_.tile && !course.columns && course.work >= kLongBody &&
                is_read_once(course, load.access.buffer)) {
-      add(course, {load.access, Reference::Purpose::read, course.axis, kReadAhead});
+      add_ahead(course, load.access, Reference::Purpose::read, kReadAhead);
+    }
+  }
+
+  /// What a loop comes to so many points later: further on in its row or, where rows are short,
+  /// some rows later.
+  void add_ahead(const LoopCourse& course, const Access& access, Reference::Purpose purpose,
+                 std::int64_t points) {
+    const std::vector<AxisId>& axes = course.axes;
+    if (axes.empty()) return;
+    if (course.row >= 2 * points || axes.size() == 1) {
+      add(course, {access, purpose, axes.back(), points});
+    } else {
+      const std::int64_t rows = (points + course.row - 1) / course.row;
+      add(course, {access, purpose, axes[axes.size() - 2], rows});
     }
   }
 
@@ -95,8 +110,7 @@ class Sharing {
     return chosen;
   }
   double instructions_per_fetch(const LoopCourse& course) {
-    return static_cast<double>(course.work) /
-           static_cast<double>(fetches_[course.loop].size() + 1);
+    return static_cast<double>(course.work) / static_cast<double>(fetches_[course.loop].size() + 1);
   }
 
   void add(const LoopCourse& course, Fetch fetch) {

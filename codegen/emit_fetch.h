@@ -7,8 +7,8 @@
 //   - in tiles, the rows of the next tile and the memory that this tile is going to fill. A loop
 //     that computes much leaves memory idle, one that computes little would wait for it: each loop
 //     fetches as much as it has time for.
-// Nothing is ever read or written for that: behind the end of a buffer it does not fault. Private to
-// the emitter.
+// Nothing is ever read or written for that: behind the end of a buffer it does not fault. Private
+// to the emitter.
 
 #include <map>
 #include <span>
@@ -29,9 +29,10 @@ struct Fetch {
 /// How a loop runs.
 struct LoopCourse {
   const Loop* loop = nullptr;
-  AxisId axis = -1;      // of its innermost loop; -1: none
-  bool columns = false;  // it runs in columns (emit_columns.h)
-  std::size_t work = 0;  // instructions of a point
+  std::vector<AxisId> axes;  // that move, outermost first; of columns without the vector axis
+  std::int64_t row = 1;      // positions of the last one in a task or tile
+  bool columns = false;      // it runs in columns (emit_columns.h)
+  std::size_t work = 0;      // instructions of a point
 };
 
 /// What the loops of a kernel fetch.

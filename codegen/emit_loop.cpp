@@ -9,15 +9,14 @@
 // words of four rows), and those with a short body that accumulates along its rows, where one row
 // alone would wait for its own last addition.
 //
-// A store waits for its line of memory, and those behind it wait for the store: what a loop is going
-// to write is fetched some time before.
+// A store waits for its line of memory, and those behind it wait for the store: what a loop is
+// going to write is fetched some time before.
 
 namespace gradus::codegen {
 namespace {
 
 constexpr std::size_t kLongBody = 40;   // instructions from which sharing is worth grouping
 constexpr std::size_t kShortBody = 16;  // instructions that take less time than an addition waits
-
 
 Affine shifted(Affine affine, AxisId axis, std::int64_t by) {
   for (const Term& term : affine.terms) {
@@ -96,10 +95,10 @@ LoopEmitter::LoopEmitter(EmitContext& context, const Loop& loop)
 }
 
 LoopCourse LoopEmitter::course() const {
-  const std::vector<AxisId>& axes = effective_.axes;
-  LoopCourse course{&loop_, axes.empty() ? -1 : axes.back(), columns_.has_value(),
+  LoopCourse course{&loop_, effective_.axes, 1, columns_.has_value(),
                     flatten(loop_.body.program, {}).code.size()};
-  if (course.columns) course.axis = axes[axes.size() - 2];
+  if (course.columns) course.axes.pop_back();
+  if (!course.axes.empty()) course.row = c_.range(course.axes.back()).greatest();
   return course;
 }
 

@@ -157,8 +157,8 @@ void Reference::fetch(std::int64_t bytes, Purpose purpose) {
   Value* here = address();
   const std::int64_t length = step_ == 0 ? 1 : step_ * vector_.lanes * byte_size(element_);
   for (std::int64_t line = 0; line < length; line += kLine) {
-    Value* there = c.b.CreateConstGEP1_64(c.b.getInt8Ty(), here,
-                                          static_cast<std::uint64_t>(bytes + line));
+    Value* there =
+        c.b.CreateConstGEP1_64(c.b.getInt8Ty(), here, static_cast<std::uint64_t>(bytes + line));
     c.b.CreateIntrinsic(llvm::Intrinsic::prefetch, {there->getType()},
                         {there, c.b.getInt32(writes ? 1 : 0),
                          c.b.getInt32(writes ? kFirstCache : kSecondCache), c.b.getInt32(kData)});
