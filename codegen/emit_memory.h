@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "codegen/emit_context.h"
+#include "codegen/fetch.h"
 
 namespace gradus::codegen {
 
@@ -44,7 +45,6 @@ class Reference {
   [[nodiscard]] llvm::Value* address();
   /// Brings what lies `bytes` behind the current elements into a cache: the second one, or where it
   /// is going to be written, the first. What does not exist is not touched.
-  enum class Purpose : std::uint8_t { read, write };
   void fetch(std::int64_t bytes, Purpose purpose);
 
  private:
