@@ -45,12 +45,14 @@ class KernelEmitter {
     if (!c_.kernel.tile) {
       for (const Stage& stage : c_.kernel.stages) {
         begin(stage);
+        share_fetches(std::span(&stage, 1));
         emit(stage);
         end(stage);
       }
       return;
     }
     for (const Stage& stage : c_.kernel.stages) begin(stage);
+    share_fetches(c_.kernel.stages);
     c_.tiles(c_.kernel.tile->axis, c_.kernel.tile->size, [&] {
       for (const Stage& stage : c_.kernel.stages) emit(stage);
     });
@@ -72,6 +74,18 @@ class KernelEmitter {
     std::visit(overloaded{[&](const Loop& loop) { start(loops_, loop); },
                           [&](const Contract& contract) { start(contracts_, contract); }},
                stage);
+  }
+  /// Among the loops of `stages`, which have begun.
+  void share_fetches(std::span<const Stage> stages) {
+    std::vector<LoopCourse> courses;
+    for (const Stage& stage : stages) {
+      const auto* loop = std::get_if<Loop>(&stage);
+      if (loop != nullptr) courses.push_back(loops_.at(loop)->course());
+    }
+    std::map<const Loop*, std::vector<Fetch>> fetches = codegen::share_fetches(c_.kernel, courses);
+    for (const LoopCourse& course : courses) {
+      loops_.at(course.loop)->fetch(std::move(fetches[course.loop]));
+    }
   }
   void emit(const Stage& stage) {
     enter(stage);

@@ -46,6 +46,9 @@ std::uint64_t identity_bits(ReductionKind kind, ElementType type) {
   return greatest ? 0 : 1;
 }
 
+/// Extrema of 32-bit integers are instructions where vectors have at least as many bits.
+constexpr int kBitExtremaBits = 256;
+
 bool contains(const std::vector<AxisId>& axes, AxisId axis) {
   return std::ranges::find(axes, axis) != axes.end();
 }
@@ -55,7 +58,12 @@ bool contains(const std::vector<AxisId>& axes, AxisId axis) {
 AccumulateEmitter::AccumulateEmitter(EmitContext& context, const Accumulate& accumulate,
                                      ElementType value_type, const EffectiveAxes& loop,
                                      bool columns)
-    : c_(context), accumulate_(accumulate), loop_(loop), types_{value_type}, in_columns_(columns) {
+    : c_(context),
+      accumulate_(accumulate),
+      loop_(loop),
+      value_type_(value_type),
+      types_{value_type},
+      in_columns_(columns) {
   argument_ =
       accumulate.kind == ReductionKind::arg_max || accumulate.kind == ReductionKind::arg_min;
   if (argument_) types_.push_back(ElementType::i32);
@@ -75,10 +83,16 @@ AccumulateEmitter::AccumulateEmitter(EmitContext& context, const Accumulate& acc
   const std::size_t outside = in_columns_ ? kept_.size() - 1 : kept_.size();
   const bool register_loops = outside == level_;
   in_memory_ = whole_task_ || !register_loops || (!horizontal_ && !in_columns_);
+  const bool extremum =
+      accumulate.kind == ReductionKind::max || accumulate.kind == ReductionKind::min;
+  by_bits_ = extremum && value_type == ElementType::f32 && lanes_ > 1 &&
+             c_.target.vector_bits >= kBitExtremaBits && (horizontal_ || !in_memory_);
+  if (by_bits_) types_.assign(3, ElementType::i32);
 }
 
 AccumulateEmitter::State AccumulateEmitter::identity(int lanes) {
-  State state{emit_constant(c_, types_[0], identity_bits(accumulate_.kind, types_[0]), lanes)};
+  const std::uint64_t bits = identity_bits(accumulate_.kind, value_type_);
+  State state(by_bits_ ? types_.size() : 1, emit_constant(c_, types_[0], bits, lanes));
   if (argument_) {
     constexpr std::uint64_t kNone = std::numeric_limits<std::int32_t>::max();
     state.push_back(emit_constant(c_, types_[1], kNone, lanes));
@@ -97,6 +111,11 @@ AccumulateEmitter::State AccumulateEmitter::choose(Value* condition, const State
 
 AccumulateEmitter::State AccumulateEmitter::combine(const State& old, const State& x) {
   llvm::IRBuilder<>& b = c_.b;
+  if (by_bits_) {
+    return {b.CreateBinaryIntrinsic(llvm::Intrinsic::smax, old[0], x[0]),
+            b.CreateBinaryIntrinsic(llvm::Intrinsic::umin, old[1], x[1]),
+            b.CreateBinaryIntrinsic(llvm::Intrinsic::umax, old[2], x[2])};
+  }
   switch (accumulate_.kind) {
     case ReductionKind::sum:
       return {is_float(types_[0]) ? b.CreateFAdd(old[0], x[0]) : b.CreateAdd(old[0], x[0])};
@@ -132,6 +151,31 @@ AccumulateEmitter::State AccumulateEmitter::combine(const State& old, const Stat
   return choose(b.CreateOr(beyond, b.CreateAnd(same, earlier)), x, old);
 }
 
+/// The value that the state stands for. Floats of one sign are ordered as their bits are, unsigned;
+/// signed, every float that is not negative is above all others.
+AccumulateEmitter::State AccumulateEmitter::finish(const State& state) {
+  if (!by_bits_) return state;
+  llvm::IRBuilder<>& b = c_.b;
+  Value* greatest_signed = state[0];
+  Value* least = state[1];
+  Value* greatest = state[2];
+  const auto bits = [&](std::uint64_t value) {
+    return llvm::ConstantInt::get(least->getType(), value);
+  };
+  Value* extremum =
+      accumulate_.kind == ReductionKind::max
+          ? b.CreateSelect(b.CreateICmpSGE(greatest_signed, bits(0)), greatest_signed, least)
+          : b.CreateSelect(b.CreateICmpSLT(greatest, bits(0)), greatest, least);
+  Value* is_nan = b.CreateOr(b.CreateICmpSGT(greatest_signed, bits(0x7f800000)),
+                             b.CreateICmpUGT(greatest, bits(0xff800000)));
+  extremum = b.CreateSelect(is_nan, bits(0x7fc00000), extremum);
+  llvm::Type* type = b.getFloatTy();
+  if (auto* vector = llvm::dyn_cast<llvm::FixedVectorType>(least->getType())) {
+    type = EmitContext::lanes_type(type, static_cast<int>(vector->getNumElements()));
+  }
+  return {emit_flush(c_, value_type_, b.CreateBitCast(extremum, type))};
+}
+
 /// All lanes combined: +8, +4, +2, +1.
 AccumulateEmitter::State AccumulateEmitter::fold(State state) {
   for (int half = lanes_ / 2; half >= 1; half /= 2) {
@@ -152,6 +196,7 @@ AccumulateEmitter::State AccumulateEmitter::fold(State state) {
     }
     state = combine(low, high);
   }
+  if (by_bits_) return finish(state);
   // Subnormals lie between the zeros in order, so that the extremum may become zero at last.
   const bool extremum =
       accumulate_.kind == ReductionKind::max || accumulate_.kind == ReductionKind::min;
@@ -182,6 +227,10 @@ void AccumulateEmitter::write(const Registers& registers, const State& state) {
 }
 
 AccumulateEmitter::State AccumulateEmitter::state_of(Value* value) {
+  if (by_bits_) {
+    llvm::Type* bits = EmitContext::lanes_type(c_.b.getInt32Ty(), lanes_);
+    return State(types_.size(), c_.b.CreateBitCast(value, bits));
+  }
   State state{value};
   if (argument_) state.push_back(row_major_position());
   return state;
@@ -265,6 +314,14 @@ void AccumulateEmitter::leave(std::size_t level) {
   }
 }
 
+void AccumulateEmitter::open(Value* mask) {
+  if (!horizontal_) opened_ = from_memory(mask);
+}
+
+void AccumulateEmitter::close(Value* mask) {
+  if (!horizontal_) to_memory(opened_, mask);
+}
+
 void AccumulateEmitter::add(Value* value, Value* mask) {
   State x = state_of(value);
   if (chain_ && loop_.vector.lanes > 1) {
@@ -276,7 +333,7 @@ void AccumulateEmitter::add(Value* value, Value* mask) {
     return;
   }
   if (!horizontal_) {
-    to_memory(combine(from_memory(mask), x), mask);
+    opened_ = combine(opened_, x);
     return;
   }
   const State old = read(registers_);
@@ -300,7 +357,7 @@ void AccumulateEmitter::close_column(std::size_t number, Value* mask) {
   if (in_memory_) {
     to_memory(state, mask);
   } else {
-    memory_[0].store(state.back(), mask);
+    memory_[0].store(finish(state).back(), mask);
   }
 }
 

@@ -22,7 +22,7 @@ class AccumulateEmitter {
 
   /// True when the sums live in memory between executions of the innermost loop.
   [[nodiscard]] bool in_memory() const { return in_memory_; }
-  [[nodiscard]] ElementType value_type() const { return types_[0]; }
+  [[nodiscard]] ElementType value_type() const { return value_type_; }
 
   /// Before the first and after the last execution of the loop that accumulates into one value.
   void begin();
@@ -30,7 +30,10 @@ class AccumulateEmitter {
   /// The hooks of the loop's nest.
   void enter(std::size_t level);
   void leave(std::size_t level);
+  /// At a point: sums in memory are read, what is added goes to them, they are written.
+  void open(llvm::Value* mask);
   void add(llvm::Value* value, llvm::Value* mask);
+  void close(llvm::Value* mask);
 
   /// In columns: the state of one more vector, at its position, comes into registers; its number is
   /// how many have been opened since `clear_columns`. It goes back to memory where it is closed.
@@ -40,11 +43,14 @@ class AccumulateEmitter {
   void close_column(std::size_t number, llvm::Value* mask);
 
  private:
-  using State = std::vector<llvm::Value*>;  // the value; for arg_max and arg_min its position too
+  // The value; for arg_max and arg_min its position too; by bits their greatest as signed number,
+  // their least and their greatest as unsigned number.
+  using State = std::vector<llvm::Value*>;
   [[nodiscard]] State identity(int lanes);
   [[nodiscard]] State combine(const State& old, const State& x);
   [[nodiscard]] State choose(llvm::Value* condition, const State& x, const State& y);
   [[nodiscard]] State fold(State lanes);
+  [[nodiscard]] State finish(const State& state);
   using Registers = std::vector<llvm::AllocaInst*>;  // of a state
   [[nodiscard]] Registers new_registers();
   [[nodiscard]] State read(const Registers& registers);
@@ -61,8 +67,10 @@ class AccumulateEmitter {
   EmitContext& c_;
   const Accumulate& accumulate_;
   EffectiveAxes loop_;
+  ElementType value_type_;
   std::vector<ElementType> types_;  // of the state
   bool argument_ = false;           // arg_max or arg_min
+  bool by_bits_ = false;            // the extremum of floats, as extrema of their bits
   bool horizontal_ = false;         // the vector axis is accumulated
   bool chain_ = false;              // in order, in one lane
   int lanes_ = 1;                   // of the state
@@ -73,7 +81,8 @@ class AccumulateEmitter {
   std::vector<AxisId> kept_;
   std::vector<Reference> memory_;   // of the state
   Registers registers_;             // where the vector axis is accumulated
-  std::vector<Registers> columns_;  // else
+  std::vector<Registers> columns_;  // else, in columns
+  State opened_;                    // else, at the current point
 };
 
 }  // namespace gradus::codegen

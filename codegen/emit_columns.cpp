@@ -11,6 +11,10 @@ namespace {
 
 using llvm::Value;
 
+/// Sums of whole rows that a first cache holds beside the rows themselves, and what may lie in a
+/// second one.
+constexpr std::int64_t kNearSums = 16 * 1024;
+constexpr std::int64_t kSecondCache = 1024 * 1024;
 /// Vectors of a column: as many bytes as prefetchers like to see in a row of memory, ...
 constexpr std::int64_t kColumnVectors = 4;
 /// ... and less where all copies of the body together would have more instructions than this.
@@ -29,16 +33,67 @@ std::optional<std::size_t> sums_level(const std::vector<AxisId>& axes,
   return level;
 }
 
+ElementType type_of(const Loop& loop, const Accumulate& accumulate) {
+  const ir::ScalarProgram& program = loop.body.program;
+  const auto result = static_cast<std::size_t>(accumulate.value);
+  return program.code[static_cast<std::size_t>(program.results[result])].type;
+}
+
+/// As many vectors as leave half of the registers free of sums.
+std::int64_t vectors_of_column(const EmitContext& context, const Loop& loop) {
+  std::int64_t registers = 0;  // per vector
+  for (const Accumulate& accumulate : loop.accumulates) {
+    const std::int64_t width = context.target.width(type_of(loop, accumulate));
+    registers += (kVectorLanes + width - 1) / width;
+  }
+  const std::size_t code = flatten(loop.body.program, {}).code.size();
+  auto most = static_cast<std::int64_t>(kColumnCode / std::max<std::size_t>(code, 1));
+  if (registers > 0) most = std::min(most, context.target.vector_registers() / 2 / registers);
+  return std::clamp<std::int64_t>(most, 1, kColumnVectors);
+}
+
+/// Whether parts of rows would come from beyond the second cache, in columns, although the sums of
+/// whole rows could stay in the first one: then rows are read from their beginning to their end.
+bool streams_rows(EmitContext& context, const Loop& loop, const EffectiveAxes& effective) {
+  if (context.range(effective.vector.axis).greatest() <=
+      vectors_of_column(context, loop) * kVectorLanes) {
+    return false;
+  }
+  std::int64_t sums = 0;  // bytes in a task or tile
+  for (const Accumulate& accumulate : loop.accumulates) {
+    std::int64_t count = 1;
+    for (AxisId axis : effective.axes) {
+      if (!contains(accumulate.over, axis)) count *= context.range(axis).greatest();
+    }
+    sums += count * byte_size(type_of(loop, accumulate));
+  }
+  std::int64_t points = 1;  // in all tasks
+  for (AxisId axis : effective.axes) points *= context.axis(axis).extent;
+  std::int64_t read = 0;
+  for (const Load& load : loop.body.loads) {
+    const Buffer& buffer = context.buffers[static_cast<std::size_t>(load.access.buffer)];
+    const bool moves = std::ranges::any_of(load.access.index, [&](const Affine& index) {
+      return std::ranges::any_of(index.terms, [&](const Term& term) {
+        return contains(loop.accumulates[0].over, term.axis);
+      });
+    });
+    if (moves) read += byte_size(buffer.type.element) * points;
+  }
+  return sums <= kNearSums && read > kSecondCache;
+}
+
 class ColumnsEmitter {
  public:
   ColumnsEmitter(EmitContext& context, const Loop& loop, const EffectiveAxes& effective,
                  const ColumnLevels& levels,
-                 std::span<const std::unique_ptr<AccumulateEmitter>> accumulates)
+                 std::span<const std::unique_ptr<AccumulateEmitter>> accumulates,
+                 const std::vector<Fetch>& fetches)
       : c_(context),
         loop_(loop),
         effective_(effective),
         levels_(levels),
         accumulates_(accumulates),
+        fetches_(fetches),
         program_(flatten(loop.body.program, loop.body.fault_nodes)) {}
 
   void emit() {
@@ -50,6 +105,7 @@ class ColumnsEmitter {
   struct Copy {
     BodyEmitter body;
     StoreEmitter stores;
+    FetchEmitter fetches;
     Value* begin = nullptr;
     std::int64_t lanes = 0;  // that exist
   };
@@ -59,21 +115,8 @@ class ColumnsEmitter {
             effective_.axes.begin() + static_cast<std::ptrdiff_t>(end)};
   }
 
-  /// As many vectors as leave half of the registers free of sums.
-  [[nodiscard]] std::int64_t vectors_of_column() const {
-    std::int64_t registers = 0;  // per vector
-    for (const auto& accumulate : accumulates_) {
-      const std::int64_t width = c_.target.width(accumulate->value_type());
-      registers += (kVectorLanes + width - 1) / width;
-    }
-    std::int64_t most =
-        static_cast<std::int64_t>(kColumnCode / std::max<std::size_t>(program_.code.size(), 1));
-    if (registers > 0) most = std::min(most, c_.target.vector_registers() / 2 / registers);
-    return std::clamp<std::int64_t>(most, 1, kColumnVectors);
-  }
-
   void columns() {
-    c_.pieces(effective_.vector.axis, vectors_of_column() * kVectorLanes,
+    c_.pieces(effective_.vector.axis, vectors_of_column(c_, loop_) * kVectorLanes,
               [&](Value* begin, std::int64_t lanes) { column(begin, lanes); });
   }
 
@@ -82,6 +125,7 @@ class ColumnsEmitter {
     for (std::int64_t lane = 0; lane < lanes; lane += kVectorLanes) {
       copies.push_back({BodyEmitter(c_, program_, loop_.body.loads, loop_.axes, effective_.vector),
                         StoreEmitter(c_, loop_.stores, effective_.vector),
+                        FetchEmitter(c_, fetches_, effective_.vector),
                         c_.b.CreateAdd(begin, c_.i64(lane)),
                         std::min<std::int64_t>(lanes - lane, kVectorLanes)});
       copies.back().body.set_mask(mask_of(copies.back()));
@@ -96,6 +140,7 @@ class ColumnsEmitter {
         each([&](std::size_t, Copy& copy) {
           copy.body.advance(known);
           copy.stores.advance(known);
+          copy.fetches.advance(known);
         });
       };
     };
@@ -138,6 +183,8 @@ class ColumnsEmitter {
       copy.body.advance(~AxisSet{0});
       copy.stores.advance(~AxisSet{0});
       copy.stores.store(copy.body);
+      copy.fetches.advance(~AxisSet{0});
+      copy.fetches.fetch();
       for (std::size_t i = 0; i < accumulates_.size(); ++i) {
         accumulates_[i]->add_to_column(number, copy.body.result(loop_.accumulates[i].value));
       }
@@ -194,6 +241,7 @@ class ColumnsEmitter {
   const EffectiveAxes& effective_;
   const ColumnLevels levels_;
   std::span<const std::unique_ptr<AccumulateEmitter>> accumulates_;
+  const std::vector<Fetch>& fetches_;
   FlatProgram program_;
 };
 
@@ -213,13 +261,15 @@ std::optional<ColumnLevels> column_levels(EmitContext& context, const Loop& loop
   for (const Accumulate& sum : loop.accumulates) levels.insert(sums_level(effective.axes, sum));
   const std::optional<std::size_t> level = *levels.begin();
   if (levels.size() > 1 || !level || *level + 1 == count) return std::nullopt;
+  if (streams_rows(context, loop, effective)) return std::nullopt;
   return ColumnLevels{*level == 0 ? 0 : *level - 1, *level};
 }
 
 void emit_columns(EmitContext& context, const Loop& loop, const EffectiveAxes& effective,
                   const ColumnLevels& levels,
-                  std::span<const std::unique_ptr<AccumulateEmitter>> accumulates) {
-  ColumnsEmitter(context, loop, effective, levels, accumulates).emit();
+                  std::span<const std::unique_ptr<AccumulateEmitter>> accumulates,
+                  const std::vector<Fetch>& fetches) {
+  ColumnsEmitter(context, loop, effective, levels, accumulates, fetches).emit();
 }
 
 }  // namespace gradus::codegen

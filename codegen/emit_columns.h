@@ -7,6 +7,7 @@
 
 #include "codegen/emit_accumulate.h"
 #include "codegen/emit_body.h"
+#include "codegen/emit_fetch.h"
 
 namespace gradus::codegen {
 
@@ -25,6 +26,7 @@ struct ColumnLevels {
 /// column and the state of accumulations is in registers.
 void emit_columns(EmitContext& context, const Loop& loop, const EffectiveAxes& effective,
                   const ColumnLevels& levels,
-                  std::span<const std::unique_ptr<AccumulateEmitter>> accumulates);
+                  std::span<const std::unique_ptr<AccumulateEmitter>> accumulates,
+                  const std::vector<Fetch>& fetches);
 
 }  // namespace gradus::codegen

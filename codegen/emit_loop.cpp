@@ -9,8 +9,8 @@
 // words of four rows), and those with a short body that accumulates along its rows, where one row
 // alone would wait for its own last addition.
 //
-// A loop with a long body that accumulates along its rows leaves memory idle meanwhile, and the
-// first loop over the next tile would wait for it: the long one fetches the next tile's rows.
+// A store waits for its line of memory, and those behind it wait for the store: what a loop is
+// going to write is fetched some time before.
 
 namespace gradus::codegen {
 namespace {
@@ -54,60 +54,17 @@ struct GroupLoads {
   }
 };
 
+/// Instructions but for constants, which are shared anyway, and loads.
+std::size_t operations(const FlatProgram& program) {
+  return static_cast<std::size_t>(
+      std::ranges::count_if(program.code, [](const ir::ScalarInstruction& instruction) {
+        return instruction.op != ir::ScalarOp::constant && instruction.op != ir::ScalarOp::operand;
+      }));
+}
+
 bool contains(const std::vector<AxisId>& axes, AxisId axis) {
   return std::ranges::find(axes, axis) != axes.end();
 }
-
-/// Fetches what the same point of the next tile reads from inputs into the second cache. Behind the
-/// last tile that is nothing, or nothing useful: prefetches do not fault.
-class NextTile {
- public:
-  /// A point is a group of rows along `group_axis`; -1: a single one.
-  NextTile(EmitContext& context, const Loop& loop, const EffectiveAxes& axes, AxisId group_axis)
-      : c_(context) {
-    const std::optional<Tile>& tile = context.kernel.tile;
-    if (!tile || !contains(axes.axes, tile->axis) || loop.accumulates.empty() ||
-        flatten(loop.body.program, {}).code.size() <= kShortBody) {
-      return;
-    }
-    for (const Load& load : loop.body.loads) {
-      const Buffer& buffer = context.buffers[static_cast<std::size_t>(load.access.buffer)];
-      if (buffer.role != BufferRole::input || !load.guards.empty()) continue;
-      for (int row = 0; row < (group_axis >= 0 ? kGroupRows : 1); ++row) {
-        const Access access = group_axis >= 0 ? shifted(load.access, group_axis, row) : load.access;
-        Reference here(context, access, axes.vector);
-        const std::int64_t bytes =
-            tile->size * here.stride(tile->axis) * byte_size(buffer.type.element);
-        if (!here.uniform() && bytes != 0) reads_.push_back({std::move(here), bytes});
-      }
-    }
-  }
-
-  /// Emits the addresses that depend only on axes of `known`.
-  void advance(AxisSet known) {
-    for (Read& read : reads_) {
-      if (!read.here.has_base() && (read.here.base_axes() & ~known) == 0) read.here.emit_base();
-    }
-  }
-  void fetch() {
-    llvm::IRBuilder<>& b = c_.b;
-    constexpr std::uint32_t kRead = 0, kSecondCache = 2, kData = 1;
-    for (Read& read : reads_) {
-      llvm::Value* next = b.CreateConstGEP1_64(b.getInt8Ty(), read.here.address(),
-                                               static_cast<std::uint64_t>(read.bytes));
-      b.CreateIntrinsic(llvm::Intrinsic::prefetch, {next->getType()},
-                        {next, b.getInt32(kRead), b.getInt32(kSecondCache), b.getInt32(kData)});
-    }
-  }
-
- private:
-  struct Read {
-    Reference here;
-    std::int64_t bytes = 0;  // to the next tile
-  };
-  EmitContext& c_;
-  std::vector<Read> reads_;
-};
 
 }  // namespace
 
@@ -119,19 +76,30 @@ StoreEmitter::StoreEmitter(EmitContext& context, const std::vector<Store>& store
 }
 
 void StoreEmitter::advance(AxisSet known) {
-  for (auto& [reference, result] : targets_) {
+  for (Target& target : targets_) {
+    Reference& reference = target.reference;
     if (!reference.has_base() && (reference.base_axes() & ~known) == 0) reference.emit_base();
   }
 }
 
 void StoreEmitter::store(BodyEmitter& body) {
-  for (auto& [reference, result] : targets_) reference.store(body.result(result), body.mask());
+  for (Target& target : targets_) {
+    target.reference.store(body.result(target.result), body.mask());
+  }
 }
 
 LoopEmitter::LoopEmitter(EmitContext& context, const Loop& loop)
     : c_(context), loop_(loop), effective_(effective_axes(context, loop.axes)), accumulates_(1) {
   columns_ = column_levels(context, loop, effective_);
   if (columns_ && row_group()) columns_ = std::nullopt;
+}
+
+LoopCourse LoopEmitter::course() const {
+  LoopCourse course{&loop_, effective_.axes, 1, columns_.has_value(),
+                    flatten(loop_.body.program, {}).code.size()};
+  if (course.columns) course.axes.pop_back();
+  if (!course.axes.empty()) course.row = c_.range(course.axes.back()).greatest();
+  return course;
 }
 
 void LoopEmitter::begin_task() {
@@ -160,7 +128,7 @@ void LoopEmitter::emit() {
   };
   in_tile([](AccumulateEmitter& accumulate) { accumulate.begin(); });
   if (columns_) {
-    emit_columns(c_, loop_, effective_, *columns_, accumulates_[0]);
+    emit_columns(c_, loop_, effective_, *columns_, accumulates_[0], fetches_);
   } else if (!emit_groups()) {
     BodyEmitter body(c_, flatten(loop_.body.program, loop_.body.fault_nodes), loop_.body.loads,
                      loop_.axes, effective_.vector);
@@ -181,7 +149,8 @@ void LoopEmitter::nest(BodyEmitter& body, std::vector<StoreEmitter>& stores, Axi
   for (const Accumulate& accumulate : loop_.accumulates) {
     nest.fixed_lanes = nest.fixed_lanes || accumulate.lanes;
   }
-  NextTile next_tile(c_, loop_, effective_, group_axis);
+  FetchEmitter fetches(c_, fetches_, effective_.vector, group_axis,
+                       group_axis >= 0 ? kGroupRows : 1);
   const auto each_accumulate = [&](auto&& action) {
     for (const auto& copy : accumulates_) {
       for (const auto& accumulate : copy) {
@@ -194,7 +163,7 @@ void LoopEmitter::nest(BodyEmitter& body, std::vector<StoreEmitter>& stores, Axi
     for (std::size_t l = 0; l < level; ++l) known |= axis_bit(effective_.axes[l]);
     body.advance(known);
     for (StoreEmitter& copy : stores) copy.advance(known);
-    next_tile.advance(known);
+    fetches.advance(known);
     each_accumulate([&](AccumulateEmitter& accumulate) { accumulate.enter(level); });
   };
   nest.leave = [&](std::size_t level) {
@@ -204,13 +173,17 @@ void LoopEmitter::nest(BodyEmitter& body, std::vector<StoreEmitter>& stores, Axi
     if (effective_.vector.lanes > 1) body.forget(effective_.vector.axis);
     body.set_mask(mask);
     body.advance(~AxisSet{0});
+    // Sums are read before anything is written: a processor takes the address of a row for that of
+    // another one that is a multiple of 4096 bytes away, and would wait for the write.
+    each_accumulate([&](AccumulateEmitter& accumulate) { accumulate.open(body.mask()); });
     for (StoreEmitter& copy : stores) {
       copy.advance(~AxisSet{0});
       copy.store(body);
     }
     add(body);
-    next_tile.advance(~AxisSet{0});
-    next_tile.fetch();
+    each_accumulate([&](AccumulateEmitter& accumulate) { accumulate.close(body.mask()); });
+    fetches.advance(~AxisSet{0});
+    fetches.fetch();
   };
   emit_nest(c_, nest);
 }
@@ -262,7 +235,7 @@ std::optional<LoopEmitter::RowGroup> LoopEmitter::row_group() {
   }
   GroupLoads loads(loop_.body.loads, axis);
   FlatProgram program = flatten_rows(loop_.body.program, axis, loads.numbers);
-  if (!waits && 4 * program.code.size() > 3 * kGroupRows * single.code.size()) return std::nullopt;
+  if (!waits && 4 * operations(program) > 3 * kGroupRows * operations(single)) return std::nullopt;
   return RowGroup{axis, std::move(program), std::move(loads.loads)};
 }
 

@@ -8,6 +8,7 @@
 #include "codegen/emit_accumulate.h"
 #include "codegen/emit_body.h"
 #include "codegen/emit_columns.h"
+#include "codegen/emit_fetch.h"
 
 namespace gradus::codegen {
 
@@ -33,6 +34,10 @@ class LoopEmitter {
  public:
   LoopEmitter(EmitContext& context, const Loop& loop);
 
+  [[nodiscard]] LoopCourse course() const;
+  /// What its points fetch beside their own work.
+  void fetch(std::vector<Fetch> fetches) { fetches_ = std::move(fetches); }
+
   /// Before the first tile of the task, at each tile, and after the last tile.
   void begin_task();
   void emit();
@@ -55,6 +60,7 @@ class LoopEmitter {
   const Loop& loop_;
   EffectiveAxes effective_;
   std::optional<ColumnLevels> columns_;
+  std::vector<Fetch> fetches_;
   /// By copy of a group of rows, then by accumulation; null where copy 0's serves all.
   std::vector<std::vector<std::unique_ptr<AccumulateEmitter>>> accumulates_;
   std::deque<Accumulate> shifted_;  // the targets of further copies

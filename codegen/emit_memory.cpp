@@ -149,6 +149,22 @@ Value* Reference::address() {
   return c.sums.address(c.memory_type(element_), row_address(), rest);
 }
 
+void Reference::fetch(std::int64_t bytes, Purpose purpose) {
+  constexpr std::int64_t kLine = 64;
+  constexpr std::uint32_t kFirstCache = 3, kSecondCache = 2, kData = 1;
+  EmitContext& c = *context_;
+  const bool writes = purpose == Purpose::write;
+  Value* here = address();
+  const std::int64_t length = step_ == 0 ? 1 : step_ * vector_.lanes * byte_size(element_);
+  for (std::int64_t line = 0; line < length; line += kLine) {
+    Value* there =
+        c.b.CreateConstGEP1_64(c.b.getInt8Ty(), here, static_cast<std::uint64_t>(bytes + line));
+    c.b.CreateIntrinsic(llvm::Intrinsic::prefetch, {there->getType()},
+                        {there, c.b.getInt32(writes ? 1 : 0),
+                         c.b.getInt32(writes ? kFirstCache : kSecondCache), c.b.getInt32(kData)});
+  }
+}
+
 Value* Reference::lane_addresses() {
   EmitContext& c = *context_;
   Value* offsets = c.splat(c.sums.value(along_vector(base())), vector_.lanes);

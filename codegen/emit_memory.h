@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "codegen/emit_context.h"
+#include "codegen/fetch.h"
 
 namespace gradus::codegen {
 
@@ -42,6 +43,9 @@ class Reference {
   void store(llvm::Value* value, llvm::Value* mask);
   /// Address of the current element, of the first lane where there are lanes.
   [[nodiscard]] llvm::Value* address();
+  /// Brings what lies `bytes` behind the current elements into a cache: the second one, or where it
+  /// is going to be written, the first. What does not exist is not touched.
+  void fetch(std::int64_t bytes, Purpose purpose);
 
  private:
   struct Divided {

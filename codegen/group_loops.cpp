@@ -398,6 +398,11 @@ std::optional<Tile> GroupLoops::tile() {
   const std::int64_t budget =
       contraction_ ? kHeuristics.contract_scratch_bytes : kHeuristics.loop_scratch_bytes;
   std::int64_t size = std::max<std::int64_t>(1, budget / row_bytes);
+  if (!contraction_ && !is_vector_axis(axis)) {
+    // Loops read the same rows again and again; but some rows run together.
+    const std::int64_t with_reads = budget / (row_bytes + bytes_read(axis));
+    size = std::min(size, std::max(with_reads, kHeuristics.row_unit));
+  }
   if (is_vector_axis(axis)) {
     size = std::max(ir::kLanes, size / ir::kLanes * ir::kLanes);
   } else if (contraction_) {
@@ -408,6 +413,26 @@ std::optional<Tile> GroupLoops::tile() {
     if (size > 4) size = size / 4 * 4;
   }
   return Tile{axis, size};
+}
+
+/// Bytes that the group's roots read of other kernels' values per position of `axis`.
+std::int64_t GroupLoops::bytes_read(AxisId axis) const {
+  std::set<NodeId> values;
+  for (NodeId id : group_.roots) {
+    const std::vector<int>& axes = axes_of(id);
+    const passes::Root& root = plan_.roots.at(id);
+    for (const std::vector<passes::Read>* reads : {&root.roots, &root.leaves}) {
+      for (const passes::Read& read : *reads) {
+        const bool along = std::ranges::any_of(read.slots, [&](int slot) {
+          return slot >= 0 && axes[static_cast<std::size_t>(slot)] == axis;
+        });
+        if (along && !in_group(read.value)) values.insert(read.value);
+      }
+    }
+  }
+  std::int64_t bytes = 0;
+  for (NodeId value : values) bytes += graph_.node(value).types[0].byte_size() / extent(axis);
+  return bytes;
 }
 
 std::pair<NodeId, std::vector<Affine>> GroupLoops::operand_index(std::size_t side) const {

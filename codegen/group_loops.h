@@ -107,6 +107,7 @@ class GroupLoops {
   void find_stored();
   [[nodiscard]] ContractionBox contraction_box();
   [[nodiscard]] std::optional<Tile> tile();
+  [[nodiscard]] std::int64_t bytes_read(AxisId axis) const;
 
   const ir::Graph& graph_;
   const passes::FusionPlan& plan_;

@@ -300,11 +300,13 @@ class Fuser {
     return shared;
   }
 
-  /// Groups that reduce what they read, such as the sums of a normalisation, read `value` together.
+  /// Groups that reduce what they read, such as the sums of a normalisation, read `value` together,
+  /// and with another group that reads it.
   void merge_readers(NodeId value) {
-    std::vector<NodeId> reducing;
+    std::vector<NodeId> reducing, others;
     for (const auto& [id, root] : roots_) {
-      if (owner_[id] == id && reduces(groups_[id], value)) reducing.push_back(id);
+      if (owner_[id] != id || !reads_outside_of_contractions(groups_[id], value)) continue;
+      (reduces(groups_[id], value) ? reducing : others).push_back(id);
     }
     for (std::size_t i = 1; i < reducing.size(); ++i) {
       for (std::size_t j = 0; j < i; ++j) {
@@ -312,21 +314,60 @@ class Fuser {
           break;
       }
     }
+    for (NodeId id : reducing) {
+      if (owner_[id] == id) merge_with_one(id, others);
+    }
   }
 
-  /// Whether a group without contraction reads `value` and leaves little compared with it.
-  bool reduces(const Group& group, NodeId value) const {
+  /// Merges a group with the one that reads most of what it reads, of those that it can join.
+  void merge_with_one(NodeId id, const std::vector<NodeId>& others) {
+    std::vector<std::pair<std::int64_t, NodeId>> candidates;
+    for (NodeId other : others) {
+      candidates.emplace_back(-shared_bytes(groups_[id], groups_[owner_[other]]), other);
+    }
+    std::ranges::sort(candidates);
+    for (const auto& [bytes, other] : candidates) {
+      if (try_merge(id, other).empty()) return;
+    }
+  }
+
+  /// Bytes of what both groups read and neither makes.
+  std::int64_t shared_bytes(const Group& a, const Group& b) const {
+    const auto reads = [&](const Group& group) {
+      std::set<NodeId> values;
+      for (NodeId id : group.roots) {
+        for (const std::vector<Read>* kind : {&root_[id]->roots, &root_[id]->leaves}) {
+          for (const Read& read : *kind) values.insert(read.value);
+        }
+      }
+      return values;
+    };
+    const std::set<NodeId> theirs = reads(b);
+    std::int64_t bytes = 0;
+    for (NodeId value : reads(a)) {
+      if (theirs.contains(value)) bytes += graph_.node(value).types[0].byte_size();
+    }
+    return bytes;
+  }
+
+  /// Whether a group without contraction reads `value`.
+  bool reads_outside_of_contractions(const Group& group, NodeId value) const {
     const auto reads_value = [&](const Read& read) { return read.value == value; };
     bool reads = false;
-    std::int64_t bytes = 0;
     for (NodeId id : group.roots) {
       if (id == value || computes<ir::ContractionComputation>(graph_, id)) return false;
-      bytes += graph_.node(id).types[0].byte_size();
       const Root& root = *root_[id];
       reads = reads || std::ranges::any_of(root.roots, reads_value) ||
               std::ranges::any_of(root.leaves, reads_value);
     }
-    return reads && bytes * kHeuristics.least_reduction <= graph_.node(value).types[0].byte_size();
+    return reads;
+  }
+
+  /// Whether a group leaves little compared with `value`.
+  bool reduces(const Group& group, NodeId value) const {
+    std::int64_t bytes = 0;
+    for (NodeId id : group.roots) bytes += graph_.node(id).types[0].byte_size();
+    return bytes * kHeuristics.least_reduction <= graph_.node(value).types[0].byte_size();
   }
 
   /// A read between the groups that must go through memory.

@@ -16,6 +16,9 @@
 //   - block sums keep their block axis, cut into their blocks (ir/order.h),
 //   - what a task keeps between its stages fits the scratch budget,
 //   - the groups stay acyclic, where an update in place comes after every reader of the old value.
+// Afterwards groups without contraction that reduce a large value join each other, and then the
+// group that has most reads in common with them: all sums and maps of a backward pass read their
+// inputs once.
 // Never inside one group: a combine and its block sums (all tasks must be complete), a contraction
 // and its operands, a view and the value it views.
 

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "codegen/emit_program.h"
+#include "codegen/fetch.h"
 #include "emit_support.h"
 
 namespace gradus::codegen {
@@ -414,6 +415,79 @@ TEST(EmitLoop, NeighboursShareTheirAddress) {
       }
     }
   });
+}
+
+/// y = -x of [m, n] floats.
+Kernel negation(std::int64_t m, std::int64_t n) {
+  Kernel kernel;
+  kernel.name = "negation";
+  kernel.axes = {{"m", m, -1}, {"n", n, -1}};
+  kernel.tasks = {{0, {m, 2, 1}}};
+  kernel.buffers = {buffer("x", f32, {m, n}, BufferRole::input),
+                    buffer("y", f32, {m, n}, BufferRole::output)};
+  Loop loop;
+  loop.axes = {0, 1};
+  loop.body.loads = {{element(0, {0, 1}), {}}};
+  loop.body.program =
+      program({f32}, [](ir::ScalarBuilder&, auto x) { return std::vector<ir::Scalar>{-x[0]}; });
+  loop.stores = {{element(1, {0, 1}), 0}};
+  kernel.stages = {loop};
+  return kernel;
+}
+
+TEST(EmitLoop, FetchesWhatItIsGoingToWrite) {
+  const auto fetches = [](const Kernel& kernel) {
+    const std::vector<Kernel> kernels{kernel};
+    const std::string code =
+        generate_code(kernels, make_target(InstructionSet::x86_64_v4), CodeForm::llvm_ir).code;
+    return code.find("call void @llvm.prefetch") != std::string::npos;
+  };
+  EXPECT_TRUE(fetches(negation(64, 1024)));
+  EXPECT_TRUE(fetches(negation(1024, 20))) << "rows shorter than the way ahead";
+  EXPECT_FALSE(fetches(negation(16, 64))) << "all in a first cache";
+  for (const auto& [m, n] : {std::pair<std::int64_t, std::int64_t>{40, 1024}, {1024, 20}}) {
+    Kernel kernel = negation(m, n);
+    std::vector<Tensor> tensors = parameters(kernel);
+    fill(tensors[0], 1);
+    run_everywhere(kernel, tensors, [&](const std::vector<Tensor>& result) {
+      for (std::size_t i = 0; i < result[0].as<float>().size(); ++i) {
+        ASSERT_EQ(result[1].as<float>()[i], -result[0].as<float>()[i]);
+      }
+    });
+  }
+}
+
+/// Three loops over a tile of rows, as of a softmax.
+TEST(Fetch, LoopsOfATileShareWhatItStreamsThrough) {
+  Kernel kernel = negation(64, 1024);
+  kernel.tile = Tile{0, 4};
+  kernel.buffers.push_back(buffer("s", f32, {4, 1024}, BufferRole::scratch, {0, -1}));
+  Loop reads, computes, writes;
+  for (Loop* loop : {&reads, &computes, &writes}) loop->axes = {0, 1};
+  reads.body.loads = computes.body.loads = {{element(0, {0, 1}), {}}};
+  computes.stores = {{element(2, {0, 1}), 0}};
+  writes.body.loads = {{element(2, {0, 1}), {}}};
+  writes.stores = {{element(1, {0, 1}), 0}};
+  const auto courses = [&](std::size_t work) {
+    return std::vector<LoopCourse>{{&reads, {0, 1}, 1024, false, 2},
+                                   {&computes, {0, 1}, 1024, false, work},
+                                   {&writes, {0, 1}, 1024, false, 3}};
+  };
+  // The loop that computes much fetches the next tile and what the last loop writes.
+  auto fetches = share_fetches(kernel, courses(20));
+  ASSERT_EQ(fetches[&computes].size(), 2U);
+  EXPECT_EQ(fetches[&computes][0].purpose, Purpose::write);
+  EXPECT_EQ(fetches[&computes][0].axis, -1);
+  EXPECT_EQ(fetches[&computes][1].purpose, Purpose::read);
+  EXPECT_EQ(fetches[&computes][1].axis, 0);
+  EXPECT_EQ(fetches[&computes][1].positions, 4);
+  EXPECT_TRUE(fetches[&reads].empty());
+  EXPECT_TRUE(fetches[&writes].empty());
+  // A loop that computes little leaves the stores to the loop that has them.
+  fetches = share_fetches(kernel, courses(2));
+  ASSERT_EQ(fetches[&writes].size(), 1U);
+  EXPECT_EQ(fetches[&writes][0].axis, 1);
+  EXPECT_EQ(fetches[&reads].size() + fetches[&computes].size(), 1U);
 }
 
 }  // namespace

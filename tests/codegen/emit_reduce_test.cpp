@@ -162,6 +162,28 @@ TEST(EmitReduce, ColumnSumsAreChains) {
   }
 }
 
+/// Columns of values beyond a second cache: whole rows are read.
+TEST(EmitReduce, ColumnSumsOfManyRows) {
+  for (std::int64_t n : {100, 128}) {
+    const std::int64_t rows = 3000, tasks = 2;
+    const Kernel kernel = sum_kernel(tasks, rows / tasks, n, {0, 1}, false, tasks, 0);
+    std::vector<Tensor> tensors = parameters(kernel);
+    fill(tensors[0], 11);
+    run_everywhere(kernel, tensors, [&](const std::vector<Tensor>& result) {
+      for (std::int64_t r = 0; r < tasks; ++r) {
+        for (std::int64_t j = 0; j < n; ++j) {
+          float sum = 0;
+          for (std::int64_t row = r * rows / tasks; row < (r + 1) * rows / tasks; ++row) {
+            sum += tensors[0].as<float>()[static_cast<std::size_t>(row * n + j)];
+          }
+          expect_same_bits(result[1].as<float>()[static_cast<std::size_t>(r * n + j)], sum,
+                           "column");
+        }
+      }
+    });
+  }
+}
+
 /// The vector axis is summed, but the operand's innermost axis is not: one chain in order.
 TEST(EmitReduce, ChainAlongTheVectorAxis) {
   for (std::int64_t n : kLengths) {
@@ -337,6 +359,52 @@ TEST(EmitReduce, ExtremaAroundZero) {
             EXPECT_EQ(std::bit_cast<std::uint32_t>(y[static_cast<std::size_t>(row)]),
                       std::bit_cast<std::uint32_t>(wanted))
                 << rows << " rows of " << n << ", row " << row;
+          }
+        });
+      }
+    }
+  }
+}
+
+/// Least and greatest of floats of any bits, along rows and columns.
+TEST(EmitReduce, ExtremaOfAnyBits) {
+  const std::int64_t rows = 33, columns = 70;
+  const FloatEnvironment environment;
+  for (std::uint32_t seed = 1; seed <= 6; ++seed) {
+    for (const std::vector<AxisId>& over : {std::vector<AxisId>{2}, std::vector<AxisId>{0, 1}}) {
+      for (ReductionKind kind : {ReductionKind::max, ReductionKind::min}) {
+        Kernel kernel = sum_kernel(1, rows, columns, over, false, 1, 0);
+        std::get<Loop>(kernel.stages[0]).accumulates[0].kind = kind;
+        std::vector<Tensor> tensors = parameters(kernel);
+        const std::span<float> x = tensors[0].as<float>();
+        std::mt19937 random(seed);
+        for (float& value : x) value = std::bit_cast<float>(static_cast<std::uint32_t>(random()));
+        for (float& value : x) {
+          // With an even seed of one sign, with a seed above 2 hardly ever NaN.
+          if (seed % 2 == 0)
+            value = kind == ReductionKind::max ? -std::abs(value) : std::abs(value);
+          if (seed > 2 && std::isnan(value)) value = std::copysign(INFINITY, value);
+        }
+        const bool by_row = over.size() == 1;
+        run_everywhere(kernel, tensors, [&](const std::vector<Tensor>& result) {
+          for (std::int64_t o = 0; o < (by_row ? rows : columns); ++o) {
+            bool nan = false;
+            float best = kind == ReductionKind::max ? -INFINITY : INFINITY;
+            for (std::int64_t i = 0; i < (by_row ? columns : rows); ++i) {
+              const float value =
+                  x[static_cast<std::size_t>(by_row ? o * columns + i : i * columns + o)];
+              nan = nan || std::isnan(value);
+              if (kind == ReductionKind::max ? value > best : value < best) best = value;
+            }
+            // A subnormal number is the zero of its sign.
+            const auto bits = std::bit_cast<std::uint32_t>(best);
+            if ((bits & 0x7f800000) == 0) best = std::bit_cast<float>(bits & 0x80000000);
+            const float found = result[1].as<float>()[static_cast<std::size_t>(o)];
+            if (nan) {
+              EXPECT_TRUE(std::isnan(found)) << "seed " << seed;
+            } else {
+              expect_same_bits(found, best, "seed " + std::to_string(seed));
+            }
           }
         });
       }

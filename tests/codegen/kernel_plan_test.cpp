@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <map>
 
@@ -109,6 +110,23 @@ struct Example {
   friend void PrintTo(const Example& example, std::ostream* out) { *out << example.name; }
 };
 
+/// The gradients of normalised rows times a scale by column, plus a shift.
+void add_row_gradients(Graph& g, const Shape& shape) {
+  const Expr x = input(g, "x", f32(shape));
+  const Expr dy = input(g, "dy", f32(shape));
+  const Expr scale = state(g, "scale", f32({shape[1]}));
+  const Expr shift = state(g, "shift", f32({shape[1]}));
+  const Expr d = x - ir::broadcast_reduced(ir::mean(x, {1}), shape, {1});
+  const Expr inverse = ir::map("rsqrt", ir::mean(d * d, {1}) + 0.001);
+  const Expr y = d * ir::broadcast_reduced(inverse, shape, {1}) * ir::broadcast(scale, shape, {1}) +
+                 ir::broadcast(shift, shape, {1});
+  const std::vector<Expr> of{x, scale, shift};
+  const std::vector<Expr> gradients = passes::gradients(ir::sum_all(y * dy), of);
+  g.add_result("dx", gradients[0].value);
+  g.add_result("dscale", gradients[1].value);
+  g.add_result("dshift", gradients[2].value);
+}
+
 const Example kExamples[] = {
     {"rows_and_columns",
      [](Graph& g) {
@@ -134,6 +152,7 @@ const Example kExamples[] = {
        g.add_result("rows", ir::sum(x, {1}).value);
        g.add_result("all", ir::sum_all(x * x).value);
      }},
+    {"gradients_of_rows", [](Graph& g) { add_row_gradients(g, {1000, 70}); }},
     {"dense",
      [](Graph& g) {
        const Expr x = input(g, "x", f32({37, 70}));
@@ -312,6 +331,37 @@ TEST(KernelPlan, ScratchIsKnownBeforeCompiling) {
     EXPECT_GE(expected, found);
     EXPECT_LE(expected, 2 * found + 4096);
   }
+}
+
+/// Kernels that read the input of the given name.
+std::size_t readers(const Plan& plan, const std::string& name) {
+  const ir::NodeId id = plan.graph.find_input(name)->node;
+  return static_cast<std::size_t>(
+      std::ranges::count_if(plan.kernels, [&](const ScheduledKernel& kernel) {
+        return std::ranges::any_of(kernel.parameters,
+                                   [&](const Parameter& p) { return p.value == id; });
+      }));
+}
+
+TEST(KernelPlan, SumsOverRowsAndMapsReadTheirInputsTogether) {
+  Graph graph("normalised");
+  add_row_gradients(graph, {1000, 70});
+  const Plan fused = plan_program(graph, {});
+  EXPECT_EQ(readers(fused, "x"), 1U);
+  EXPECT_EQ(readers(fused, "dy"), 1U);
+  // Nothing is gained where everything stays in a cache.
+  Graph few("few_rows");
+  add_row_gradients(few, {64, 70});
+  EXPECT_GT(readers(plan_program(few, {}), "dy"), 1U);
+}
+
+TEST(KernelPlan, SumsDoNotJoinWhatTheyComeAfter) {
+  Graph graph("centred");
+  const Expr x = input(graph, "x", f32({1000, 70}));
+  const Expr columns = ir::sum(x, {0});
+  graph.add_result("columns", columns.value);
+  graph.add_result("y", (x - ir::broadcast(columns, x.shape(), {1})).value);
+  EXPECT_EQ(readers(plan_program(graph, {}), "x"), 2U);
 }
 
 TEST(KernelPlan, UpdatesAfterAProductReadWholeRows) {

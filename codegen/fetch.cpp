@@ -1,0 +1,131 @@
+#include "codegen/fetch.h"
+
+#include <algorithm>
+
+namespace gradus::codegen {
+namespace {
+
+// How far ahead, in points.
+constexpr std::int64_t kReadAhead = 1024;
+constexpr std::int64_t kWriteAhead = 512;
+constexpr std::int64_t kAllWritesAhead = 2048;  // of all stores of a loop together: within L1
+constexpr std::int64_t kRowsAhead = 8;          // in columns
+constexpr std::int64_t kFirstCache = 32 * 1024;
+/// Instructions from which a loop fetches what it reads.
+constexpr std::size_t kLongBody = 40;
+
+bool moves_along(const Access& access, AxisId axis) {
+  return std::ranges::any_of(access.index, [&](const Affine& index) {
+    return std::ranges::any_of(index.terms, [&](const Term& term) { return term.axis == axis; });
+  });
+}
+
+class Sharing {
+ public:
+  Sharing(const Kernel& kernel, std::span<const LoopCourse> loops)
+      : kernel_(kernel), loops_(loops) {}
+
+  std::map<const Loop*, std::vector<Fetch>> run() {
+    // Writes first: fewer loops come before them.
+    for (const LoopCourse& course : loops_) {
+      for (const Store& store : course.loop->stores) write(course, store.target);
+    }
+    for (const LoopCourse& course : loops_) {
+      for (const Load& load : course.loop->body.loads) read(course, load);
+    }
+    return std::move(fetches_);
+  }
+
+ private:
+  /// Whether memory that is larger than a first cache has the role.
+  [[nodiscard]] bool has_role(const Access& access, BufferRole role) const {
+    const Buffer& buffer = kernel_.buffers[static_cast<std::size_t>(access.buffer)];
+    return buffer.role == role && buffer.type.byte_size() > kFirstCache;
+  }
+  [[nodiscard]] bool streams(const Access& access) const {
+    return kernel_.tile && moves_along(access, kernel_.tile->axis);
+  }
+
+  void write(const LoopCourse& course, const Access& target) {
+    if (!has_role(target, BufferRole::output)) return;
+    const LoopCourse* chosen = streams(target) ? idlest(course, /*before=*/true) : &course;
+    if (chosen == nullptr) chosen = &course;
+    if (chosen != &course) {
+      add(*chosen, {target, Purpose::write, -1, 0});
+    } else {
+      const auto stores = static_cast<std::int64_t>(course.loop->stores.size());
+      const std::int64_t along_rows =
+          std::min(kWriteAhead, kAllWritesAhead / stores / ir::kLanes * ir::kLanes);
+      add_ahead(course, target, Purpose::write, course.columns ? kRowsAhead : along_rows);
+    }
+  }
+
+  void read(const LoopCourse& course, const Load& load) {
+    if (!has_role(load.access, BufferRole::input) || !load.guards.empty()) return;
+    if (streams(load.access)) {
+      if (std::ranges::find(known_, load.access) != known_.end()) return;
+      known_.push_back(load.access);
+      if (const LoopCourse* chosen = idlest(course, /*before=*/false)) {
+        add(*chosen, {load.access, Purpose::read, kernel_.tile->axis, kernel_.tile->size});
+      }
+    } else if (!kernel_.tile && !course.columns && course.work >= kLongBody &&
+               is_read_once(course, load.access.buffer)) {
+      add_ahead(course, load.access, Purpose::read, kReadAhead);
+    }
+  }
+
+  /// What a loop comes to so many points later: further on in its row or, where rows are short,
+  /// some rows later.
+  void add_ahead(const LoopCourse& course, const Access& access, Purpose purpose,
+                 std::int64_t points) {
+    const std::vector<AxisId>& axes = course.axes;
+    if (axes.empty()) return;
+    if (course.row >= 2 * points || axes.size() == 1) {
+      add(course, {access, purpose, axes.back(), points});
+    } else {
+      const std::int64_t rows = (points + course.row - 1) / course.row;
+      add(course, {access, purpose, axes[axes.size() - 2], rows});
+    }
+  }
+
+  [[nodiscard]] static bool is_read_once(const LoopCourse& course, BufferId buffer) {
+    return std::ranges::count_if(course.loop->body.loads, [&](const Load& load) {
+             return load.access.buffer == buffer;
+           }) == 1;
+  }
+
+  /// Of the loops over the same points, up to the given one if `before`, the one with the most
+  /// instructions for one fetch more; null if there is none.
+  const LoopCourse* idlest(const LoopCourse& course, bool before) {
+    const LoopCourse* chosen = nullptr;
+    for (const LoopCourse& other : loops_) {
+      if (!other.columns && other.loop->axes == course.loop->axes &&
+          (chosen == nullptr || instructions_per_fetch(other) > instructions_per_fetch(*chosen))) {
+        chosen = &other;
+      }
+      if (before && &other == &course) break;
+    }
+    return chosen;
+  }
+  double instructions_per_fetch(const LoopCourse& course) {
+    return static_cast<double>(course.work) / static_cast<double>(fetches_[course.loop].size() + 1);
+  }
+
+  void add(const LoopCourse& course, Fetch fetch) {
+    fetches_[course.loop].push_back(std::move(fetch));
+  }
+
+  const Kernel& kernel_;
+  std::span<const LoopCourse> loops_;
+  std::vector<Access> known_;
+  std::map<const Loop*, std::vector<Fetch>> fetches_;  // only looked up
+};
+
+}  // namespace
+
+std::map<const Loop*, std::vector<Fetch>> share_fetches(const Kernel& kernel,
+                                                        std::span<const LoopCourse> loops) {
+  return Sharing(kernel, loops).run();
+}
+
+}  // namespace gradus::codegen

@@ -1,0 +1,45 @@
+#pragma once
+
+// What loops fetch beside their own work, so that memory is not waited for:
+//   - what a loop is going to write: a store waits for its line, and later stores for that one;
+//   - what a loop is going to read, where its body is so long that the processor sees only few
+//     points ahead;
+//   - in tiles, the rows of the next tile and the memory that this tile is going to fill. A loop
+//     that computes much leaves memory idle, one that computes little would wait for it: each loop
+//     fetches as much as it has time for.
+// Nothing is ever read or written for that: behind the end of a buffer it does not fault.
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <vector>
+
+#include "codegen/kernel.h"
+
+namespace gradus::codegen {
+
+/// What elements are wanted for.
+enum class Purpose : std::uint8_t { read, write };
+
+/// At each point of a loop: what `access` names `positions` of `axis` further on.
+struct Fetch {
+  Access access;
+  Purpose purpose = Purpose::read;
+  AxisId axis = -1;
+  std::int64_t positions = 0;
+};
+
+/// How a loop runs.
+struct LoopCourse {
+  const Loop* loop = nullptr;
+  std::vector<AxisId> axes;  // that move, outermost first; of columns without the vector axis
+  std::int64_t row = 1;      // positions of the last one in a task or tile
+  bool columns = false;      // it runs in columns (emit_columns.h)
+  std::size_t work = 0;      // instructions of a point
+};
+
+/// What the loops of a kernel fetch.
+[[nodiscard]] std::map<const Loop*, std::vector<Fetch>> share_fetches(
+    const Kernel& kernel, std::span<const LoopCourse> loops);
+
+}  // namespace gradus::codegen
