@@ -7,6 +7,7 @@
 #include "ir/op.h"
 #include "passes/in_place.h"
 #include "passes/inner_batch.h"
+#include "passes/known_unions.h"
 #include "passes/root_order.h"
 #include "passes/shared_values.h"
 #include "passes/stored_values.h"
@@ -46,9 +47,12 @@ bool computes(const Graph& graph, NodeId id) {
 
 class Fuser {
  public:
-  Fuser(const Graph& graph, const FusionOptions& options, std::map<NodeId, Root> roots)
+  /// `before` is the plan from which `unions` knows groups.
+  Fuser(const Graph& graph, const FusionOptions& options, std::map<NodeId, Root> roots,
+        const FusionPlan& before, KnownUnions& unions)
       : graph_(graph),
         options_(options),
+        unions_(unions),
         roots_(std::move(roots)),
         in_place_(updates_in_place(graph, roots_)),
         root_(graph.size()),
@@ -59,13 +63,14 @@ class Fuser {
         version_(graph.size()) {
     for (const auto& [id, root] : roots_) root_[id] = &root;
     for (const auto& [update, state] : in_place_) updated_by_[state] = update;
+    unions_.begin(graph.size(), before, roots_, in_place_);
   }
 
   FusionPlan run() {
     for (const auto& [id, root] : roots_) {
       groups_[id] = singleton(id, root);
       owner_[id] = id;
-      version_[id] = ++newest_;
+      version_[id] = unions_.version(id);
     }
     for (const auto& [id, root] : roots_) {
       std::vector<Read> reads = root.roots;
@@ -211,30 +216,39 @@ class Fuser {
     // A refusal holds until one of the two grows: merging others only adds paths between them.
     const auto [known, added] = refused_.try_emplace({version_[a], version_[b]});
     if (!added) return known->second;
-    std::optional<Group> merged;
-    known->second = merge(a, b, merged);
+    known->second = refusal(a, b);
     if (!known->second.empty()) return known->second;
+    const Union& both = together(a, b);
     const NodeId keep = std::min(a, b);
     const NodeId drop = std::max(a, b);
-    for (NodeId id : merged->roots) owner_[id] = keep;
+    for (NodeId id : both.group.roots) owner_[id] = keep;
     groups_[drop] = {};
-    groups_[keep] = std::move(*merged);
-    version_[keep] = ++newest_;
+    groups_[keep] = both.group;
+    version_[keep] = both.version;
     return "";
   }
 
-  /// The group of both; returns why there is none, or an empty string.
-  std::string merge(NodeId a, NodeId b, std::optional<Group>& merged) const {
+  /// Why there is no group of both; empty where there is one.
+  std::string refusal(NodeId a, NodeId b) {
     if (std::string barrier = barrier_between(groups_[a], groups_[b]); !barrier.empty()) {
       return barrier;
     }
-    merged = unite(groups_[a], groups_[b], roots_);
-    merged->parallel = parallel_axes(*merged);
-    if (std::string reason = judge(*merged, groups_[a], groups_[b]); !reason.empty()) return reason;
+    if (const Union& both = together(a, b); !both.refusal.empty()) return both.refusal;
     if (reaches_through_others(a, b) || reaches_through_others(b, a)) {
       return "another group lies between";
     }
     return "";
+  }
+
+  /// Both groups as one, whatever other groups are.
+  const Union& together(NodeId a, NodeId b) {
+    return unions_.of(version_[a], version_[b], [&] {
+      Union both{"", unite(groups_[a], groups_[b], roots_)};
+      both.group.parallel = parallel_axes(both.group);
+      both.refusal = judge(both.group, groups_[a], groups_[b]);
+      if (!both.refusal.empty()) both.group = {};
+      return both;
+    });
   }
 
   /// What several groups read, the largest first.
@@ -537,6 +551,7 @@ class Fuser {
 
   const Graph& graph_;
   const FusionOptions& options_;
+  KnownUnions& unions_;
   std::map<NodeId, Root> roots_;
   std::map<NodeId, NodeId> in_place_;  // update value -> state input
   // By node:
@@ -546,7 +561,6 @@ class Fuser {
   std::vector<Group> groups_;           // at their smallest root; others are empty
   std::vector<NodeId> owner_;           // the group of a root
   std::vector<std::uint32_t> version_;  // of a group: another one after each merge
-  std::uint32_t newest_ = 0;
   /// By the versions of two groups: why they are not merged.
   std::map<std::pair<std::uint32_t, std::uint32_t>, std::string> refused_;
   std::vector<LedgerEntry> ledger_;
@@ -556,10 +570,12 @@ class Fuser {
 
 FusionPlan fuse(const Graph& graph, const FusionOptions& options) {
   RootFinder finder(graph, !options.enabled);
+  KnownUnions unions;
+  FusionPlan plan;
   const auto with = [&](const std::set<NodeId>& also) {
-    return Fuser(graph, options, finder.find(also)).run();
+    return Fuser(graph, options, finder.find(also), plan, unions).run();
   };
-  FusionPlan plan = with({});
+  plan = with({});
   if (!options.enabled) return plan;
   const std::set<NodeId> stored = options.store ? stored_values(graph, plan) : std::set<NodeId>();
   if (!stored.empty()) plan = with(stored);
