@@ -26,6 +26,7 @@ constexpr std::int64_t kSetsBytes = 1024;  // rows a multiple of this apart shar
 constexpr std::int64_t kOneSet = 4096;     // ... and these a single one of the first cache
 constexpr std::int64_t kOneSetRows = 8;    // of which it holds so many beside the rest
 constexpr double kPackedBytes = 4;         // per cycle
+constexpr double kHiddenShare = 0.2;       // of the time for sums in which memory is moved unseen
 constexpr double kPartOfRowBytes = 8;      // of rhs, read for the first time, more cycles than rows
 constexpr std::int64_t kChunkSteps = 128;  // rows of rhs that a first cache keeps ...
 constexpr std::int64_t kLongChunk = 4;     // ... and so many times as many
@@ -135,9 +136,10 @@ class Model {
   [[nodiscard]] int broken_rules(const ContractionChoice& choice) const {
     const Way way = best_way();
     const bool rows_share_sets = box_.rhs_row_bytes % kSetsBytes == 0;
-    // A product that reads much of rhs in place wants many neighbours of a row at once, ...
-    const bool wide = box_.k.size() == 1 && way == Way::in_place && !box_.streamed &&
-                      2 * box_.rhs_bytes >= kSecondCache;
+    // A product that reads much of rhs in place, or has an epilogue that waits for memory, wants
+    // many neighbours of a row at once, ...
+    const bool wide = way == Way::in_place && !box_.streamed &&
+                      ((box_.k.size() == 1 && 2 * box_.rhs_bytes >= kSecondCache) || waits());
     // ... and reads it in chunks where a second cache does not hold it. Rows of lhs that are
     // columns in memory are read in chunks where they share sets, or where a panel of rhs is more
     // than a second cache keeps beside them. Copies stay in the first cache.
@@ -171,6 +173,14 @@ class Model {
     const bool many = box_.rows >= (plain ? kPackedRows : kPackedWindows);
     const bool pack = rows_share_sets && box_.rhs_bytes > kSecondCache && many;
     return pack ? Way::packed : Way::in_place;
+  }
+
+  /// The epilogue moves so much memory that the sums do not hide it.
+  [[nodiscard]] bool waits() const {
+    const double moving = static_cast<double>(box_.epilogue_bytes) / kFarBytes;
+    const double adding =
+        static_cast<double>(box_.results * steps_) / static_cast<double>(2 * width_);
+    return box_.epilogue_bytes > kSecondCache && moving > kHiddenShare * adding;
   }
 
   [[nodiscard]] std::int64_t wide_vectors() const {

@@ -32,6 +32,8 @@ struct ContractionBox {
   std::int64_t lines = 1;               // of m rows each that may share a tile; 1: there are none
   std::int64_t outer_rows = 1;          // positions of the axes before m
   std::int64_t rows = 1;                // of the result, in all tasks
+  std::int64_t results = 1;             // in all tasks
+  std::int64_t epilogue_bytes = 0;      // of memory that the epilogue moves, in all tasks
   std::vector<std::int64_t> k = {256};  // outermost first
   std::int64_t tasks = 1;
   bool in_place = true;            // rhs may be read where it lies

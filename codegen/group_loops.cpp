@@ -26,6 +26,8 @@ struct Heuristics {
   std::int64_t enough_parts = 8;
   std::int64_t tasks_of_parts =
       12;  // ... and fewer ones into so many, which read less of lhs again
+  std::int64_t epilogue_bytes = 1 << 20;  // more than a second cache holds beside the rest ...
+  std::int64_t products_per_byte = 8;     // ... are moved unseen beside so many products
   std::int64_t column_unit = 64;
   std::int64_t row_unit = 4;                         // rows that draw their random words together
   std::int64_t loop_scratch_bytes = 40 * 1024;       // of a tile without a contraction: within L1
@@ -266,6 +268,7 @@ void GroupLoops::make_tasks() {
     return a.cut.has_value() > b.cut.has_value();
   });
   std::int64_t wanted = wanted_tasks();
+  const bool whole_rows = contraction_ && epilogue_waits();
   for (const passes::ParallelAxis& axis : axes) {
     if (axis.cut) {
       kernel_.tasks.push_back({axis.axis, *axis.cut});
@@ -274,8 +277,9 @@ void GroupLoops::make_tasks() {
         wanted = (kHeuristics.tasks_of_parts + axis.cut->count - 1) / axis.cut->count;
         if (axis.cut->count >= kHeuristics.enough_parts) wanted = 1;
       }
-    } else if (kernel_.task_count() >= kHeuristics.enough_parts && !contraction_ &&
-               repeats_reads(axis.axis)) {
+    } else if (kernel_.task_count() >= kHeuristics.enough_parts &&
+               (contraction_ ? whole_rows && axis.axis == contraction_axes().n
+                             : repeats_reads(axis.axis))) {
       continue;
     } else if (wanted > 1 || (kernel_.tasks.empty() && axis.axis == axes.back().axis)) {
       const ir::Cut cut = free_cut(axis.axis, wanted);
@@ -301,6 +305,35 @@ std::int64_t GroupLoops::wanted_tasks() const {
   const std::int64_t wanted = contraction_ ? 2 * elements / kHeuristics.operations_per_task
                                            : elements / kHeuristics.elements_per_task;
   return std::clamp<std::int64_t>(wanted, 1, kHeuristics.maximum_tasks);
+}
+
+/// Bytes of memory that the contraction's epilogue reads and writes element by element.
+std::int64_t GroupLoops::epilogue_bytes() const {
+  const std::int64_t elements = element_count(graph_.node(*contraction_).types[0].shape);
+  std::set<NodeId> read;
+  std::int64_t bytes = 0;
+  for (NodeId id : group_.roots) {
+    if (levels_.at(id) != 0) continue;
+    if (is_output(id)) bytes += graph_.node(id).types[0].byte_size();
+    if (id == *contraction_) continue;
+    const passes::Root& root = plan_.roots.at(id);
+    for (const passes::Read& leaf : root.leaves) read.insert(leaf.value);
+    for (const passes::Read& other : root.roots) {
+      if (!in_group(other.value)) read.insert(other.value);
+    }
+  }
+  for (NodeId id : read) {
+    const TensorType& type = graph_.node(id).types[0];
+    if (element_count(type.shape) >= elements) bytes += type.byte_size();
+  }
+  return bytes;
+}
+
+/// The epilogue moves so much memory that it should be whole rows.
+bool GroupLoops::epilogue_waits() const {
+  const std::int64_t products = element_count(iterations_.at(*contraction_).extents);
+  const std::int64_t bytes = epilogue_bytes();
+  return bytes > kHeuristics.epilogue_bytes && bytes * kHeuristics.products_per_byte >= products;
 }
 
 /// A cut that no sum depends on.
@@ -452,6 +485,8 @@ ContractionBox GroupLoops::contraction_box() {
   }
   box.lhs_bytes = static_cast<std::int64_t>(share * static_cast<double>(lhs_type.byte_size()));
   box.tiled = !stored_.empty() && !kernel_.tasks.empty();
+  box.results = element_count(graph_.node(*contraction_).types[0].shape);
+  box.epilogue_bytes = epilogue_bytes();
   box.streamed = passes::batch_inside(graph_, group_, *contraction_);
   return box;
 }

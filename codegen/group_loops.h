@@ -101,6 +101,8 @@ class GroupLoops {
   [[nodiscard]] std::int64_t wanted_tasks() const;
   [[nodiscard]] ir::Cut free_cut(AxisId axis, std::int64_t wanted);
   [[nodiscard]] bool is_vector_axis(AxisId axis);
+  [[nodiscard]] std::int64_t epilogue_bytes() const;
+  [[nodiscard]] bool epilogue_waits() const;
   [[nodiscard]] std::int64_t task_extent(AxisId axis) const;
   void find_stored();
   [[nodiscard]] ContractionBox contraction_box();

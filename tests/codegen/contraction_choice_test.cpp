@@ -93,6 +93,25 @@ TEST(ContractionChoice, PanelsNeedRowsThatReadThem) {
   EXPECT_TRUE(candidates(transposed, target).front().choice.copied);
 }
 
+TEST(ContractionChoice, EpiloguesThatWaitForMemoryReadWholeRows) {
+  const Target target = make_target(InstructionSet::x86_64_v4);
+  const auto first = [&](std::int64_t steps, std::int64_t bytes) {
+    const ContractionBox box{.m = 44,
+                             .n = 512,
+                             .rows = 784,
+                             .results = 784 * 512,
+                             .epilogue_bytes = 784 * 512 * bytes,
+                             .k = {steps},
+                             .rhs_row_bytes = 2048,
+                             .rhs_bytes = 2048 * steps};
+    return candidates(box, target).front().choice;
+  };
+  EXPECT_EQ(first(128, 24).order, TileOrder::rows_outer) << "Adam after a batch of 128";
+  EXPECT_EQ(first(128, 24).tile.vectors, 4);
+  EXPECT_EQ(first(128, 4).order, TileOrder::columns_outer) << "the product alone";
+  EXPECT_EQ(first(1024, 24).tile, first(1024, 4).tile) << "sums hide the memory";
+}
+
 TEST(ContractionChoice, TheShortlistHasSeveralKinds) {
   const ContractionBox box{.m = 40, .n = 512, .k = {1024}, .tasks = 50};
   const std::vector<Candidate> all = candidates(box, make_target(InstructionSet::x86_64_v4));
