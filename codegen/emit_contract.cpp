@@ -60,8 +60,8 @@ class ContractEmitter {
     short_ = epilogue.code.size() <= kShortEpilogue && contract.parts.count == 1;
     if (resting_ != nullptr) return;
     if (contract.chunk.size > 0) {
-      const auto rest = [&](std::optional<RestingSums>& sums) {
-        sums.emplace(c_, contract_, type_, width_, RestingSums::Extent::one_of_batch);
+      const auto rest = [&](std::optional<RestingSums>& own) {
+        own.emplace(c_, contract_, type_, width_, RestingSums::Extent::one_of_batch);
       };
       rest(chunk_sums_);
       if (contract.parts.count > 1) rest(totals_);

@@ -225,20 +225,9 @@ Value* Operation::bitwise(ScalarOp op, Value* x, Value* y) {
 
 // Processors multiply the even 32-bit elements of vectors to 64 bits: even and odd elements apart.
 Value* Operation::mul_high(Value* x, Value* y) {
-  llvm::Type* wide = b_.getInt64Ty();
-  if (lanes_ == 1) {
-    Value* product = b_.CreateMul(b_.CreateZExt(x, wide), b_.CreateZExt(y, wide));
-    return b_.CreateTrunc(b_.CreateLShr(product, 32), b_.getInt32Ty());
-  }
-  llvm::Type* pairs = EmitContext::lanes_type(wide, lanes_ / 2);
-  const auto constant = [&](std::uint64_t value) { return llvm::ConstantInt::get(pairs, value); };
-  const std::uint64_t low = 0xffffffff;
-  Value* a = b_.CreateBitCast(x, pairs);
-  Value* c = b_.CreateBitCast(y, pairs);
-  Value* even = b_.CreateMul(b_.CreateAnd(a, constant(low)), b_.CreateAnd(c, constant(low)));
-  Value* odd = b_.CreateMul(b_.CreateLShr(a, constant(32)), b_.CreateLShr(c, constant(32)));
-  Value* result = b_.CreateOr(b_.CreateLShr(even, constant(32)), b_.CreateAnd(odd, constant(~low)));
-  return b_.CreateBitCast(result, x->getType());
+  llvm::Type* wide = lanes(b_.getInt64Ty());
+  Value* product = b_.CreateMul(b_.CreateZExt(x, wide), b_.CreateZExt(y, wide));
+  return b_.CreateTrunc(b_.CreateLShr(product, 32), x->getType());
 }
 
 /// 2 to an integer power in the range of normal numbers.

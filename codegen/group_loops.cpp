@@ -26,8 +26,6 @@ struct Heuristics {
   std::int64_t enough_parts = 8;
   std::int64_t tasks_of_parts =
       12;  // ... and fewer ones into so many, which read less of lhs again
-  std::int64_t epilogue_bytes = 1 << 20;  // more than a second cache holds beside the rest ...
-  std::int64_t products_per_byte = 8;     // ... are moved unseen beside so many products
   std::int64_t column_unit = 64;
   std::int64_t row_unit = 4;                         // rows that draw their random words together
   std::int64_t loop_scratch_bytes = 40 * 1024;       // of a tile without a contraction: within L1
@@ -87,29 +85,6 @@ void GroupLoops::make_axes() {
   rename(roles.rows, 'm');
   rename({roles.n}, 'n');
   rename(roles.k, 'k');
-}
-
-ContractionAxes GroupLoops::contraction_axes() {
-  const std::vector<int>& axes = group_.axes.at(*contraction_);
-  const passes::ContractionCounts counts = passes::contraction_counts(graph_, *contraction_);
-  GRADUS_CHECK(counts.columns == 1, "the contraction is not canonical");
-  std::size_t next = 0;
-  const auto take = [&](std::size_t length) {
-    std::vector<AxisId> ids;
-    for (const std::size_t end = next + length; next < end; ++next) {
-      if (axes[next] >= 0) ids.push_back(axes[next]);
-    }
-    return ids;
-  };
-  ContractionAxes roles;
-  roles.batch = take(counts.batch);
-  roles.rows = take(counts.rows);
-  const std::vector<AxisId> columns = take(counts.columns);
-  roles.k = take(counts.contracted);
-  roles.n = columns.empty() ? unit_axis(2) : columns[0];
-  if (roles.rows.empty()) roles.rows = {unit_axis(1)};
-  if (roles.k.empty()) roles.k = {unit_axis(3)};
-  return roles;
 }
 
 /// An axis of extent 1; `which` tells several apart.
@@ -310,35 +285,6 @@ std::int64_t GroupLoops::wanted_tasks() const {
   return std::clamp<std::int64_t>(wanted, 1, kHeuristics.maximum_tasks);
 }
 
-/// Bytes of memory that the contraction's epilogue reads and writes element by element.
-std::int64_t GroupLoops::epilogue_bytes() const {
-  const std::int64_t elements = element_count(graph_.node(*contraction_).types[0].shape);
-  std::set<NodeId> read;
-  std::int64_t bytes = 0;
-  for (NodeId id : group_.roots) {
-    if (levels_.at(id) != 0) continue;
-    if (is_output(id)) bytes += graph_.node(id).types[0].byte_size();
-    if (id == *contraction_) continue;
-    const passes::Root& root = plan_.roots.at(id);
-    for (const passes::Read& leaf : root.leaves) read.insert(leaf.value);
-    for (const passes::Read& other : root.roots) {
-      if (!in_group(other.value)) read.insert(other.value);
-    }
-  }
-  for (NodeId id : read) {
-    const TensorType& type = graph_.node(id).types[0];
-    if (element_count(type.shape) >= elements) bytes += type.byte_size();
-  }
-  return bytes;
-}
-
-/// The epilogue moves so much memory that it should be whole rows.
-bool GroupLoops::epilogue_waits() const {
-  const std::int64_t products = element_count(iterations_.at(*contraction_).extents);
-  const std::int64_t bytes = epilogue_bytes();
-  return bytes > kHeuristics.epilogue_bytes && bytes * kHeuristics.products_per_byte >= products;
-}
-
 /// A cut that no sum depends on.
 ir::Cut GroupLoops::free_cut(AxisId axis, std::int64_t wanted) {
   const std::int64_t length = extent(axis);
@@ -433,91 +379,6 @@ std::int64_t GroupLoops::bytes_read(AxisId axis) const {
   std::int64_t bytes = 0;
   for (NodeId value : values) bytes += graph_.node(value).types[0].byte_size() / extent(axis);
   return bytes;
-}
-
-std::pair<NodeId, std::vector<Affine>> GroupLoops::operand_index(std::size_t side) const {
-  const ir::Value operand = graph_.operands(*contraction_)[side];
-  const passes::OperandRead memory = passes::operand_read(graph_, operand.node);
-  std::vector<Affine> own;  // index of the operand
-  for (int slot : iterations_.at(*contraction_).operand_slots[side]) {
-    const AxisId domain = axes_of(*contraction_)[static_cast<std::size_t>(slot)];
-    own.push_back(domain < 0 ? Affine{} : Affine{{{domain, 1}}, 0, 1});
-  }
-  std::vector<Affine> index;
-  for (const ir::AxisMap& map : memory.map) index.push_back(compose(map, own));
-  return {memory.node, std::move(index)};
-}
-
-namespace {
-
-/// Neighbours along `axis` are neighbours in memory.
-bool is_contiguous(const std::vector<Affine>& index, AxisId axis) {
-  const auto moves = [&](const Affine& affine) {
-    return std::ranges::any_of(affine.terms, [&](const Term& term) { return term.axis == axis; });
-  };
-  if (index.empty() || index.back().terms != std::vector<Term>{{axis, 1}}) return false;
-  return std::none_of(index.begin(), index.end() - 1, moves);
-}
-
-/// Bytes between neighbours along `axis` in memory of the given type.
-std::int64_t stride_of(const std::vector<Affine>& index, const TensorType& type, AxisId axis) {
-  const std::vector<std::int64_t> strides = row_major_strides(type.shape);
-  std::int64_t elements = 0;
-  for (std::size_t d = 0; d < index.size(); ++d) {
-    for (const Term& term : index[d].terms) {
-      if (term.axis == axis) elements += term.coefficient * strides[d];
-    }
-  }
-  return std::abs(elements) * byte_size(type.element);
-}
-
-}  // namespace
-
-/// The contraction in the longest task.
-ContractionBox GroupLoops::contraction_box() {
-  const ContractionAxes roles = contraction_axes();
-  const auto [lhs, lhs_index] = operand_index(0);
-  const auto [rhs, rhs_index] = operand_index(1);
-  const TensorType& lhs_type = graph_.node(lhs).types[0];
-  const TensorType& rhs_type = graph_.node(rhs).types[0];
-  ContractionBox box;
-  box.type = graph_.node(*contraction_).types[0].element;
-  box.m = task_extent(roles.m());
-  box.n = task_extent(roles.n);
-  for (AxisId axis : roles.rows) box.rows *= extent(axis);
-  for (std::size_t i = 0; i + 1 < roles.rows.size(); ++i) {
-    box.outer_rows *= task_extent(roles.rows[i]);
-  }
-  const bool whole = !is_local(roles.m());
-  if (whole && roles.rows.size() > 1) box.lines = task_extent(roles.rows[roles.rows.size() - 2]);
-  box.k.clear();
-  for (AxisId k : roles.k) box.k.push_back(local_extent(k));
-  box.resting = kernel_.tile.has_value();
-  box.tasks = kernel_.task_count();
-  box.rhs_row_bytes = extent(roles.n) * byte_size(box.type);
-  box.rhs_bytes = box.rhs_row_bytes;
-  for (AxisId k : roles.k) box.rhs_bytes *= extent(k);
-  const bool several = extent(roles.n) > 1;
-  box.in_place = !several || is_contiguous(rhs_index, roles.n);
-  box.packable = several && !in_group(passes::memory_of(graph_, rhs));
-  for (const TaskAxis& task : kernel_.tasks) {
-    if (task.axis == roles.n && task.cut.count > 1) box.column_unit = task.cut.unit;
-  }
-  box.rhs_k_stride = stride_of(rhs_index, rhs_type, roles.k.back());
-  box.lhs_m_stride = stride_of(lhs_index, lhs_type, roles.m());
-  box.lhs_k_stride = stride_of(lhs_index, lhs_type, roles.k.back());
-  double share = 1;  // of lhs that the task reads
-  for (const std::vector<AxisId>& axes : {roles.batch, roles.rows, roles.k}) {
-    for (AxisId axis : axes) {
-      share *= static_cast<double>(task_extent(axis)) / static_cast<double>(extent(axis));
-    }
-  }
-  box.lhs_bytes = static_cast<std::int64_t>(share * static_cast<double>(lhs_type.byte_size()));
-  box.tiled = !stored_.empty() && !kernel_.tasks.empty();
-  box.results = element_count(graph_.node(*contraction_).types[0].shape);
-  box.epilogue_bytes = epilogue_bytes();
-  box.streamed = passes::batch_inside(graph_, group_, *contraction_);
-  return box;
 }
 
 /// Greatest length of an axis's range inside a task.

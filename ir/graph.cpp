@@ -105,15 +105,11 @@ NodeId Graph::add(const Node& node, std::span<const Value> operands) {
 
 std::optional<NodeId> Graph::find(const OpRecord& op, std::span<const Value> operands,
                                   const Attributes& attributes, std::uint64_t hash) const {
-  const auto [first, last] = structure_->known.equal_range(hash);
-  for (auto at = first; at != last; ++at) {
-    const Node& known = node(at->second);
-    if (known.op == &op && known.attributes == attributes &&
-        std::ranges::equal(this->operands(at->second), operands)) {
-      return at->second;
-    }
-  }
-  return std::nullopt;
+  return structure_->known.find(hash, [&](NodeId id) {
+    const Node& known = node(id);
+    return known.op == &op && known.attributes == attributes &&
+           std::ranges::equal(this->operands(id), operands);
+  });
 }
 
 NodeId Graph::append(Node node, std::span<const Value> operands, std::uint64_t hash) {
@@ -128,7 +124,7 @@ NodeId Graph::append(Node node, std::span<const Value> operands, std::uint64_t h
     boost::add_edge(operands[i].node, id, Edge{i, operands[i].result}, graph);
   }
   structure_->operands.emplace_back(operands.begin(), operands.end());
-  structure_->known.emplace(hash, id);
+  structure_->known.insert(hash, id);
   return id;
 }
 
@@ -168,6 +164,11 @@ void Graph::add_update(std::string name, Value value) {
     GRADUS_CHECK(!result.update || result.name != name, "two updates of " + name);
   }
   results_.push_back({std::move(name), value, true});
+}
+
+void Graph::reserve(std::size_t nodes) {
+  structure_->graph.m_vertices.reserve(nodes);
+  structure_->known.reserve(nodes);
 }
 
 std::size_t Graph::size() const { return boost::num_vertices(structure_->graph); }

@@ -33,10 +33,35 @@ struct Value {
   friend auto operator<=>(const Value&, const Value&) = default;
 };
 
+/// The types of a node's results, in order. Copies share them.
+class ResultTypes {
+ public:
+  ResultTypes() = default;
+  ResultTypes(std::vector<TensorType> types)
+      : types_(std::make_shared<const std::vector<TensorType>>(std::move(types))) {}
+
+  [[nodiscard]] const TensorType& operator[](std::size_t result) const { return (*types_)[result]; }
+  [[nodiscard]] const TensorType& at(std::size_t result) const { return all().at(result); }
+  [[nodiscard]] std::size_t size() const { return all().size(); }
+  [[nodiscard]] auto begin() const { return all().begin(); }
+  [[nodiscard]] auto end() const { return all().end(); }
+  friend bool operator==(const ResultTypes& a, const ResultTypes& b) {
+    return a.types_ == b.types_ || a.all() == b.all();
+  }
+
+ private:
+  [[nodiscard]] const std::vector<TensorType>& all() const {
+    static const std::vector<TensorType> none;
+    return types_ ? *types_ : none;
+  }
+
+  std::shared_ptr<const std::vector<TensorType>> types_;  // null: none
+};
+
 struct Node {
   const OpRecord* op = nullptr;  // an entry of ir/op.h's registry, never null
   Attributes attributes;
-  std::vector<TensorType> types;  // one per result
+  ResultTypes types;
   Provenance provenance;
 };
 
@@ -83,6 +108,8 @@ class Graph {
   void add_update(std::string name, Value value);
 
   [[nodiscard]] const std::string& name() const { return name_; }
+  /// Makes room for so many nodes.
+  void reserve(std::size_t nodes);
   [[nodiscard]] std::size_t size() const;
   [[nodiscard]] const Node& node(NodeId id) const;
   [[nodiscard]] const TensorType& type(Value value) const;

@@ -5,10 +5,10 @@
 #include <functional>
 #include <map>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "ir/graph.h"
+#include "ir/known_nodes.h"
 
 namespace gradus::ir {
 
@@ -26,8 +26,8 @@ struct GraphStructure {
   BoostGraph graph;
   /// Of each node, in order: what its in-edges say. The vectors stay where they are.
   std::deque<std::vector<Value>> operands;
-  std::unordered_multimap<std::uint64_t, NodeId> known;  // structural hash -> node
-  std::map<std::string, NodeId, std::less<>> inputs;     // by name
+  KnownNodes known;
+  std::map<std::string, NodeId, std::less<>> inputs;  // by name
 };
 
 }  // namespace gradus::ir

@@ -7,20 +7,23 @@ namespace gradus::ir {
 Graph rewrite(const Graph& graph,
               const std::function<std::optional<Expr>(const RewriteContext&)>& replace) {
   Graph to(graph.name());
+  to.reserve(graph.size());
   std::vector<bool> live = graph.live();
   for (NodeId id : graph.inputs()) live[id] = true;
   std::vector<Value> moved(graph.size());
+  std::vector<Expr> operands;
+  std::vector<Value> values;
   for (NodeId id = 0; id < graph.size(); ++id) {
     if (!live[id]) continue;
     const Node& node = graph.node(id);
     to.set_provenance(node.provenance);
-    std::vector<Expr> operands;
-    std::vector<Value> values;
+    operands.clear();
+    values.clear();
     for (Value operand : graph.operands(id)) {
       operands.push_back({&to, moved[operand.node]});
       values.push_back(moved[operand.node]);
     }
-    const std::optional<Expr> other = replace({graph, id, node, std::move(operands), to});
+    const std::optional<Expr> other = replace({graph, id, node, operands, to});
     moved[id] = other ? other->value : Value{to.add(node, values), 0};
     GRADUS_CHECK(to.type(moved[id]) == node.types[0], "a rewrite of another type");
     to.merge_provenance(moved[id].node, node.provenance);

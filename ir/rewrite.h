@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <optional>
+#include <span>
 
 #include "ir/expr.h"
 #include "ir/graph.h"
@@ -13,7 +14,7 @@ struct RewriteContext {
   const Graph& from;
   NodeId id;
   const Node& node;
-  std::vector<Expr> operands;
+  std::span<const Expr> operands;
   Graph& to;
 };
 

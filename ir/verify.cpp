@@ -2,10 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <set>
-#include <unordered_map>
 
 #include "base/hash.h"
+#include "ir/known_nodes.h"
 #include "ir/op.h"
 
 namespace gradus::ir {
@@ -84,32 +85,31 @@ class Verifier {
 
   /// No two nodes have equal op, operands and attributes.
   void distinct() const {
-    std::unordered_multimap<std::uint64_t, NodeId> known;
+    KnownNodes known;
+    known.reserve(graph_.size());
     for (NodeId id = 0; id < graph_.size(); ++id) {
       const Node& node = graph_.node(id);
       const std::vector<Value>& own = graph_.operands(id);
       std::uint64_t hash = hash_combine(hash_bytes(node.op->name.data(), node.op->name.size()),
                                         node.attributes.hash());
       for (Value operand : own) hash = hash_combine(hash, operand.node);
-      const auto [first, last] = known.equal_range(hash);
-      for (auto at = first; at != last; ++at) {
-        const Node& other = graph_.node(at->second);
-        require(other.op != node.op || other.attributes != node.attributes ||
-                    graph_.operands(at->second) != own,
-                id, fmt::format("equals node %{}", at->second));
-      }
-      known.emplace(hash, id);
+      const std::optional<NodeId> equal = known.find(hash, [&](NodeId other) {
+        return graph_.node(other).op == node.op && graph_.operands(other) == own &&
+               graph_.node(other).attributes == node.attributes;
+      });
+      if (equal) require(false, id, fmt::format("equals node %{}", *equal));
+      known.insert(hash, id);
     }
   }
 
   void inputs() const {
-    std::set<NodeId> found;
+    std::vector<NodeId> found;
     for (NodeId id = 0; id < graph_.size(); ++id) {
-      if (std::holds_alternative<InputComputation>(graph_.node(id).op->compute)) found.insert(id);
+      if (std::holds_alternative<InputComputation>(graph_.node(id).op->compute)) {
+        found.push_back(id);
+      }
     }
-    const auto listed = graph_.inputs();
-    GRADUS_CHECK(std::vector(listed.begin(), listed.end()) ==
-                     std::vector<NodeId>(found.begin(), found.end()),
+    GRADUS_CHECK(std::ranges::equal(graph_.inputs(), found),
                  where_ + ": the list of inputs of graph " + graph_.name());
     std::set<std::string_view> names;
     for (NodeId id : found) {
@@ -134,7 +134,8 @@ class Verifier {
     require(state.has_value(), result, "there is no input of its name");
     const std::string& kind = graph_.node(state->node).attributes.get<std::string>("kind");
     require(kind == to_string(InputKind::state), result, "the input of its name is no state");
-    require(graph_.type(*state) == graph_.type(result.value), result,
+    if (graph_.type(*state) == graph_.type(result.value)) return;
+    require(false, result,
             fmt::format("the state is {}, its update {}", to_string(graph_.type(*state)),
                         to_string(graph_.type(result.value))));
   }

@@ -40,6 +40,7 @@ struct Iteration {
   int block_slot = -1;
   /// Per operand of a heavy node: the iteration axis of each operand axis, -1 inside of a tile.
   std::vector<std::vector<int>> operand_slots;
+  friend bool operator==(const Iteration&, const Iteration&) = default;
 };
 [[nodiscard]] Iteration iteration_of(const ir::Graph& graph, ir::NodeId id);
 

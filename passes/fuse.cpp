@@ -7,6 +7,8 @@
 #include "ir/op.h"
 #include "passes/in_place.h"
 #include "passes/inner_batch.h"
+#include "passes/judge_group.h"
+#include "passes/known_unions.h"
 #include "passes/root_order.h"
 #include "passes/shared_values.h"
 #include "passes/stored_values.h"
@@ -18,22 +20,14 @@ namespace {
 using ir::Graph;
 using ir::NodeId;
 
-// The heuristics, all of them. They are the same on every machine: tasks are part of the plan.
+// The same on every machine: tasks are part of the plan.
 struct Heuristics {
-  /// A group that loses tasks by growing can still be cut in at least this many.
-  std::int64_t least_tasks = 8;
-  /// A contraction that loses tasks by growing keeps at least this many.
-  std::int64_t least_contraction_tasks = 16;
-  /// A group may run as one task while its loops have no more positions than this.
-  std::int64_t small_positions = 4096;
   /// The left operand of a contraction is made by its kernel if the result has as many rows.
   std::int64_t least_prologue_rows = 256;
   /// What groups read together, if it is as large as a small L2 cache and what they write smaller
   /// by this factor.
   std::int64_t least_shared_bytes = 256 * 1024;
   std::int64_t least_reduction = 16;
-  /// What one position of the parallel axes may keep in scratch: half of a small L2 cache.
-  std::int64_t scratch_bytes = 256 * 1024;
 };
 constexpr Heuristics kHeuristics;
 
@@ -46,26 +40,31 @@ bool computes(const Graph& graph, NodeId id) {
 
 class Fuser {
  public:
-  Fuser(const Graph& graph, const FusionOptions& options, std::map<NodeId, Root> roots)
+  /// `before` is the plan from which `unions` knows groups.
+  Fuser(const Graph& graph, const FusionOptions& options, std::map<NodeId, Root> roots,
+        const FusionPlan& before, KnownUnions& unions)
       : graph_(graph),
         options_(options),
+        unions_(unions),
         roots_(std::move(roots)),
         in_place_(updates_in_place(graph, roots_)),
         root_(graph.size()),
         updated_by_(graph.size()),
         order_(graph.size(), roots_, in_place_),
+        judge_(graph, roots_, in_place_),
         groups_(graph.size()),
         owner_(graph.size()),
         version_(graph.size()) {
     for (const auto& [id, root] : roots_) root_[id] = &root;
     for (const auto& [update, state] : in_place_) updated_by_[state] = update;
+    unions_.begin(graph.size(), before, roots_, in_place_);
   }
 
   FusionPlan run() {
     for (const auto& [id, root] : roots_) {
       groups_[id] = singleton(id, root);
       owner_[id] = id;
-      version_[id] = ++newest_;
+      version_[id] = unions_.version(id);
     }
     for (const auto& [id, root] : roots_) {
       if (computes<ir::ContractionComputation>(graph_, id)) merge_operands(id);
@@ -214,55 +213,77 @@ class Fuser {
     // A refusal holds until one of the two grows: merging others only adds paths between them.
     const auto [known, added] = refused_.try_emplace({version_[a], version_[b]});
     if (!added) return known->second;
-    std::optional<Group> merged;
-    known->second = merge(a, b, merged);
+    known->second = refusal(a, b);
     if (!known->second.empty()) return known->second;
+    const Union& both = together(a, b);
     const NodeId keep = std::min(a, b);
     const NodeId drop = std::max(a, b);
-    for (NodeId id : merged->roots) owner_[id] = keep;
+    for (NodeId id : both.group.roots) owner_[id] = keep;
     groups_[drop] = {};
-    groups_[keep] = std::move(*merged);
-    version_[keep] = ++newest_;
+    groups_[keep] = both.group;
+    version_[keep] = both.version;
     return "";
   }
 
-  /// The group of both; returns why there is none, or an empty string.
-  std::string merge(NodeId a, NodeId b, std::optional<Group>& merged) const {
+  /// Why there is no group of both; empty where there is one.
+  std::string refusal(NodeId a, NodeId b) {
     if (std::string barrier = barrier_between(groups_[a], groups_[b]); !barrier.empty()) {
       return barrier;
     }
-    merged = unite(groups_[a], groups_[b], roots_);
-    merged->parallel = parallel_axes(*merged);
-    if (std::string reason = judge(*merged, groups_[a], groups_[b]); !reason.empty()) return reason;
+    if (const Union& both = together(a, b); !both.refusal.empty()) return both.refusal;
     if (reaches_through_others(a, b) || reaches_through_others(b, a)) {
       return "another group lies between";
     }
     return "";
   }
 
+  /// Both groups as one, whatever other groups are.
+  const Union& together(NodeId a, NodeId b) {
+    return unions_.of(version_[a], version_[b], [&] {
+      Union both{"", unite(groups_[a], groups_[b], roots_)};
+      both.group.parallel = parallel_axes(both.group);
+      both.refusal = judge_.refusal(both.group, groups_[a], groups_[b]);
+      if (!both.refusal.empty()) both.group = {};
+      return both;
+    });
+  }
+
   /// A contraction in many parts makes both operands itself where its task keeps all of its sums.
   void merge_operands(NodeId contraction) {
     if (!options_.enabled || root_[contraction]->iteration.block_slot < 0) return;
-    if (block_cut(graph_, contraction).count < kHeuristics.least_tasks) return;
+    if (block_cut(graph_, contraction).count < kLeastTasks) return;
     if (root_[contraction]->roots.size() != 2) return;
-    Group merged = groups_[contraction];
     for (const Read& read : root_[contraction]->roots) {
-      if (owner_[read.value] != read.value || read.through_view) return;
-      if (!is_tile_op(graph_, read.value) || needed_elsewhere(read.value, contraction)) return;
-      merged = unite(merged, groups_[read.value], roots_);
+      if (read.through_view || !is_tile_op(graph_, read.value)) return;
+      if (owner_[read.value] != read.value || needed_elsewhere(read.value, contraction)) return;
     }
-    merged.parallel = parallel_axes(merged);
-    const bool in_parts = std::ranges::any_of(
-        merged.parallel, [](const ParallelAxis& axis) { return axis.cut.has_value(); });
-    if (!in_parts || !sum_tiles(graph_, merged, contraction)) return;
-    const NodeId keep = merged.roots.front();
-    for (NodeId id : merged.roots) {
+    const Union& all = with_operands(contraction);
+    if (!all.refusal.empty()) return;
+    const NodeId keep = all.group.roots.front();
+    for (NodeId id : all.group.roots) {
       groups_[id] = {};
       owner_[id] = keep;
     }
-    groups_[keep] = std::move(merged);
-    version_[keep] = ++newest_;
+    groups_[keep] = all.group;
+    version_[keep] = all.version;
     for (const Read& read : root_[contraction]->roots) record(read.value, contraction, "");
+  }
+
+  /// A contraction and what makes its operands: known by the contraction's own version, twice.
+  const Union& with_operands(NodeId contraction) {
+    return unions_.of(version_[contraction], version_[contraction], [&] {
+      Union all{"", groups_[contraction]};
+      for (const Read& read : root_[contraction]->roots) {
+        all.group = unite(all.group, groups_[read.value], roots_);
+      }
+      all.group.parallel = parallel_axes(all.group);
+      const bool in_parts = std::ranges::any_of(
+          all.group.parallel, [](const ParallelAxis& axis) { return axis.cut.has_value(); });
+      if (!in_parts || !sum_tiles(graph_, all.group, contraction)) {
+        all = {"what a task keeps would not fit the cache", {}};
+      }
+      return all;
+    });
   }
 
   /// Whether a result of the graph or another root than `reader` needs `value`.
@@ -434,125 +455,6 @@ class Fuser {
     return "";
   }
 
-  /// An update in place that the group's contraction reads, which must come after other readers.
-  bool contraction_reads_update(const Group& group) const {
-    std::vector<NodeId> open;
-    std::set<NodeId> seen;
-    for (NodeId id : group.roots) {
-      if (computes<ir::ContractionComputation>(graph_, id)) open.push_back(id);
-    }
-    while (!open.empty()) {
-      const NodeId id = open.back();
-      open.pop_back();
-      for (const Read& read : root_[id]->roots) {
-        if (!group.axes.contains(read.value) || !seen.insert(read.value).second) continue;
-        if (in_place_.contains(read.value)) return true;
-        open.push_back(read.value);
-      }
-    }
-    return false;
-  }
-
-  /// Positions of the parallel axes.
-  static std::int64_t positions(const Group& group) {
-    std::int64_t count = 1;
-    for (const ParallelAxis& axis : group.parallel) {
-      count *= group.extents[static_cast<std::size_t>(axis.axis)];
-    }
-    return count;
-  }
-
-  /// How many tasks a group can be cut in: the axis that a loop runs in vectors is cut coarsely.
-  std::int64_t most_tasks(const Group& group) const {
-    std::int64_t count = 1;
-    for (const ParallelAxis& axis : group.parallel) {
-      const std::int64_t extent = group.extents[static_cast<std::size_t>(axis.axis)];
-      const bool vector = std::ranges::any_of(group.roots, [&](NodeId id) {
-        const std::vector<int>& axes = group.axes.at(id);
-        return !computes<ir::ContractionComputation>(graph_, id) && !axes.empty() &&
-               axes.back() == axis.axis;
-      });
-      count *= vector ? std::max<std::int64_t>(1, extent / kLeastTaskLanes) : extent;
-    }
-    return count;
-  }
-
-  std::int64_t work(const Group& group) const {
-    std::int64_t count = 0;
-    for (NodeId id : group.roots) count += element_count(root_[id]->iteration.extents);
-    return count;
-  }
-
-  /// Why the merged group would be worse, or wrong; empty when it is fine.
-  std::string judge(const Group& merged, const Group& a, const Group& b) const {
-    if (contraction_reads_update(merged)) return "an operand that is updated in place";
-    if (merged.parallel.empty() && work(merged) == 0) return "";
-    for (NodeId id : merged.roots) {
-      const int slot = root_[id]->iteration.block_slot;
-      if (slot < 0) continue;
-      const int axis = merged.axes.at(id)[static_cast<std::size_t>(slot)];
-      if (std::none_of(merged.parallel.begin(), merged.parallel.end(),
-                       [&](const ParallelAxis& p) { return p.axis == axis; })) {
-        return "a task cannot hold whole sum blocks";
-      }
-    }
-    const bool small = work(merged) <= kHeuristics.small_positions;
-    const std::int64_t tasks = most_tasks(merged);
-    if (!small && tasks < std::max(most_tasks(a), most_tasks(b)) &&
-        tasks < kHeuristics.least_tasks) {
-      return "too little would be left to run in parallel";
-    }
-    for (const Group* part : {&a, &b}) {
-      const std::int64_t left = contraction_tasks(merged);
-      if (left < contraction_tasks(*part) && left < kHeuristics.least_contraction_tasks) {
-        return "too few tasks would be left for the contraction";
-      }
-    }
-    const std::optional<NodeId> contraction = contraction_of(merged);
-    if (contraction && repeats_right_operand(graph_, roots_, merged, *contraction)) {
-      return "the right operand would be read too often";
-    }
-    if (!small && scratch_bytes(merged, positions(merged)) > kHeuristics.scratch_bytes) {
-      return "what a task keeps would not fit the cache";
-    }
-    return "";
-  }
-
-  std::optional<NodeId> contraction_of(const Group& group) const {
-    const auto at = std::ranges::find_if(
-        group.roots, [&](NodeId id) { return computes<ir::ContractionComputation>(graph_, id); });
-    return at == group.roots.end() ? std::nullopt : std::optional(*at);
-  }
-
-  /// How many tasks a contraction can be cut in; 0 without one.
-  std::int64_t contraction_tasks(const Group& group) const {
-    if (const std::optional<NodeId> contraction = contraction_of(group)) {
-      const NodeId id = *contraction;
-      const ContractionCounts counts = contraction_counts(graph_, id);
-      const std::vector<int>& axes = group.axes.at(id);
-      const std::size_t n = counts.batch + counts.rows;
-      std::int64_t tasks = 1;
-      for (const ParallelAxis& axis : group.parallel) {
-        const std::int64_t extent = group.extents[static_cast<std::size_t>(axis.axis)];
-        const bool row = n > 0 && axes[n - 1] == axis.axis;
-        const bool column = n < axes.size() && axes[n] == axis.axis;
-        const std::int64_t least = row ? kLeastTaskRows : column ? kLeastTaskColumns : 1;
-        tasks *= axis.cut ? axis.cut->count : std::max<std::int64_t>(1, extent / least);
-      }
-      return tasks;
-    }
-    return 0;
-  }
-
-  /// Bytes of all roots per position of the parallel axes.
-  std::int64_t scratch_bytes(const Group& group, std::int64_t positions) const {
-    std::int64_t bytes = 0;
-    for (NodeId id : group.roots) {
-      bytes += graph_.node(id).types[0].byte_size() / std::max<std::int64_t>(positions, 1);
-    }
-    return bytes;
-  }
-
   // --- The plan ---------------------------------------------------------------------------------
 
   void record(NodeId producer, NodeId consumer, std::string reason) {
@@ -618,16 +520,17 @@ class Fuser {
 
   const Graph& graph_;
   const FusionOptions& options_;
+  KnownUnions& unions_;
   std::map<NodeId, Root> roots_;
   std::map<NodeId, NodeId> in_place_;  // update value -> state input
   // By node:
   std::vector<const Root*> root_;                  // null: no root
   std::vector<std::optional<NodeId>> updated_by_;  // state input -> update value
   RootOrder order_;
+  GroupJudge judge_;
   std::vector<Group> groups_;           // at their smallest root; others are empty
   std::vector<NodeId> owner_;           // the group of a root
   std::vector<std::uint32_t> version_;  // of a group: another one after each merge
-  std::uint32_t newest_ = 0;
   /// By the versions of two groups: why they are not merged.
   std::map<std::pair<std::uint32_t, std::uint32_t>, std::string> refused_;
   std::vector<LedgerEntry> ledger_;
@@ -637,10 +540,12 @@ class Fuser {
 
 FusionPlan fuse(const Graph& graph, const FusionOptions& options) {
   RootFinder finder(graph, !options.enabled);
+  KnownUnions unions;
+  FusionPlan plan;
   const auto with = [&](const std::set<NodeId>& also) {
-    return Fuser(graph, options, finder.find(also)).run();
+    return Fuser(graph, options, finder.find(also), plan, unions).run();
   };
-  FusionPlan plan = with({});
+  plan = with({});
   if (!options.enabled) return plan;
   const std::set<NodeId> stored = options.store ? stored_values(graph, plan) : std::set<NodeId>();
   if (!stored.empty()) plan = with(stored);

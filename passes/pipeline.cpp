@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 #include <utility>
 
 #include "ir/rewrite.h"
@@ -69,14 +70,14 @@ const Pass* find_pass(std::string_view name) {
 
 ir::Graph run_passes(const ir::Graph& graph, std::span<const Pass> passes,
                      const PipelineOptions& options) {
-  ir::Graph current = ir::copy(graph);
-  std::uint64_t hash = current.hash();
+  std::optional<ir::Graph> current;  // once something has changed
+  std::uint64_t hash = graph.hash();
   int number = 0;
   for (const Pass& pass : passes) {
     ++number;
     if (options.disabled.contains(pass.name)) continue;
     const auto start = std::chrono::steady_clock::now();
-    ir::Graph next = run(pass, current);
+    ir::Graph next = run(pass, current ? *current : graph);
     const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
     const std::uint64_t before = std::exchange(hash, next.hash());
     const PassReport report{number, pass.name, time.count(), hash != before};
@@ -85,11 +86,11 @@ ir::Graph run_passes(const ir::Graph& graph, std::span<const Pass> passes,
       current = std::move(next);
     }
     if (options.after) {
-      current = without_dead(std::move(current));
-      options.after(report, current);
+      current = current ? without_dead(std::move(*current)) : ir::copy(graph);
+      options.after(report, *current);
     }
   }
-  return without_dead(std::move(current));
+  return current ? without_dead(std::move(*current)) : ir::copy(graph);
 }
 
 ir::Graph run_pipeline(const ir::Graph& graph, const PipelineOptions& options) {

@@ -23,12 +23,14 @@ struct Read {
   ir::NodeId value = 0;  // a root, or a leaf
   std::vector<int> slots;
   bool through_view = false;
+  friend bool operator==(const Read&, const Read&) = default;
 };
 
 struct Root {
   Iteration iteration;
   std::vector<Read> roots;   // other roots that it reads, each relation once
   std::vector<Read> leaves;  // inputs and tensor constants that it reads
+  friend bool operator==(const Root&, const Root&) = default;
 };
 
 /// Finds the roots of the live part of a graph. What does not depend on the choice of further roots

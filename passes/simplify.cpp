@@ -8,6 +8,8 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <unordered_map>
+#include <vector>
 
 #include "ir/op.h"
 #include "ir/rewrite.h"
@@ -254,10 +256,22 @@ constexpr NamedRule kRules[] = {
     {"cast", cast_back},                  // narrow(wide(x)) = x where x is no subnormal
 };
 
+using RulesByOp = std::unordered_map<const ir::OpRecord*, std::vector<Rule>>;
+
+const RulesByOp& rules_by_op() {
+  static const RulesByOp rules = [] {
+    RulesByOp result;
+    for (const NamedRule& rule : kRules) result[&ir::op(rule.op)].push_back(rule.rule);
+    return result;
+  }();
+  return rules;
+}
+
 Rewritten improve(const ir::RewriteContext& c) {
-  for (const NamedRule& rule : kRules) {
-    if (c.node.op->name != rule.op) continue;
-    const Rewritten better = rule.rule({c.node.attributes, c.node.types[0], c.operands});
+  const auto rules = rules_by_op().find(c.node.op);
+  if (rules == rules_by_op().end()) return std::nullopt;
+  for (Rule rule : rules->second) {
+    const Rewritten better = rule({c.node.attributes, c.node.types[0], c.operands});
     if (better) return better;
   }
   return std::nullopt;
@@ -268,8 +282,8 @@ Rewritten improve(const ir::RewriteContext& c) {
 ir::Graph simplify(const ir::Graph& graph) {
   ir::Graph current = ir::rewrite(graph, improve);
   std::uint64_t before = graph.hash();
-  while (current.hash() != before) {
-    before = current.hash();
+  for (std::uint64_t hash = current.hash(); hash != before; hash = current.hash()) {
+    before = hash;
     current = ir::rewrite(current, improve);
   }
   return current;

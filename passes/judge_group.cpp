@@ -1,0 +1,147 @@
+#include "passes/judge_group.h"
+
+#include <algorithm>
+#include <set>
+
+#include "ir/op.h"
+#include "passes/inner_batch.h"
+
+namespace gradus::passes {
+namespace {
+
+using ir::Graph;
+using ir::NodeId;
+
+// The same on every machine: tasks are part of the plan.
+struct Heuristics {
+  /// A contraction that loses tasks by growing keeps at least this many.
+  std::int64_t least_contraction_tasks = 16;
+  /// A group may run as one task while its loops have no more positions than this.
+  std::int64_t small_positions = 4096;
+  /// What one position of the parallel axes may keep in scratch: half of a small L2 cache.
+  std::int64_t scratch_bytes = 256 * 1024;
+};
+constexpr Heuristics kHeuristics;
+
+/// Positions of the parallel axes.
+std::int64_t positions(const Group& group) {
+  std::int64_t count = 1;
+  for (const ParallelAxis& axis : group.parallel) {
+    count *= group.extents[static_cast<std::size_t>(axis.axis)];
+  }
+  return count;
+}
+
+}  // namespace
+
+std::string GroupJudge::refusal(const Group& merged, const Group& a, const Group& b) const {
+  if (contraction_reads_update(merged)) return "an operand that is updated in place";
+  if (merged.parallel.empty() && work(merged) == 0) return "";
+  for (NodeId id : merged.roots) {
+    const int slot = roots_.at(id).iteration.block_slot;
+    if (slot < 0) continue;
+    const int axis = merged.axes.at(id)[static_cast<std::size_t>(slot)];
+    if (std::none_of(merged.parallel.begin(), merged.parallel.end(),
+                     [&](const ParallelAxis& p) { return p.axis == axis; })) {
+      return "a task cannot hold whole sum blocks";
+    }
+  }
+  const bool small = work(merged) <= kHeuristics.small_positions;
+  const std::int64_t tasks = most_tasks(merged);
+  if (!small && tasks < std::max(most_tasks(a), most_tasks(b)) && tasks < kLeastTasks) {
+    return "too little would be left to run in parallel";
+  }
+  for (const Group* part : {&a, &b}) {
+    const std::int64_t left = contraction_tasks(merged);
+    if (left < contraction_tasks(*part) && left < kHeuristics.least_contraction_tasks) {
+      return "too few tasks would be left for the contraction";
+    }
+  }
+  const std::optional<NodeId> contraction = contraction_of(merged);
+  if (contraction && repeats_right_operand(graph_, roots_, merged, *contraction)) {
+    return "the right operand would be read too often";
+  }
+  if (!small && scratch_bytes(merged, positions(merged)) > kHeuristics.scratch_bytes) {
+    return "what a task keeps would not fit the cache";
+  }
+  return "";
+}
+
+/// An update in place that the group's contraction reads, which must come after other readers.
+bool GroupJudge::contraction_reads_update(const Group& group) const {
+  std::vector<NodeId> open;
+  std::set<NodeId> seen;
+  for (NodeId id : group.roots) {
+    if (is_contraction(id)) open.push_back(id);
+  }
+  while (!open.empty()) {
+    const NodeId id = open.back();
+    open.pop_back();
+    for (const Read& read : roots_.at(id).roots) {
+      if (!group.axes.contains(read.value) || !seen.insert(read.value).second) continue;
+      if (in_place_.contains(read.value)) return true;
+      open.push_back(read.value);
+    }
+  }
+  return false;
+}
+
+/// How many tasks a group can be cut in: the axis that a loop runs in vectors is cut coarsely.
+std::int64_t GroupJudge::most_tasks(const Group& group) const {
+  std::int64_t count = 1;
+  for (const ParallelAxis& axis : group.parallel) {
+    const std::int64_t extent = group.extents[static_cast<std::size_t>(axis.axis)];
+    const bool vector = std::ranges::any_of(group.roots, [&](NodeId id) {
+      const std::vector<int>& axes = group.axes.at(id);
+      return !is_contraction(id) && !axes.empty() && axes.back() == axis.axis;
+    });
+    count *= vector ? std::max<std::int64_t>(1, extent / kLeastTaskLanes) : extent;
+  }
+  return count;
+}
+
+std::int64_t GroupJudge::work(const Group& group) const {
+  std::int64_t count = 0;
+  for (NodeId id : group.roots) count += element_count(roots_.at(id).iteration.extents);
+  return count;
+}
+
+std::optional<NodeId> GroupJudge::contraction_of(const Group& group) const {
+  const auto at = std::ranges::find_if(group.roots, [&](NodeId id) { return is_contraction(id); });
+  return at == group.roots.end() ? std::nullopt : std::optional(*at);
+}
+
+/// How many tasks a contraction can be cut in; 0 without one.
+std::int64_t GroupJudge::contraction_tasks(const Group& group) const {
+  if (const std::optional<NodeId> contraction = contraction_of(group)) {
+    const NodeId id = *contraction;
+    const ContractionCounts counts = contraction_counts(graph_, id);
+    const std::vector<int>& axes = group.axes.at(id);
+    const std::size_t n = counts.batch + counts.rows;
+    std::int64_t tasks = 1;
+    for (const ParallelAxis& axis : group.parallel) {
+      const std::int64_t extent = group.extents[static_cast<std::size_t>(axis.axis)];
+      const bool row = n > 0 && axes[n - 1] == axis.axis;
+      const bool column = n < axes.size() && axes[n] == axis.axis;
+      const std::int64_t least = row ? kLeastTaskRows : column ? kLeastTaskColumns : 1;
+      tasks *= axis.cut ? axis.cut->count : std::max<std::int64_t>(1, extent / least);
+    }
+    return tasks;
+  }
+  return 0;
+}
+
+/// Bytes of all roots per position of the parallel axes.
+std::int64_t GroupJudge::scratch_bytes(const Group& group, std::int64_t positions) const {
+  std::int64_t bytes = 0;
+  for (NodeId id : group.roots) {
+    bytes += graph_.node(id).types[0].byte_size() / std::max<std::int64_t>(positions, 1);
+  }
+  return bytes;
+}
+
+bool GroupJudge::is_contraction(NodeId id) const {
+  return std::holds_alternative<ir::ContractionComputation>(graph_.node(id).op->compute);
+}
+
+}  // namespace gradus::passes

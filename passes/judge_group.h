@@ -1,0 +1,42 @@
+#pragma once
+
+// Whether two fusion groups are better off as one: tasks, scratch and what is read again.
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "ir/graph.h"
+#include "passes/fuse.h"
+
+namespace gradus::passes {
+
+/// A group that loses tasks by growing can still be cut in at least this many.
+inline constexpr std::int64_t kLeastTasks = 8;
+
+class GroupJudge {
+ public:
+  /// Everything given outlives this.
+  GroupJudge(const ir::Graph& graph, const std::map<ir::NodeId, Root>& roots,
+             const std::map<ir::NodeId, ir::NodeId>& in_place)
+      : graph_(graph), roots_(roots), in_place_(in_place) {}
+
+  /// Why `merged` would be worse than its parts, or wrong; empty when it is fine.
+  [[nodiscard]] std::string refusal(const Group& merged, const Group& a, const Group& b) const;
+
+ private:
+  [[nodiscard]] bool is_contraction(ir::NodeId id) const;
+  [[nodiscard]] bool contraction_reads_update(const Group& group) const;
+  [[nodiscard]] std::int64_t most_tasks(const Group& group) const;
+  [[nodiscard]] std::int64_t work(const Group& group) const;
+  [[nodiscard]] std::optional<ir::NodeId> contraction_of(const Group& group) const;
+  [[nodiscard]] std::int64_t contraction_tasks(const Group& group) const;
+  [[nodiscard]] std::int64_t scratch_bytes(const Group& group, std::int64_t positions) const;
+
+  const ir::Graph& graph_;
+  const std::map<ir::NodeId, Root>& roots_;
+  const std::map<ir::NodeId, ir::NodeId>& in_place_;
+};
+
+}  // namespace gradus::passes
