@@ -1,5 +1,7 @@
 #include "ir/compositions/winograd.h"
 
+#include <algorithm>
+
 namespace gradus::ir {
 namespace {
 
@@ -116,17 +118,21 @@ Expr convolved(Expr lhs, Expr rhs, const ConvolutionAxes& axes, const Integers& 
 
 /// The sums of so many pairs of features stay in a second cache while a task makes tiles.
 constexpr std::int64_t kFewPairs = 64 * 64;
+/// A sum is worth keeping for so many products.
+constexpr std::int64_t kPairsPerTile = 4;
 /// Then a part is a task: a chain of this many tiles is long enough to be one.
 constexpr std::int64_t kTileChain = 32;
 
 /// What differentiating that gives for w: G'[(B' x B) * (A dy A')]G, summed over the tiles; lhs has
 /// the features in the place of the batch and the other way round, rhs is dy. With few pairs of
-/// features the tiles of x are made again, else they are those of the forward pass.
+/// features and many tiles those of x are made again, else they are those of the forward pass.
 Expr filter_gradient(Expr lhs, Expr rhs, const ConvolutionAxes& axes, const Integers& low) {
   const Filtering& f = filtering(axes.algorithm);
   const Shape tiles = tile_counts({rhs.shape()[1], rhs.shape()[2]}, f);
   const Expr images = transpose(lhs, {3, 1, 2, 0});
-  const bool few = images.shape()[3] * rhs.shape()[3] <= kFewPairs;
+  const std::int64_t pairs = images.shape()[3] * rhs.shape()[3];
+  const std::int64_t positions = images.shape()[0] * tiles[0] * tiles[1];
+  const bool few = pairs <= std::min(kFewPairs, positions * kPairsPerTile);
   const Expr x = transformed(tiles_of(images, low, f.places(), f.outputs, tiles), {0, 1}, f.input,
                              few ? 1 : 0);
   const Expr dy = transformed(tiles_of(rhs, {0, 0}, f.outputs, f.outputs, tiles), {0, 1},

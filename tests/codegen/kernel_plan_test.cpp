@@ -379,5 +379,37 @@ TEST(KernelPlan, UpdatesAfterAProductReadWholeRows) {
   EXPECT_EQ(cut_axes(true), 1U) << "of 3.2 MB";
 }
 
+/// The axis of tiles over which the kernel's gradient sums up what it makes itself; empty: none.
+std::string tiles_of_kernel_gradient(const Shape& image, const Shape& kernel) {
+  Graph graph("convolution");
+  const Expr x = input(graph, "x", f32(image));
+  const Expr w = input(graph, "w", f32(kernel));
+  const ir::ConvolutionAxes axes{0,
+                                 3,
+                                 2,
+                                 3,
+                                 -1,
+                                 -1,
+                                 {{1, 0, 1, 1, 1}, {2, 1, 1, 1, 1}},
+                                 ir::ConvolutionAlgorithm::winograd_4x4};
+  const Expr y = ir::conv(x, w, axes);
+  graph.add_result("dw", passes::gradients(ir::sum_all(y * y), std::vector<Expr>{w})[0].value);
+  for (const ScheduledKernel& scheduled : plan_program(graph, {}).kernels) {
+    for (const Stage& stage : scheduled.kernel.stages) {
+      const auto* contract = std::get_if<Contract>(&stage);
+      if (contract == nullptr || !sums_over_tiles(scheduled.kernel, *contract)) continue;
+      return scheduled.kernel.axes[static_cast<std::size_t>(scheduled.kernel.tile->axis)].name;
+    }
+  }
+  return "";
+}
+
+TEST(KernelPlan, KernelGradientsMakeTheirTiles) {
+  EXPECT_EQ(tiles_of_kernel_gradient({64, 16, 16, 32}, {3, 3, 32, 32}), "k0") << "images";
+  EXPECT_EQ(tiles_of_kernel_gradient({8, 56, 56, 64}, {3, 3, 64, 64}), "k1") << "rows of tiles";
+  EXPECT_EQ(tiles_of_kernel_gradient({8, 28, 28, 128}, {3, 3, 128, 128}), "") << "too many sums";
+  EXPECT_EQ(tiles_of_kernel_gradient({2, 16, 16, 16}, {3, 3, 16, 16}), "") << "too few tasks";
+}
+
 }  // namespace
 }  // namespace gradus::codegen

@@ -118,6 +118,7 @@ TEST(Executors, LargerConvolutions) {
         Case{{3, 5, 5, 70}, {1, 1, 70, 24}, 1, 0, 0}, Case{{2, 17, 17, 3}, {7, 7, 3, 18}, 2, 3, 3},
         Case{{8, 12, 12, 16}, {3, 3, 16, 20}, 1, 1, 1, winograd_2x2},
         Case{{6, 28, 28, 4}, {3, 3, 4, 16}, 1, 1, 1, winograd_4x4},
+        Case{{34, 11, 11, 7}, {3, 3, 7, 12}, 1, 1, 1, winograd_4x4},
         Case{{1, 4, 5, 64}, {3, 3, 64, 64}, 1, 1, 1, winograd_4x4},
         Case{{2, 7, 9, 10}, {3, 3, 10, 16}, 1, 0, 1, winograd_4x4}}) {
     SCOPED_TRACE(to_string(c.x) + " " + to_string(c.w));
