@@ -14,6 +14,7 @@
 
 #include "codegen/arena.h"
 #include "codegen/kernel_index.h"
+#include "codegen/kernel_scratch.h"
 
 namespace gradus::codegen {
 namespace {
@@ -195,9 +196,7 @@ class ChainFinder {
     for (const ScheduledKernel& scheduled : kernels) {
       Touches& touches = touches_.emplace_back();
       if (!scheduled.kernel.tasks.empty()) touches.cut = scheduled.kernel.tasks.front().cut;
-      for (const Buffer& buffer : scheduled.kernel.buffers) {
-        if (buffer.role == BufferRole::scratch) touches.scratch += buffer.type.byte_size();
-      }
+      touches.scratch = expected_scratch(scheduled.kernel);
       const std::vector<std::optional<Footprint>> footprints = Walk(scheduled.kernel).run();
       for (std::size_t i = 0; i < scheduled.parameters.size(); ++i) {
         if (!footprints[i]) continue;

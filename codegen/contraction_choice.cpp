@@ -177,6 +177,7 @@ class Model {
 
   /// The epilogue moves so much memory that the sums do not hide it.
   [[nodiscard]] bool waits() const {
+    if (box_.resting) return false;  // it runs once, after the last tile
     const double moving = static_cast<double>(box_.epilogue_bytes) / kFarBytes;
     const double adding =
         static_cast<double>(box_.results * steps_) / static_cast<double>(2 * width_);

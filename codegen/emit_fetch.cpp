@@ -14,7 +14,7 @@ FetchEmitter::FetchEmitter(EmitContext& context, const std::vector<Fetch>& fetch
       }
       if (row > 0 && access == fetch.access) break;
       Reference here(context, access, vector);
-      if (here.uniform()) continue;
+      if (!here.dense()) continue;
       std::int64_t bytes = 0;
       if (fetch.axis >= 0) {
         bytes = fetch.positions * here.stride(fetch.axis) * byte_size(here.element());

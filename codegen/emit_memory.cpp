@@ -155,7 +155,7 @@ void Reference::fetch(std::int64_t bytes, Purpose purpose) {
   EmitContext& c = *context_;
   const bool writes = purpose == Purpose::write;
   Value* here = address();
-  const std::int64_t length = step_ == 0 ? 1 : step_ * vector_.lanes * byte_size(element_);
+  const std::int64_t length = vector_.lanes * byte_size(element_);
   for (std::int64_t line = 0; line < length; line += kLine) {
     Value* there =
         c.b.CreateConstGEP1_64(c.b.getInt8Ty(), here, static_cast<std::uint64_t>(bytes + line));

@@ -27,6 +27,8 @@ class Reference {
   [[nodiscard]] AxisSet base_axes() const { return base_axes_; }
   /// True when all lanes have one address.
   [[nodiscard]] bool uniform() const { return step_ == 0 && moving_.empty(); }
+  /// True when the lanes are neighbours in memory.
+  [[nodiscard]] bool dense() const { return step_ == 1 && moving_.empty(); }
   /// Elements between neighbours along `axis`; throws InternalError where that is not constant.
   [[nodiscard]] std::int64_t stride(AxisId axis) const;
   [[nodiscard]] ElementType element() const { return element_; }

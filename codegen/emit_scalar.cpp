@@ -223,7 +223,7 @@ Value* Operation::bitwise(ScalarOp op, Value* x, Value* y) {
   }
 }
 
-// Processors multiply the even 32-bit elements of vectors to 64 bits: even and odd elements apart.
+// Instruction selection finds the processor's product of 32-bit elements to 64 bits in this.
 Value* Operation::mul_high(Value* x, Value* y) {
   llvm::Type* wide = lanes(b_.getInt64Ty());
   Value* product = b_.CreateMul(b_.CreateZExt(x, wide), b_.CreateZExt(y, wide));

@@ -1,6 +1,8 @@
 // What GroupLoops knows of its group's contraction.
 
 #include <algorithm>
+#include <cstdlib>
+#include <set>
 
 #include "base/check.h"
 #include "codegen/body.h"

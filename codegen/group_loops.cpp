@@ -10,6 +10,7 @@
 #include "ir/order.h"
 #include "passes/inner_batch.h"
 #include "passes/roots.h"
+#include "passes/sum_tiles.h"
 
 namespace gradus::codegen {
 

@@ -53,6 +53,12 @@ class StageChecker {
     check_body(c.epilogue, {buffer_type(c.lhs)});
     for (const Store& store : c.stores) check_store(store, c.epilogue);
     if (sums_over_tiles(kernel_, c)) {
+      for (const Load& load : c.epilogue.loads) {
+        if (buffer_of(kernel_, load.access).role != BufferRole::input) {
+          broken(
+              fmt::format("{} may change before the end of the task", spell(kernel_, load.access)));
+        }
+      }
       for (StageWrite& write : accesses_.writes) write.at_end_of_task = true;
     }
     check_hazards();

@@ -14,7 +14,7 @@ class KnownNodes {
   /// Makes room for so many nodes.
   void reserve(std::size_t nodes);
   void insert(std::uint64_t hash, NodeId id);
-  /// The first node of that hash for which `equal(id)` holds.
+  /// A node of that hash for which `equal(id)` holds.
   template <typename Equal>
   [[nodiscard]] std::optional<NodeId> find(std::uint64_t hash, Equal&& equal) const {
     if (entries_.empty()) return std::nullopt;

@@ -12,6 +12,7 @@
 #include "passes/root_order.h"
 #include "passes/shared_values.h"
 #include "passes/stored_values.h"
+#include "passes/sum_tiles.h"
 #include "passes/unite_groups.h"
 
 namespace gradus::passes {
@@ -239,7 +240,7 @@ class Fuser {
 
   /// Both groups as one, whatever other groups are.
   const Union& together(NodeId a, NodeId b) {
-    return unions_.of(version_[a], version_[b], [&] {
+    return unions_.of({version_[a], version_[b]}, [&] {
       Union both{"", unite(groups_[a], groups_[b], roots_)};
       both.group.parallel = parallel_axes(both.group);
       both.refusal = judge_.refusal(both.group, groups_[a], groups_[b]);
@@ -252,12 +253,20 @@ class Fuser {
   void merge_operands(NodeId contraction) {
     if (!options_.enabled || root_[contraction]->iteration.block_slot < 0) return;
     if (block_cut(graph_, contraction).count < kLeastTasks) return;
-    if (root_[contraction]->roots.size() != 2) return;
-    for (const Read& read : root_[contraction]->roots) {
-      if (read.through_view || !is_tile_op(graph_, read.value)) return;
-      if (owner_[read.value] != read.value || needed_elsewhere(read.value, contraction)) return;
+    const NodeId lhs = graph_.operands(contraction)[0].node;
+    const NodeId rhs = graph_.operands(contraction)[1].node;
+    for (NodeId operand : {lhs, rhs}) {
+      if (!is_tile_op(graph_, operand) || needed_elsewhere(operand, contraction)) return;
     }
-    const Union& all = with_operands(contraction);
+    const ContractionCounts counts = contraction_counts(graph_, contraction);
+    const int column = static_cast<int>(counts.batch + counts.rows);
+    if (lhs == rhs || root_[contraction]->iteration.operand_slots[1].back() != column) return;
+    for (NodeId from : {lhs, rhs, contraction}) {
+      for (NodeId to : {lhs, rhs, contraction}) {
+        if (from != to && reaches_through_others(from, to)) return;
+      }
+    }
+    const Union& all = with_operands(contraction, lhs, rhs);
     if (!all.refusal.empty()) return;
     const NodeId keep = all.group.roots.front();
     for (NodeId id : all.group.roots) {
@@ -266,20 +275,18 @@ class Fuser {
     }
     groups_[keep] = all.group;
     version_[keep] = all.version;
-    for (const Read& read : root_[contraction]->roots) record(read.value, contraction, "");
+    for (NodeId operand : {lhs, rhs}) record(operand, contraction, "");
   }
 
-  /// A contraction and what makes its operands: known by the contraction's own version, twice.
-  const Union& with_operands(NodeId contraction) {
-    return unions_.of(version_[contraction], version_[contraction], [&] {
-      Union all{"", groups_[contraction]};
-      for (const Read& read : root_[contraction]->roots) {
-        all.group = unite(all.group, groups_[read.value], roots_);
-      }
+  const Union& with_operands(NodeId contraction, NodeId lhs, NodeId rhs) {
+    return unions_.of({version_[contraction], version_[lhs], version_[rhs]}, [&] {
+      Union all{"", unite(unite(groups_[contraction], groups_[lhs], roots_), groups_[rhs], roots_)};
       all.group.parallel = parallel_axes(all.group);
       const bool in_parts = std::ranges::any_of(
           all.group.parallel, [](const ParallelAxis& axis) { return axis.cut.has_value(); });
-      if (!in_parts || !sum_tiles(graph_, all.group, contraction)) {
+      if (!in_parts) {
+        all = {"tasks would not be parts of the sums", {}};
+      } else if (!sum_tiles(graph_, all.group, contraction)) {
         all = {"what a task keeps would not fit the cache", {}};
       }
       return all;
@@ -326,13 +333,14 @@ class Fuser {
   void merge_readers(NodeId value) {
     std::vector<NodeId> reducing, others;
     for (const auto& [id, root] : roots_) {
-      if (owner_[id] != id || !reads_outside_of_contractions(groups_[id], value)) continue;
+      if (owner_[id] != id || !is_plain_reader(groups_[id], value)) continue;
       (reduces(groups_[id], value) ? reducing : others).push_back(id);
     }
     for (std::size_t i = 1; i < reducing.size(); ++i) {
       for (std::size_t j = 0; j < i; ++j) {
-        if (owner_[reducing[j]] == reducing[j] && try_merge(reducing[i], reducing[j]).empty())
+        if (owner_[reducing[j]] == reducing[j] && try_merge(reducing[i], reducing[j]).empty()) {
           break;
+        }
       }
     }
     for (NodeId id : reducing) {
@@ -371,8 +379,8 @@ class Fuser {
     return bytes;
   }
 
-  /// Whether a group without contraction reads `value`.
-  bool reads_outside_of_contractions(const Group& group, NodeId value) const {
+  /// Whether a group without contraction reads `value` and does not make it.
+  bool is_plain_reader(const Group& group, NodeId value) const {
     const auto reads_value = [&](const Read& read) { return read.value == value; };
     bool reads = false;
     for (NodeId id : group.roots) {

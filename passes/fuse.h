@@ -10,8 +10,9 @@
 // A *group* is a set of roots that one kernel computes. Its domain axes are the iteration axes of
 // its roots, identified wherever one root reads another at the same position. A group is parallel
 // along the domain axes that every root keeps: tasks are ranges of these, and no task needs what
-// another computes. Groups are made greedily: each root in turn joins the groups of the roots it
-// reads, latest first, while
+// another computes. A contraction in parts first takes what makes both its operands, if nobody else
+// needs that and a task keeps all of its sums (sum_tiles.h). Groups are then made greedily: each
+// root in turn joins the groups of the roots it reads, latest first, while
 //   - something remains to run in parallel (or the whole group is small),
 //   - block sums keep their block axis, cut into their blocks (ir/order.h),
 //   - what a task keeps between its stages fits the scratch budget,
@@ -20,7 +21,7 @@
 // group that has most reads in common with them: all sums and maps of a backward pass read their
 // inputs once.
 // Never inside one group: a combine and its block sums (all tasks must be complete), a contraction
-// and its operands, a view and the value it views.
+// and what makes its right operand alone, a view and the value it views.
 
 #include <cstdint>
 #include <map>

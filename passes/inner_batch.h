@@ -1,12 +1,10 @@
 #pragma once
 
 // Contractions whose batch runs inside of tasks: every task then reads the right operand again, and
-// keeps a row of every matrix of the left operand and of the result. Or it makes both operands
-// itself, some contracted positions at a time, and keeps the sums of all results.
+// keeps a row of every matrix of the left operand and of the result.
 
 #include <cstdint>
 #include <map>
-#include <optional>
 
 #include "ir/graph.h"
 #include "passes/fuse.h"
@@ -24,16 +22,5 @@ namespace gradus::passes {
 [[nodiscard]] bool repeats_right_operand(const ir::Graph& graph,
                                          const std::map<ir::NodeId, Root>& roots,
                                          const Group& group, ir::NodeId contraction);
-
-/// So many positions of a group axis are contracted at a time, behind single positions of the
-/// contracted axes before it.
-struct SumTiles {
-  int axis = 0;
-  std::int64_t size = 1;
-};
-/// How a group that makes both operands of its contraction runs it; empty where it does not, or
-/// where a task's sums and operands would not stay in a cache.
-[[nodiscard]] std::optional<SumTiles> sum_tiles(const ir::Graph& graph, const Group& group,
-                                                ir::NodeId contraction);
 
 }  // namespace gradus::passes

@@ -5,6 +5,7 @@
 
 #include "ir/op.h"
 #include "passes/inner_batch.h"
+#include "passes/sum_tiles.h"
 
 namespace gradus::passes {
 namespace {
@@ -58,6 +59,12 @@ std::string GroupJudge::refusal(const Group& merged, const Group& a, const Group
     }
   }
   const std::optional<NodeId> contraction = contraction_of(merged);
+  for (const Group* part : {&a, &b}) {
+    const std::optional<NodeId> own = contraction_of(*part);
+    if (own && sum_tiles(graph_, *part, *own) && !sum_tiles(graph_, merged, *own)) {
+      return "what a task keeps would not fit the cache";
+    }
+  }
   if (contraction && repeats_right_operand(graph_, roots_, merged, *contraction)) {
     return "the right operand would be read too often";
   }

@@ -1,8 +1,9 @@
 #pragma once
 
 // What is known of groups between plans of one graph that differ in a few roots: most groups come
-// up again, and what two of them are together depends on their own roots alone.
+// up again, and what some of them are together depends on their own roots alone.
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -13,7 +14,7 @@
 
 namespace gradus::passes {
 
-/// Two groups as one, or why they should not be.
+/// Several groups as one, or why they should not be.
 struct Union {
   std::string refusal;  // empty: there is none
   Group group;          // without one
@@ -31,10 +32,13 @@ class KnownUnions {
   /// Of the group of one root.
   [[nodiscard]] std::uint32_t version(ir::NodeId root) const { return versions_[root]; }
 
-  /// What the groups of two versions are together, by `find_out()` where that is not yet known.
+  /// Versions of two groups, or of three; 0: no group.
+  using Versions = std::array<std::uint32_t, 3>;
+
+  /// What the groups of these versions are together, by `find_out()` where that is not yet known.
   template <typename FindOut>
-  const Union& of(std::uint32_t a, std::uint32_t b, FindOut&& find_out) {
-    const auto [known, added] = unions_.try_emplace({a, b});
+  const Union& of(const Versions& versions, FindOut&& find_out) {
+    const auto [known, added] = unions_.try_emplace(versions);
     if (added) {
       known->second = find_out();
       known->second.version = ++newest_;
@@ -45,7 +49,7 @@ class KnownUnions {
  private:
   std::vector<std::uint32_t> versions_;
   std::uint32_t newest_ = 0;
-  std::map<std::pair<std::uint32_t, std::uint32_t>, Union> unions_;
+  std::map<Versions, Union> unions_;
 };
 
 }  // namespace gradus::passes

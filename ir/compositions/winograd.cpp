@@ -123,16 +123,24 @@ constexpr std::int64_t kPairsPerTile = 4;
 /// Then a part is a task: a chain of this many tiles is long enough to be one.
 constexpr std::int64_t kTileChain = 32;
 
+/// Whether a task makes tiles for its own sums of so many pairs of features: they fit, there are
+/// parts enough to be tasks, and each sum has products enough.
+bool sums_stay(std::int64_t pairs, std::int64_t images, const Shape& tiles) {
+  constexpr std::int64_t kLeastParts = 8;
+  const Shape extents{images, tiles[0], tiles[1]};
+  const std::int64_t parts = contraction_order(extents, {.chain = kTileChain}).parts.count;
+  return parts >= kLeastParts && pairs >= kSmallContraction &&
+         pairs <= std::min(kFewPairs, element_count(extents) * kPairsPerTile);
+}
+
 /// What differentiating that gives for w: G'[(B' x B) * (A dy A')]G, summed over the tiles; lhs has
-/// the features in the place of the batch and the other way round, rhs is dy. With few pairs of
-/// features and many tiles those of x are made again, else they are those of the forward pass.
+/// the features in the place of the batch and the other way round, rhs is dy. Where sums
+/// stay in their task the tiles of x are made again, else they are those of the forward pass.
 Expr filter_gradient(Expr lhs, Expr rhs, const ConvolutionAxes& axes, const Integers& low) {
   const Filtering& f = filtering(axes.algorithm);
   const Shape tiles = tile_counts({rhs.shape()[1], rhs.shape()[2]}, f);
   const Expr images = transpose(lhs, {3, 1, 2, 0});
-  const std::int64_t pairs = images.shape()[3] * rhs.shape()[3];
-  const std::int64_t positions = images.shape()[0] * tiles[0] * tiles[1];
-  const bool few = pairs <= std::min(kFewPairs, positions * kPairsPerTile);
+  const bool few = sums_stay(images.shape()[3] * rhs.shape()[3], images.shape()[0], tiles);
   const Expr x = transformed(tiles_of(images, low, f.places(), f.outputs, tiles), {0, 1}, f.input,
                              few ? 1 : 0);
   const Expr dy = transformed(tiles_of(rhs, {0, 0}, f.outputs, f.outputs, tiles), {0, 1},

@@ -166,9 +166,8 @@ std::vector<OpRecord> convolution_ops() {
            "is the factor +0. The outputs for which the same taps count are one contraction "
            "(ir/order.h) in the order of rhs's axes; groups with one output feature are the sum "
            "of the products. With algorithm winograd_2x2 or winograd_4x4, tiles of outputs "
-           "come from fewer products (ir/compositions/winograd.h), also in the gradient of lhs, "
-           "and in that of rhs from 64 features on: other bits, and what is not finite reaches all "
-           "outputs of its tile. "
+           "come from fewer products (ir/compositions/winograd.h), also in both gradients: other "
+           "bits, and what is not finite reaches all outputs of its tile. "
            "The result has batch, spatial, group and output axes. Its three gradients are "
            "convolutions with other numbers, which is why it is a primitive.",
        .least_operands = 2,

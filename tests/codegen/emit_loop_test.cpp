@@ -1,10 +1,13 @@
 // Loop stages by hand against plain loops that follow the order of sums to the letter.
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 
 #include "codegen/emit_program.h"
 #include "codegen/fetch.h"
+#include "codegen/text_kernel.h"
 #include "emit_support.h"
 
 namespace gradus::codegen {
@@ -435,13 +438,14 @@ Kernel negation(std::int64_t m, std::int64_t n) {
   return kernel;
 }
 
+bool fetches(const Kernel& kernel) {
+  const std::vector<Kernel> kernels{kernel};
+  const std::string code =
+      generate_code(kernels, make_target(InstructionSet::x86_64_v4), CodeForm::llvm_ir).code;
+  return code.find("call void @llvm.prefetch") != std::string::npos;
+}
+
 TEST(EmitLoop, FetchesWhatItIsGoingToWrite) {
-  const auto fetches = [](const Kernel& kernel) {
-    const std::vector<Kernel> kernels{kernel};
-    const std::string code =
-        generate_code(kernels, make_target(InstructionSet::x86_64_v4), CodeForm::llvm_ir).code;
-    return code.find("call void @llvm.prefetch") != std::string::npos;
-  };
   EXPECT_TRUE(fetches(negation(64, 1024)));
   EXPECT_TRUE(fetches(negation(1024, 20))) << "rows shorter than the way ahead";
   EXPECT_FALSE(fetches(negation(16, 64))) << "all in a first cache";
@@ -455,6 +459,31 @@ TEST(EmitLoop, FetchesWhatItIsGoingToWrite) {
       }
     });
   }
+}
+
+/// The greatest of each column of x, read by columns or by rows, in tiles of columns.
+Kernel extrema(const char* access) {
+  return parse_kernel(fmt::format(R"(kernel "extrema" {{
+  axes m = 1024, n = 1024
+  tasks m in 2
+  tile m by 4
+  in x : f32[1024,1024]
+  out y : f32[1024]
+  loop m, n {{
+    load 0 = {}
+    operands f32
+    %0 = operand f32 0
+    return %0
+    reduce y[m] = max %0 over n
+  }}
+}}
+)",
+                                  access));
+}
+
+TEST(EmitLoop, FetchesOnlyNeighbours) {
+  EXPECT_TRUE(fetches(extrema("x[m, n]")));
+  EXPECT_FALSE(fetches(extrema("x[n, m]"))) << "each lane is a line of its own";
 }
 
 /// Three loops over a tile of rows, as of a softmax.

@@ -142,6 +142,29 @@ TEST(Executors, LargerConvolutions) {
   }
 }
 
+/// The kernel's gradient by tiles reads a state and what is made of its new value: no kernel can
+/// both come before the update and after it.
+TEST(Executors, GradientsOfTilesAroundAnUpdate) {
+  ir::Graph graph("recurrent");
+  Inputs inputs{{"h", random_tensor({ElementType::f32, {16, 16, 16, 8}}, 1, -1, 1)},
+                {"w", random_tensor({ElementType::f32, {3, 3, 8, 8}}, 2, -1, 1)}};
+  const Expr h{&graph, graph.add_input("h", ir::InputKind::state, inputs["h"].type)};
+  const Expr w{&graph, graph.add_input("w", ir::InputKind::state, inputs["w"].type)};
+  const ir::ConvolutionAxes axes{0,
+                                 3,
+                                 2,
+                                 3,
+                                 -1,
+                                 -1,
+                                 {{1, 0, 1, 1, 1}, {2, 1, 1, 1, 1}},
+                                 ir::ConvolutionAlgorithm::winograd_4x4};
+  const Expr next = ir::map("tanh", ir::conv(h, w, axes));
+  graph.add_update("h", next.value);
+  graph.add_result("dw",
+                   passes::gradients(ir::sum_all(next * next), std::vector<Expr>{w})[0].value);
+  check_all_executors(graph, inputs);
+}
+
 /// A state that tiles update: what they read is made of it in the same kernel or before.
 TEST(Executors, StatesUpdatedByTiles) {
   const ir::Graph graph = ir::parse_graph(R"(graph "update"

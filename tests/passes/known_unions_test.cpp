@@ -25,7 +25,7 @@ TEST(KnownUnions, HoldForRootsThatStayedTheSame) {
   EXPECT_NE(before[1], before[2]);
   int found_out = 0;
   const auto ask = [&](ir::NodeId a, ir::NodeId b) {
-    return unions.of(unions.version(a), unions.version(b), [&] {
+    return unions.of({unions.version(a), unions.version(b)}, [&] {
       ++found_out;
       return Union{"because", {}};
     });
