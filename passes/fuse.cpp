@@ -278,6 +278,7 @@ class Fuser {
     for (NodeId operand : {lhs, rhs}) record(operand, contraction, "");
   }
 
+  /// A contraction and what makes its operands as one, whatever other groups are.
   const Union& with_operands(NodeId contraction, NodeId lhs, NodeId rhs) {
     return unions_.of({version_[contraction], version_[lhs], version_[rhs]}, [&] {
       Union all{"", unite(unite(groups_[contraction], groups_[lhs], roots_), groups_[rhs], roots_)};

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "passes/judge_group.h"
 #include "passes/sum_tiles.h"
 
 namespace gradus::passes {
@@ -14,8 +15,7 @@ using ir::NodeId;
 /// A task keeps so many bytes: as large as half of the right operand, and within L2.
 constexpr std::int64_t kLeastTaskBytes = 512 * 1024;
 constexpr std::int64_t kMostTaskBytes = 1536 * 1024;
-/// Fewer tasks keep workers waiting, more are only overhead.
-constexpr std::int64_t kLeastTasks = 8;
+/// More tasks are only overhead.
 constexpr std::int64_t kMostTasks = 1024;
 /// Bytes of the right operand read again for every byte that is neither written nor read.
 constexpr std::int64_t kMostRepetition = 3;

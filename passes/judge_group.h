@@ -12,7 +12,8 @@
 
 namespace gradus::passes {
 
-/// A group that loses tasks by growing can still be cut in at least this many.
+/// A group that loses tasks by growing can still be cut in at least this many: fewer keep workers
+/// waiting.
 inline constexpr std::int64_t kLeastTasks = 8;
 
 class GroupJudge {
