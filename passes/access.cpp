@@ -58,6 +58,18 @@ Iteration iterate_tiles(const Graph& graph, NodeId id) {
   return iteration;
 }
 
+/// Its kernels are those of its body: it has no axes here.
+Iteration iterate_scan(const Graph& graph, NodeId id) {
+  const auto none = [](std::int64_t rank) {
+    return std::vector<int>(static_cast<std::size_t>(rank), -1);
+  };
+  Iteration iteration{{}, none(graph.node(id).types[0].rank()), -1, {}};
+  for (Value operand : graph.operands(id)) {
+    iteration.operand_slots.push_back(none(graph.type(operand).rank()));
+  }
+  return iteration;
+}
+
 /// Iteration axes of a contraction: batch, lhs free, rhs free, contracted.
 Iteration iterate_contraction(const Graph& graph, NodeId id) {
   const ir::Attributes& attributes = graph.node(id).attributes;
@@ -148,6 +160,8 @@ Access access_of(const Graph& graph, NodeId id) {
                         [](const ir::CombineComputation&) { return Access::heavy; },
                         [](const ir::ContractionComputation&) { return Access::heavy; },
                         [](const ir::ConvolutionComputation&) { return Access::heavy; },
+                        [](const ir::ScanComputation&) { return Access::heavy; },
+                        [](const ir::ResultComputation&) { return Access::leaf; },
                     },
                     node.op->compute);
 }
@@ -196,6 +210,8 @@ Iteration iteration_of(const Graph& graph, NodeId id) {
           [](const ir::ConvolutionComputation&) -> Iteration {
             throw InternalError("a convolution is lowered before it is fused");
           },
+          [&](const ir::ScanComputation&) { return iterate_scan(graph, id); },
+          [&](const ir::ResultComputation&) { return over_result(); },
           [&](const ir::InputComputation&) { return over_result(); },
           [&](const ir::ConstantComputation&) { return over_result(); },
           [&](const ir::ElementwiseComputation&) { return over_result(); },

@@ -126,6 +126,8 @@ bool is_flushed(Expr x, int steps) {
                         [](const ir::CombineComputation&) { return true; },
                         [](const ir::ContractionComputation&) { return true; },
                         [](const ir::ConvolutionComputation&) { return true; },
+                        [](const ir::ScanComputation&) { return false; },
+                        [](const ir::ResultComputation&) { return false; },
                     },
                     node.op->compute);
 }

@@ -10,6 +10,8 @@
 #include "passes/fold.h"
 #include "passes/lower.h"
 #include "passes/lower_convolutions.h"
+#include "passes/lower_scans.h"
+#include "passes/merge_scans.h"
 #include "passes/read_padded.h"
 #include "passes/simplify.h"
 
@@ -19,6 +21,8 @@ namespace {
 constexpr Pass kPipeline[] = {
     {"drop_stop_gradients", "Leaves out stop_gradient once differentiation is done.",
      drop_stop_gradients, true},
+    {"merge_scans", "Scans that carry the same values along become one.", merge_scans},
+    {"narrow_scans", "Scans lose the results that nobody needs.", narrow_scans},
     {"fold", "What depends on constants only becomes a constant.", fold},
     {"simplify", "Algebraic rewrites that keep every bit.", simplify},
     {"lower_convolutions", "Convolutions become contractions over windows.", lower_convolutions,
@@ -35,6 +39,7 @@ constexpr Pass kPipeline[] = {
     {"simplify_again", "Algebraic rewrites of what lowering brought.", simplify},
     {"read_padded", "Values that are in memory with zeros around them are read from there.",
      read_padded},
+    {"lower_scans", "The bodies of scans go through these passes too.", lower_scans, true},
 };
 
 /// Runs one pass; what it breaks on the way names it.

@@ -20,6 +20,9 @@ constexpr std::int64_t kManyUses = 16;
 bool is_elementwise(const Graph& graph, NodeId id) {
   return std::holds_alternative<ir::ElementwiseComputation>(graph.node(id).op->compute);
 }
+bool is_loop(const Graph& graph, NodeId id) {
+  return std::holds_alternative<ir::ScanComputation>(graph.node(id).op->compute);
+}
 bool is_contraction(const Graph& graph, NodeId id) {
   return std::holds_alternative<ir::ContractionComputation>(graph.node(id).op->compute);
 }
@@ -84,6 +87,9 @@ RootFinder::RootFinder(const Graph& graph, bool every_op)
     if (access_[id] == Access::heavy) is_root_[id] = true;
     if (every_op && is_elementwise(graph, id) && !graph.operands(id).empty()) is_root_[id] = true;
     if (access_[id] == Access::alias) mark(memory_of(graph, graph.operands(id)[0].node));
+    if (is_loop(graph, id)) {
+      for (Value operand : graph.operands(id)) mark(memory_of(graph, operand.node));
+    }
     if (is_contraction(graph, id) || is_tile_op(graph, id)) {
       for (Value operand : graph.operands(id)) {
         mark(memory_of(graph, operand_read(graph, operand.node).node));
