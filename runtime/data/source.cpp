@@ -11,6 +11,7 @@ DataSplits load_data(const DataSource& source) {
   return std::visit(overloaded{[](const LinearData& data) { return make_linear(data); },
                                [](const SpiralsData& data) { return make_spirals(data); },
                                [](const DigitsData& data) { return make_digits(data); },
+                               [](const AddingData& data) { return make_adding(data); },
                                [](const IdxData& data) { return read_idx(data); },
                                [](const Cifar10Data& data) { return read_cifar10(data); },
                                [](const TensorsData& data) { return read_tensors(data); }},
