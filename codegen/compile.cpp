@@ -10,7 +10,6 @@
 #include "codegen/chain.h"
 #include "codegen/jit.h"
 #include "codegen/kernel_scratch.h"
-#include "codegen/verify_kernel.h"
 #include "ir/op.h"
 #include "passes/access.h"
 #include "passes/lower.h"
@@ -215,9 +214,6 @@ Plan plan_program(const ir::Graph& graph, const CompileOptions& options) {
     plan.chains = chain_kernels(plan.graph, plan.fusion, plan.kernels);
   }
   watch.lap("chains");
-  for_each_parallel(plan.kernels.size(), options.threads,
-                    [&](std::size_t i) { verify(plan.kernels[i].kernel); });
-  watch.lap("verify");
   plan.seconds = std::move(seconds);
   return plan;
 }
