@@ -412,6 +412,26 @@ TEST(KernelPlan, WhatAContractionMakesOfLittleStaysInTheTask) {
       << "too few rows";
 }
 
+TEST(KernelPlan, ScoresOfATrainedAttentionAreNotKept) {
+  Graph graph("attention");
+  const Expr y = attention(graph, {8, 128, 16}, 128, 0.25);
+  std::vector<Expr> of;
+  for (ir::NodeId id : graph.inputs()) of.push_back({&graph, {id, 0}});
+  const std::vector<Expr> gradients = passes::gradients(ir::sum_all(y * y), of);
+  for (std::size_t i = 0; i < of.size(); ++i) {
+    graph.add_result(fmt::format("d{}", i), gradients[i].value);
+  }
+  const Plan plan = plan_program(graph, {});
+  const auto stages = [](const ScheduledKernel& kernel) {
+    return std::ranges::count_if(kernel.kernel.stages, [](const Stage& stage) {
+      return std::holds_alternative<Contract>(stage);
+    });
+  };
+  EXPECT_EQ(stages(plan.kernels.front()), 2) << "scores and what they weigh";
+  const Plan kept = plan_program(graph, {.without = {"repeat_contractions"}});
+  EXPECT_EQ(stages(kept.kernels.front()), 1);
+}
+
 /// The axis of tiles over which the kernel's gradient sums up what it makes itself; empty: none.
 std::string tiles_of_kernel_gradient(const Shape& image, const Shape& kernel) {
   Graph graph("convolution");
