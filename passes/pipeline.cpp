@@ -11,6 +11,7 @@
 #include "passes/lower.h"
 #include "passes/lower_convolutions.h"
 #include "passes/read_padded.h"
+#include "passes/repeat_contractions.h"
 #include "passes/simplify.h"
 
 namespace gradus::passes {
@@ -35,6 +36,9 @@ constexpr Pass kPipeline[] = {
     {"simplify_again", "Algebraic rewrites of what lowering brought.", simplify},
     {"read_padded", "Values that are in memory with zeros around them are read from there.",
      read_padded},
+    {"repeat_contractions",
+     "Large results of short sums are made again where they are needed much later.",
+     repeat_contractions},
 };
 
 /// Runs one pass; what it breaks on the way names it.
