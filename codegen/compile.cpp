@@ -12,7 +12,6 @@
 #include "codegen/jit.h"
 #include "codegen/kernel_scratch.h"
 #include "codegen/loop_kernels.h"
-#include "codegen/verify_kernel.h"
 #include "ir/op.h"
 #include "ir/rewrite.h"
 #include "passes/access.h"
@@ -263,9 +262,6 @@ Plan plan_program(const ir::Graph& graph, const CompileOptions& options) {
   ir::Graph lowered = passes::run_pipeline(graph, pipeline);
   watch.lap("passes");
   Plan plan = ProgramPlanner(std::move(lowered), options).run(watch);
-  for_each_parallel(plan.kernels.size(), options.threads,
-                    [&](std::size_t i) { verify(plan.kernels[i].kernel); });
-  watch.lap("verify");
   plan.seconds = std::move(seconds);
   return plan;
 }

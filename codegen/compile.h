@@ -66,7 +66,8 @@ struct Plan {
 /// found in `layout` by name.
 [[nodiscard]] runtime::Executable place(Plan& plan, const runtime::StateLayout& layout);
 
-/// Plans memory, compiles the kernels and links them. Adds its own stages to plan.seconds.
+/// Plans memory, compiles the kernels and links them. Adds its own stages to plan.seconds. Throws
+/// InternalError where a kernel breaks a law.
 [[nodiscard]] runtime::Executable compile(Plan& plan, const runtime::StateLayout& layout,
                                           const CompileOptions& options);
 

@@ -7,6 +7,7 @@
 #include "base/overloaded.h"
 #include "codegen/emit_contract.h"
 #include "codegen/emit_loop.h"
+#include "codegen/verify_kernel.h"
 
 namespace gradus::codegen {
 namespace {
@@ -120,6 +121,7 @@ class KernelEmitter {
 
 std::int64_t emit_kernel(const Kernel& kernel, const Target& target, const std::string& symbol,
                          llvm::Module& module, DebugInfo* debug) {
+  verify(kernel);
   EmitContext c(kernel, target, module, symbol);
   if (debug != nullptr) debug->add(kernel, *c.function);
   const auto outside_stages = [&] {

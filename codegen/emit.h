@@ -11,6 +11,8 @@ namespace gradus::codegen {
 
 /// Adds the function of `kernel` to `module` under the name `symbol`; returns the bytes of scratch
 /// that a worker must give it. With `debug` the function and its stages have their places in it.
+/// Throws InternalError where the kernel breaks a law (verify_kernel.h): no code of such a kernel
+/// is ever made, or kept in a cache.
 std::int64_t emit_kernel(const Kernel& kernel, const Target& target, const std::string& symbol,
                          llvm::Module& module, DebugInfo* debug = nullptr);
 

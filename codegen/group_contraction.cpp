@@ -1,4 +1,4 @@
-// What GroupLoops knows of its group's contraction.
+// What GroupLoops knows of its group's contractions.
 
 #include <algorithm>
 #include <cstdlib>
@@ -24,9 +24,9 @@ constexpr std::int64_t kProductsPerByte = 8;  // ... are moved unseen beside so 
 
 }  // namespace
 
-ContractionAxes GroupLoops::contraction_axes() {
-  const std::vector<int>& axes = group_.axes.at(*contraction_);
-  const passes::ContractionCounts counts = passes::contraction_counts(graph_, *contraction_);
+ContractionAxes GroupLoops::contraction_axes(NodeId contraction) {
+  const std::vector<int>& axes = group_.axes.at(contraction);
+  const passes::ContractionCounts counts = passes::contraction_counts(graph_, contraction);
   GRADUS_CHECK(counts.columns == 1, "the contraction is not canonical");
   std::size_t next = 0;
   const auto take = [&](std::size_t length) {
@@ -47,15 +47,15 @@ ContractionAxes GroupLoops::contraction_axes() {
   return roles;
 }
 
-/// Bytes of memory that the contraction's epilogue reads and writes element by element.
-std::int64_t GroupLoops::epilogue_bytes() const {
-  const std::int64_t elements = element_count(graph_.node(*contraction_).types[0].shape);
+/// Bytes of memory that a contraction's epilogue reads and writes element by element.
+std::int64_t GroupLoops::epilogue_bytes(NodeId contraction) const {
+  const std::int64_t elements = element_count(graph_.node(contraction).types[0].shape);
   std::set<NodeId> read;
   std::int64_t bytes = 0;
   for (NodeId id : group_.roots) {
-    if (levels_.at(id) != 0) continue;
+    if (stage_of(id) != contraction) continue;
     if (is_output(id)) bytes += graph_.node(id).types[0].byte_size();
-    if (id == *contraction_) continue;
+    if (id == contraction) continue;
     const passes::Root& root = plan_.roots.at(id);
     for (const passes::Read& leaf : root.leaves) read.insert(leaf.value);
     for (const passes::Read& other : root.roots) {
@@ -69,19 +69,20 @@ std::int64_t GroupLoops::epilogue_bytes() const {
   return bytes;
 }
 
-/// The epilogue moves so much memory that it should be whole rows.
+/// The last epilogue moves so much memory that it should be whole rows.
 bool GroupLoops::epilogue_waits() const {
-  const std::int64_t products = element_count(iterations_.at(*contraction_).extents);
-  const std::int64_t bytes = epilogue_bytes();
+  const std::int64_t products = element_count(iterations_.at(*last_).extents);
+  const std::int64_t bytes = epilogue_bytes(*last_);
   return bytes > kEpilogueBytes && bytes * kProductsPerByte >= products;
 }
 
-std::pair<NodeId, std::vector<Affine>> GroupLoops::operand_index(std::size_t side) const {
-  const ir::Value operand = graph_.operands(*contraction_)[side];
+std::pair<NodeId, std::vector<Affine>> GroupLoops::operand_index(NodeId contraction,
+                                                                 std::size_t side) const {
+  const ir::Value operand = graph_.operands(contraction)[side];
   const passes::OperandRead memory = passes::operand_read(graph_, operand.node);
   std::vector<Affine> own;  // index of the operand
-  for (int slot : iterations_.at(*contraction_).operand_slots[side]) {
-    const AxisId domain = axes_of(*contraction_)[static_cast<std::size_t>(slot)];
+  for (int slot : iterations_.at(contraction).operand_slots[side]) {
+    const AxisId domain = axes_of(contraction)[static_cast<std::size_t>(slot)];
     own.push_back(domain < 0 ? Affine{} : Affine{{{domain, 1}}, 0, 1});
   }
   std::vector<Affine> index;
@@ -114,15 +115,24 @@ std::int64_t stride_of(const std::vector<Affine>& index, const TensorType& type,
 
 }  // namespace
 
-/// The contraction in the longest task.
-ContractionBox GroupLoops::contraction_box() {
-  const ContractionAxes roles = contraction_axes();
-  const auto [lhs, lhs_index] = operand_index(0);
-  const auto [rhs, rhs_index] = operand_index(1);
+/// The model chooses how contractions run, `choose` for the last one.
+void GroupLoops::choose_contractions(const Chooser& choose) {
+  for (NodeId id : contractions_) {
+    considered_ = candidates(contraction_box(id), target_);
+    chosen_ = id == *last_ ? choose(considered_) : 0;
+    choices_[id] = considered_.at(chosen_).choice;
+  }
+}
+
+/// A contraction in the longest task.
+ContractionBox GroupLoops::contraction_box(NodeId contraction) {
+  const ContractionAxes roles = contraction_axes(contraction);
+  const auto [lhs, lhs_index] = operand_index(contraction, 0);
+  const auto [rhs, rhs_index] = operand_index(contraction, 1);
   const TensorType& lhs_type = graph_.node(lhs).types[0];
   const TensorType& rhs_type = graph_.node(rhs).types[0];
   ContractionBox box;
-  box.type = graph_.node(*contraction_).types[0].element;
+  box.type = graph_.node(contraction).types[0].element;
   box.m = task_extent(roles.m());
   box.n = task_extent(roles.n);
   for (AxisId axis : roles.rows) box.rows *= extent(axis);
@@ -155,9 +165,9 @@ ContractionBox GroupLoops::contraction_box() {
   }
   box.lhs_bytes = static_cast<std::int64_t>(share * static_cast<double>(lhs_type.byte_size()));
   box.tiled = !stored_.empty() && !kernel_.tasks.empty();
-  box.results = element_count(graph_.node(*contraction_).types[0].shape);
-  box.epilogue_bytes = epilogue_bytes();
-  box.streamed = passes::batch_inside(graph_, group_, *contraction_);
+  box.results = element_count(graph_.node(contraction).types[0].shape);
+  box.epilogue_bytes = epilogue_bytes(contraction);
+  box.streamed = passes::batch_inside(graph_, group_, contraction);
   return box;
 }
 

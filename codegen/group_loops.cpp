@@ -44,37 +44,38 @@ GroupLoops::GroupLoops(const ir::Graph& graph, const passes::FusionPlan& plan,
   for (NodeId id : group_.roots) iterations_.emplace(id, passes::iteration_of(graph, id));
   outputs_.insert(group_.outputs.begin(), group_.outputs.end());
   for (NodeId id : group_.roots) {
-    if (std::holds_alternative<ir::ContractionComputation>(graph.node(id).op->compute)) {
-      contraction_ = id;
-    }
+    if (is_contraction(id)) contractions_.push_back(id);
   }
+  if (!contractions_.empty()) last_ = contractions_.back();
   make_axes();
-  find_prologue();
-  assign_levels();
+  assign_places();
   make_tasks();
   find_stored();
-  if (contraction_) {
-    if (const auto tiles = passes::sum_tiles(graph, group, *contraction_)) {
+  if (last_) {
+    if (const auto tiles = passes::sum_tiles(graph, group, *last_)) {
       kernel_.tile = Tile{tiles->axis, tiles->size};
     }
-    considered_ = candidates(contraction_box(), target_);
-    chosen_ = choose(considered_);
   }
+  choose_contractions(choose);
   if (!kernel_.tile) kernel_.tile = tile();
+}
+
+bool GroupLoops::is_contraction(NodeId id) const {
+  return std::holds_alternative<ir::ContractionComputation>(graph_.node(id).op->compute);
 }
 
 // --- Axes ---------------------------------------------------------------------------------------
 
 void GroupLoops::make_axes() {
-  // Those of a contraction are named b, m, n and k.
-  const std::string_view letters = contraction_ ? "ijlpqrstuvw" : "ijklpqrstuvw";
+  // Those of the last contraction are named b, m, n and k.
+  const std::string_view letters = last_ ? "ijlpqrstuvw" : "ijklpqrstuvw";
   for (std::size_t axis = 0; axis < group_.extents.size(); ++axis) {
     const std::string name =
         axis < letters.size() ? std::string(1, letters[axis]) : fmt::format("a{}", axis);
     kernel_.axes.push_back({name, group_.extents[axis], -1});
   }
-  if (!contraction_) return;
-  const ContractionAxes roles = contraction_axes();
+  if (!last_) return;
+  const ContractionAxes roles = contraction_axes(*last_);
   const auto rename = [&](const std::vector<AxisId>& axes, char letter) {
     for (std::size_t i = 0; i < axes.size(); ++i) {
       std::string& name = kernel_.axes[static_cast<std::size_t>(axes[i])].name;
@@ -162,7 +163,7 @@ bool GroupLoops::same_point(NodeId reader, const passes::Read& read) const {
 std::set<int> GroupLoops::box(NodeId id) const {
   std::set<int> axes(axes_of(id).begin(), axes_of(id).end());
   axes.erase(-1);
-  if (contraction_ == id) {
+  if (is_contraction(id)) {
     const std::size_t contracted = passes::contraction_counts(graph_, id).contracted;
     for (std::size_t i = axes_of(id).size() - contracted; i < axes_of(id).size(); ++i) {
       axes.erase(axes_of(id)[i]);
@@ -171,39 +172,58 @@ std::set<int> GroupLoops::box(NodeId id) const {
   return axes;
 }
 
-void GroupLoops::find_prologue() {
-  if (!contraction_) return;
-  std::vector<NodeId> open{*contraction_};
+/// Contractions, and all roots that they need.
+std::set<NodeId> GroupLoops::made_for_contractions() const {
+  std::set<NodeId> made(contractions_.begin(), contractions_.end());
+  std::vector<NodeId> open = contractions_;
   while (!open.empty()) {
     const NodeId id = open.back();
     open.pop_back();
     for (const passes::Read& read : plan_.roots.at(id).roots) {
-      if (in_group(read.value) && prologue_.insert(read.value).second) open.push_back(read.value);
+      if (in_group(read.value) && made.insert(read.value).second) open.push_back(read.value);
     }
   }
+  return made;
 }
 
-void GroupLoops::assign_levels() {
+void GroupLoops::assign_places() {
   std::map<NodeId, int> least;
   for (bool stable = false; !stable;) {
     stable = true;
-    for (NodeId id : group_.roots) levels_[id] = std::max(level_of(id), least[id]);
+    place_all(least);
     // What an update in place overwrites must have been read by every earlier loop.
     for (const auto& [update, state] : plan_.in_place) {
       if (!in_group(update)) continue;
       for (NodeId id : group_.roots) {
         if (id == update || !reads_leaf(id, state)) continue;
-        const int after = levels_[id] + (box(id) == box(update) && is_light(id) ? 0 : 1);
-        if (levels_[update] < after) {
+        const bool together = box(id) == box(update) && is_light(id) && same_loop(id, update);
+        const int after = level(id) + (together ? 0 : 1);
+        if (level(update) < after) {
           least[update] = after;
           stable = false;
         }
       }
     }
   }
-  int deepest = 0;
-  for (NodeId id : prologue_) deepest = std::max(deepest, levels_[id]);
-  for (NodeId id : prologue_) levels_[id] -= deepest + 1;
+}
+
+/// What contractions need first. A root that has to be later than `least` is not in an epilogue.
+void GroupLoops::place_all(const std::map<NodeId, int>& least) {
+  const std::set<NodeId> early = made_for_contractions();
+  int first = 0;  // level of what none of them needs
+  const auto place = [&](NodeId id, int from) {
+    Place& here = places_[id] = place_of(id, from);
+    const auto later = least.find(id);
+    if (later != least.end() && later->second > here.level) here = {later->second, std::nullopt};
+  };
+  for (NodeId id : group_.roots) {
+    if (!early.contains(id)) continue;
+    place(id, 0);
+    first = std::max(first, level(id) + 1);
+  }
+  for (NodeId id : group_.roots) {
+    if (!early.contains(id)) place(id, first);
+  }
 }
 
 bool GroupLoops::reads_leaf(NodeId id, NodeId leaf) const {
@@ -212,31 +232,42 @@ bool GroupLoops::reads_leaf(NodeId id, NodeId leaf) const {
                      [&](const passes::Read& read) { return read.value == leaf; });
 }
 
-int GroupLoops::level_of(NodeId id) const {
-  if (contraction_ == id) return 0;
-  const bool early = prologue_.contains(id);
-  int level = !early && is_light(id) && contraction_ && reads_only_accumulator(id) ? 0 : 1;
-  for (const passes::Read& read : plan_.roots.at(id).roots) {
-    if (!in_group(read.value) || (!early && prologue_.contains(read.value))) continue;
-    const int theirs = levels_.at(read.value);
-    const bool in_register = same_point(id, read) &&
-                             (is_light(read.value) || (theirs == 0 && is_light(id))) &&
-                             (theirs > 0 || level == 0);
-    level = std::max(level, in_register ? theirs : theirs + 1);
+/// The place of `id`, behind all that it reads; in a loop not before level `first`.
+GroupLoops::Place GroupLoops::place_of(NodeId id, int first) const {
+  if (const std::optional<NodeId> contraction = epilogue_of(id)) {
+    return {level(*contraction), contraction};
   }
-  return level;
+  Place place{first, std::nullopt};
+  if (is_contraction(id)) place.contraction = id;
+  for (const passes::Read& read : plan_.roots.at(id).roots) {
+    if (!in_group(read.value)) continue;
+    const bool in_register =
+        !place.contraction && !stage_of(read.value) && is_light(read.value) && same_point(id, read);
+    place.level = std::max(place.level, level(read.value) + (in_register ? 0 : 1));
+  }
+  return place;
 }
 
-/// A light root that the epilogue can compute.
-bool GroupLoops::reads_only_accumulator(NodeId id) const {
-  bool any = false;
+/// The contraction whose epilogue can compute the light root `id`: all else that it reads is there
+/// before.
+std::optional<NodeId> GroupLoops::epilogue_of(NodeId id) const {
+  if (!is_light(id)) return std::nullopt;
+  std::optional<NodeId> result;
   for (const passes::Read& read : plan_.roots.at(id).roots) {
-    if (!in_group(read.value) || prologue_.contains(read.value)) continue;
-    if (levels_.at(read.value) != 0 || !same_point(id, read)) return false;
-    any = true;
+    if (!in_group(read.value) || !stage_of(read.value) || !same_point(id, read)) continue;
+    const NodeId contraction = *stage_of(read.value);
+    if (!result || level(contraction) > level(*result)) result = contraction;
   }
-  return any && box(id) == box(*contraction_);
+  if (!result || box(id) != box(*result)) return std::nullopt;
+  for (const passes::Read& read : plan_.roots.at(id).roots) {
+    if (!in_group(read.value) || level(read.value) < level(*result)) continue;
+    if (stage_of(read.value) != result || !same_point(id, read)) return std::nullopt;
+  }
+  return result;
 }
+
+/// Both in the epilogue of one contraction, or both in loops.
+bool GroupLoops::same_loop(NodeId a, NodeId b) const { return stage_of(a) == stage_of(b); }
 
 // --- Tasks ---------------------------------------------------------------------------------------
 
@@ -247,18 +278,18 @@ void GroupLoops::make_tasks() {
     return a.cut.has_value() > b.cut.has_value();
   });
   std::int64_t wanted = wanted_tasks();
-  const bool whole_rows = contraction_ && epilogue_waits();
+  const bool whole_rows = last_ && epilogue_waits();
   for (const passes::ParallelAxis& axis : axes) {
     if (axis.cut) {
       kernel_.tasks.push_back({axis.axis, *axis.cut});
       wanted = std::max<std::int64_t>(1, wanted / axis.cut->count);
-      if (contraction_) {
+      if (last_) {
         wanted = (kHeuristics.tasks_of_parts + axis.cut->count - 1) / axis.cut->count;
         if (axis.cut->count >= kHeuristics.enough_parts) wanted = 1;
       }
     } else if (kernel_.task_count() >= kHeuristics.enough_parts &&
-               (contraction_ ? whole_rows && axis.axis == contraction_axes().n
-                             : repeats_reads(axis.axis))) {
+               (last_ ? whole_rows && axis.axis == contraction_axes(*last_).n
+                      : repeats_reads(axis.axis))) {
       continue;
     } else if (wanted > 1 || (kernel_.tasks.empty() && axis.axis == axes.back().axis)) {
       const ir::Cut cut = free_cut(axis.axis, wanted);
@@ -278,22 +309,26 @@ std::int64_t GroupLoops::wanted_tasks() const {
   for (NodeId id : group_.roots) {
     elements = std::max(elements, element_count(iterations_.at(id).extents));
   }
-  if (contraction_ && passes::batch_inside(graph_, group_, *contraction_)) {
-    return passes::batch_tasks(graph_, group_, *contraction_);
+  if (last_ && passes::batch_inside(graph_, group_, *last_)) {
+    return passes::batch_tasks(graph_, group_, *last_);
   }
-  const std::int64_t wanted = contraction_ ? 2 * elements / kHeuristics.operations_per_task
-                                           : elements / kHeuristics.elements_per_task;
+  const std::int64_t wanted = last_ ? 2 * elements / kHeuristics.operations_per_task
+                                    : elements / kHeuristics.elements_per_task;
   return std::clamp<std::int64_t>(wanted, 1, kHeuristics.maximum_tasks);
 }
 
 /// A cut that no sum depends on.
 ir::Cut GroupLoops::free_cut(AxisId axis, std::int64_t wanted) {
   const std::int64_t length = extent(axis);
-  if (contraction_ && axis == contraction_axes().n) {
+  const auto any = [&](auto&& holds) {
+    return std::ranges::any_of(contractions_,
+                               [&](NodeId id) { return holds(contraction_axes(id)); });
+  };
+  if (any([&](const ContractionAxes& roles) { return roles.n == axis; })) {
     const std::int64_t most = std::max<std::int64_t>(1, length / passes::kLeastTaskColumns);
     return {length, std::min(wanted, most), kHeuristics.column_unit};
   }
-  if (contraction_ && axis == contraction_axes().m()) {
+  if (any([&](const ContractionAxes& roles) { return roles.m() == axis; })) {
     const std::int64_t most = std::max<std::int64_t>(1, length / passes::kLeastTaskRows);
     return {length, std::min(wanted, most), kHeuristics.row_unit};
   }
@@ -308,7 +343,7 @@ ir::Cut GroupLoops::free_cut(AxisId axis, std::int64_t wanted) {
 
 bool GroupLoops::is_vector_axis(AxisId axis) {
   return std::any_of(group_.roots.begin(), group_.roots.end(), [&](NodeId id) {
-    return id != contraction_ && preferred_order(id).back() == axis;
+    return !is_contraction(id) && preferred_order(id).back() == axis;
   });
 }
 
@@ -318,24 +353,20 @@ bool GroupLoops::is_vector_axis(AxisId axis) {
 void GroupLoops::find_stored() {
   for (NodeId id : group_.roots) {
     for (const passes::Read& read : plan_.roots.at(id).roots) {
-      if (in_group(read.value) && !(levels_[id] == levels_[read.value] && same_point(id, read) &&
-                                    level_shares_loop(id, read.value))) {
-        stored_.insert(read.value);
-      }
+      if (!in_group(read.value)) continue;
+      const bool together = level(id) == level(read.value) && same_loop(id, read.value);
+      const bool in_register = stage_of(id) || is_light(read.value);
+      if (!together || !in_register || !same_point(id, read)) stored_.insert(read.value);
     }
   }
   std::erase_if(stored_, [&](NodeId id) { return outputs_.contains(id); });
 }
 
-bool GroupLoops::level_shares_loop(NodeId reader, NodeId value) const {
-  return levels_.at(reader) == 0 || is_light(value);
-}
-
 std::optional<Tile> GroupLoops::tile() {
   if (stored_.empty() || kernel_.tasks.empty()) return std::nullopt;
   AxisId axis = kernel_.tasks[0].axis;
-  if (contraction_) {
-    const AxisId m = contraction_axes().m();
+  if (last_) {
+    const AxisId m = contraction_axes(*last_).m();
     for (const TaskAxis& task : kernel_.tasks) {
       if (task.axis == m) axis = m;
     }
@@ -343,17 +374,18 @@ std::optional<Tile> GroupLoops::tile() {
   std::int64_t row_bytes = 1;
   for (NodeId id : stored_) row_bytes += graph_.node(id).types[0].byte_size() / extent(axis);
   const std::int64_t budget =
-      contraction_ ? kHeuristics.contract_scratch_bytes : kHeuristics.loop_scratch_bytes;
+      last_ ? kHeuristics.contract_scratch_bytes : kHeuristics.loop_scratch_bytes;
   std::int64_t size = std::max<std::int64_t>(1, budget / row_bytes);
-  if (!contraction_ && !is_vector_axis(axis)) {
+  if (!last_ && !is_vector_axis(axis)) {
     // Loops read the same rows again and again; but some rows run together.
     const std::int64_t with_reads = budget / (row_bytes + bytes_read(axis));
     size = std::min(size, std::max(with_reads, kHeuristics.row_unit));
   }
   if (is_vector_axis(axis)) {
     size = std::max(ir::kLanes, size / ir::kLanes * ir::kLanes);
-  } else if (contraction_) {
-    const std::int64_t rows = choice().tile.rows;
+  } else if (last_) {
+    std::int64_t rows = 1;
+    for (const auto& [id, choice] : choices_) rows = std::max<std::int64_t>(rows, choice.tile.rows);
     size = std::max<std::int64_t>(rows, std::min(size, 4 * rows) / rows * rows);
   } else {
     size = std::min(size, kHeuristics.maximum_tile_rows);

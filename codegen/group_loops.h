@@ -36,20 +36,26 @@ class GroupLoops {
   GroupLoops(const ir::Graph& graph, const passes::FusionPlan& plan, const passes::Group& group,
              const Target& target, const Chooser& choose, Kernel& kernel);
 
-  /// The group's contraction, if it has one.
-  [[nodiscard]] std::optional<ir::NodeId> contraction() const { return contraction_; }
   /// Unit axes are made where a part has no axis of extent > 1.
-  [[nodiscard]] ContractionAxes contraction_axes();
-  /// How the contraction could run, in its longest task.
+  [[nodiscard]] ContractionAxes contraction_axes(ir::NodeId contraction);
+  /// How the last contraction, if there is one, could run in its longest task, and does.
   [[nodiscard]] const std::vector<Candidate>& considered() const { return considered_; }
   [[nodiscard]] std::size_t chosen() const { return chosen_; }
-  [[nodiscard]] const ContractionChoice& choice() const { return considered_.at(chosen_).choice; }
-  /// Where operand `side` of the contraction lies: the value, and its index there.
-  [[nodiscard]] std::pair<ir::NodeId, std::vector<Affine>> operand_index(std::size_t side) const;
+  [[nodiscard]] const ContractionChoice& choice(ir::NodeId contraction) const {
+    return choices_.at(contraction);
+  }
+  /// Where operand `side` of a contraction lies: the value, and its index there.
+  [[nodiscard]] std::pair<ir::NodeId, std::vector<Affine>> operand_index(ir::NodeId contraction,
+                                                                         std::size_t side) const;
 
-  /// Where root `id` is computed: level 0 is the contraction with its epilogue, the loops that make
-  /// its left operand have levels below, all others levels from 1. Levels run in ascending order.
-  [[nodiscard]] int level(ir::NodeId id) const { return levels_.at(id); }
+  /// Where root `id` is computed. Levels run in ascending order; in one level contractions come
+  /// first. What a contraction needs comes before all that none needs.
+  [[nodiscard]] int level(ir::NodeId id) const { return places_.at(id).level; }
+  /// The contraction in whose stage `id` is computed: itself, or the one whose sums its epilogue
+  /// has in registers.
+  [[nodiscard]] std::optional<ir::NodeId> stage_of(ir::NodeId id) const {
+    return places_.at(id).contraction;
+  }
   /// How the loop of root `id` likes to run: kept axes, then reduced ones, then the innermost
   /// operand axis as vector axis - unless a sum along it is one chain. Kept axes along which much
   /// is read again stand before the last reduced axis.
@@ -87,12 +93,18 @@ class GroupLoops {
 
   [[nodiscard]] bool same_point(ir::NodeId reader, const passes::Read& read) const;
   [[nodiscard]] std::set<int> box(ir::NodeId id) const;
-  void find_prologue();
-  void assign_levels();
+  struct Place {
+    int level = 0;
+    std::optional<ir::NodeId> contraction;
+  };
+  [[nodiscard]] bool is_contraction(ir::NodeId id) const;
+  [[nodiscard]] std::set<ir::NodeId> made_for_contractions() const;
+  void assign_places();
+  void place_all(const std::map<ir::NodeId, int>& least);
+  [[nodiscard]] Place place_of(ir::NodeId id, int first) const;
+  [[nodiscard]] std::optional<ir::NodeId> epilogue_of(ir::NodeId id) const;
+  [[nodiscard]] bool same_loop(ir::NodeId a, ir::NodeId b) const;
   [[nodiscard]] bool reads_leaf(ir::NodeId id, ir::NodeId leaf) const;
-  [[nodiscard]] int level_of(ir::NodeId id) const;
-  [[nodiscard]] bool reads_only_accumulator(ir::NodeId id) const;
-  [[nodiscard]] bool level_shares_loop(ir::NodeId reader, ir::NodeId value) const;
   [[nodiscard]] bool repeats_reads(AxisId axis) const;
   [[nodiscard]] bool repeats_reads(ir::NodeId id, AxisId axis) const;
   [[nodiscard]] bool is_chain(ir::NodeId id, AxisId axis, const std::set<int>& kept) const;
@@ -101,11 +113,12 @@ class GroupLoops {
   [[nodiscard]] std::int64_t wanted_tasks() const;
   [[nodiscard]] ir::Cut free_cut(AxisId axis, std::int64_t wanted);
   [[nodiscard]] bool is_vector_axis(AxisId axis);
-  [[nodiscard]] std::int64_t epilogue_bytes() const;
+  [[nodiscard]] std::int64_t epilogue_bytes(ir::NodeId contraction) const;
   [[nodiscard]] bool epilogue_waits() const;
   [[nodiscard]] std::int64_t task_extent(AxisId axis) const;
   void find_stored();
-  [[nodiscard]] ContractionBox contraction_box();
+  void choose_contractions(const Chooser& choose);
+  [[nodiscard]] ContractionBox contraction_box(ir::NodeId contraction);
   [[nodiscard]] std::optional<Tile> tile();
   [[nodiscard]] std::int64_t bytes_read(AxisId axis) const;
 
@@ -116,11 +129,12 @@ class GroupLoops {
   Kernel& kernel_;
   std::map<ir::NodeId, passes::Iteration> iterations_;
   std::set<ir::NodeId> outputs_;
-  std::optional<ir::NodeId> contraction_;
-  std::set<ir::NodeId> prologue_;  // roots that the contraction's left operand is made of
-  std::map<ir::NodeId, int> levels_;
+  std::vector<ir::NodeId> contractions_;  // ascending
+  std::optional<ir::NodeId> last_;        // of them, which decides tasks
+  std::map<ir::NodeId, Place> places_;
   std::set<ir::NodeId> stored_;  // roots that live in scratch
   std::map<std::size_t, AxisId> unit_axes_;
+  std::map<ir::NodeId, ContractionChoice> choices_;
   std::vector<Candidate> considered_;
   std::size_t chosen_ = 0;
 };

@@ -52,11 +52,11 @@ class GroupScheduler {
   void make_stages() {
     std::map<int, std::vector<NodeId>> by_level;
     for (NodeId id : group_.roots) by_level[loops_.level(id)].push_back(id);
-    for (const auto& [level, roots] : by_level) {
-      if (level == 0) {
-        kernel_.stages.push_back(contract());
-        continue;
+    for (auto& [level, roots] : by_level) {
+      for (NodeId id : roots) {
+        if (loops_.stage_of(id) == id) kernel_.stages.push_back(contract(id));
       }
+      std::erase_if(roots, [&](NodeId id) { return loops_.stage_of(id).has_value(); });
       for (const auto& [order, members] : loops_of(roots)) {
         kernel_.stages.push_back(loop(order, members, level));
       }
@@ -169,10 +169,10 @@ class GroupScheduler {
     return result;
   }
 
-  Contract contract() {
+  /// Contraction `c` with the roots that its epilogue computes.
+  Contract contract(NodeId c) {
     Contract result;
-    const NodeId c = *loops_.contraction();
-    ContractionAxes roles = loops_.contraction_axes();
+    ContractionAxes roles = loops_.contraction_axes(c);
     result.batch = std::move(roles.batch);
     result.rows = std::move(roles.rows);
     result.n = roles.n;
@@ -182,36 +182,36 @@ class GroupScheduler {
     result.parts = ir::contraction_order(extents, ir::part_rule(graph_.node(c).attributes)).parts;
     const bool own_task = std::get<ir::ContractionComputation>(graph_.node(c).op->compute).parts;
     if (own_task || result.parts.extent != extents[0]) result.parts = {extents[0], 1, 1};
-    const ContractionChoice& choice = loops_.choice();
+    const ContractionChoice& choice = loops_.choice(c);
     result.tile = choice.tile;
     result.panel = choice.panel;
     result.copied = choice.copied;
     result.chunk = choice.chunk;
     result.order = choice.order;
-    result.lhs = operand_access(0);
-    set_rhs(result);
+    result.lhs = operand_access(c, 0);
+    set_rhs(c, result);
     BodyBuilder body(graph_, kernel_.axes,
                      {[&](NodeId id, const std::vector<Affine>& index) {
-                        return memory_access(id, index, 0, {c});
+                        return memory_access(id, index, loops_.level(c), {c});
                       },
                       static_cast<std::int64_t>(c)});
     for (NodeId id : group_.roots) {
-      if (loops_.level(id) != 0 || !loops_.needs_memory(id)) continue;
+      if (loops_.stage_of(id) != c || !loops_.needs_memory(id)) continue;
       const std::int32_t value = body.result(id, loops_.own_index(id));
       result.stores.push_back({target_of(id), value});
     }
     result.epilogue = body.finish();
     std::vector<NodeId> members;
     std::ranges::copy_if(group_.roots, std::back_inserter(members),
-                         [&](NodeId id) { return loops_.level(id) == 0; });
+                         [&](NodeId id) { return loops_.stage_of(id) == c; });
     result.provenance = origin(members);
     operations_ += 2 * element_count(loops_.iteration(c).extents);
     return result;
   }
 
-  /// Operand `side` of the contraction where it lies in memory.
-  Access operand_access(std::size_t side) {
-    auto [node, index] = loops_.operand_index(side);
+  /// Operand `side` of contraction `c` where it lies in memory.
+  Access operand_access(NodeId c, std::size_t side) {
+    auto [node, index] = loops_.operand_index(c, side);
     const NodeId value = passes::memory_of(graph_, node);
     if (loops_.in_group(value) && !loops_.is_output(value)) {
       return {buffers_.scratch(value), std::move(index)};
@@ -220,9 +220,9 @@ class GroupScheduler {
   }
 
   /// Reads the right operand in place, or packs it into panels in a kernel of its own.
-  void set_rhs(Contract& result) {
+  void set_rhs(NodeId c, Contract& result) {
     const std::size_t known = buffers_.parameters().size();
-    const Access in_place = operand_access(1);
+    const Access in_place = operand_access(c, 1);
     if (result.panel == 0) {
       result.rhs = in_place;
       return;
@@ -239,7 +239,7 @@ class GroupScheduler {
     TensorType packed{type.element, {}};
     for (AxisId axis : result.batch) packed.shape.push_back(loops_.extent(axis));
     packed.shape.insert(packed.shape.end(), {panels, k, result.panel});
-    const Parameter target{source.value, result.panel, *loops_.contraction()};
+    const Parameter target{source.value, result.panel, c};
     packs_.push_back(pack(in_place, type, source, target, result));
     result.rhs.buffer = buffers_.parameter(target, packed, false);
     for (AxisId batch : result.batch) result.rhs.index.push_back({{{batch, 1}}, 0, 1});

@@ -426,12 +426,7 @@ class Fuser {
         }
       }
     }
-    const auto contractions = [&](const Group& group) {
-      return std::count_if(group.roots.begin(), group.roots.end(), [&](NodeId id) {
-        return computes<ir::ContractionComputation>(graph_, id);
-      });
-    };
-    if (contractions(a) + contractions(b) > 1) return "two contractions";
+    if (!judge_.may_hold(a, b)) return "two contractions";
     return "";
   }
 

@@ -20,6 +20,8 @@
 // Afterwards groups without contraction that reduce a large value join each other, and then the
 // group that has most reads in common with them: all sums and maps of a backward pass read their
 // inputs once.
+// Several contractions are in one group where one makes what another needs and that is no smaller
+// than what it is made of, such as the scores of an attention.
 // Never inside one group: a combine and its block sums (all tasks must be complete), a contraction
 // and what makes its right operand alone, a view and the value it views.
 

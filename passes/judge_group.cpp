@@ -37,6 +37,8 @@ std::int64_t positions(const Group& group) {
 
 std::string GroupJudge::refusal(const Group& merged, const Group& a, const Group& b) const {
   if (contraction_reads_update(merged)) return "an operand that is updated in place";
+  const std::vector<NodeId> contractions = contractions_of(merged);
+  if (contractions.size() > 1 && !keeps_large_sums(merged)) return "two contractions";
   if (merged.parallel.empty() && work(merged) == 0) return "";
   for (NodeId id : merged.roots) {
     const int slot = roots_.at(id).iteration.block_slot;
@@ -58,15 +60,18 @@ std::string GroupJudge::refusal(const Group& merged, const Group& a, const Group
       return "too few tasks would be left for the contraction";
     }
   }
-  const std::optional<NodeId> contraction = contraction_of(merged);
   for (const Group* part : {&a, &b}) {
-    const std::optional<NodeId> own = contraction_of(*part);
-    if (own && sum_tiles(graph_, *part, *own) && !sum_tiles(graph_, merged, *own)) {
-      return "what a task keeps would not fit the cache";
+    for (NodeId own : contractions_of(*part)) {
+      if (sum_tiles(graph_, *part, own) && !sum_tiles(graph_, merged, own)) {
+        return "what a task keeps would not fit the cache";
+      }
     }
   }
-  if (contraction && repeats_right_operand(graph_, roots_, merged, *contraction)) {
-    return "the right operand would be read too often";
+  for (NodeId contraction : contractions) {
+    const bool again = contractions.size() > 1
+                           ? batch_inside(graph_, merged, contraction)
+                           : repeats_right_operand(graph_, roots_, merged, contraction);
+    if (again) return "the right operand would be read too often";
   }
   if (!small && scratch_bytes(merged, positions(merged)) > kHeuristics.scratch_bytes) {
     return "what a task keeps would not fit the cache";
@@ -74,23 +79,12 @@ std::string GroupJudge::refusal(const Group& merged, const Group& a, const Group
   return "";
 }
 
-/// An update in place that the group's contraction reads, which must come after other readers.
+/// An update in place that the group's contractions read, which must come after other readers.
 bool GroupJudge::contraction_reads_update(const Group& group) const {
-  std::vector<NodeId> open;
-  std::set<NodeId> seen;
-  for (NodeId id : group.roots) {
-    if (is_contraction(id)) open.push_back(id);
-  }
-  while (!open.empty()) {
-    const NodeId id = open.back();
-    open.pop_back();
-    for (const Read& read : roots_.at(id).roots) {
-      if (!group.axes.contains(read.value) || !seen.insert(read.value).second) continue;
-      if (in_place_.contains(read.value)) return true;
-      open.push_back(read.value);
-    }
-  }
-  return false;
+  return std::ranges::any_of(contractions_of(group), [&](NodeId contraction) {
+    return std::ranges::any_of(needed_by(group, contraction),
+                               [&](NodeId id) { return in_place_.contains(id); });
+  });
 }
 
 /// How many tasks a group can be cut in: the axis that a loop runs in vectors is cut coarsely.
@@ -113,29 +107,85 @@ std::int64_t GroupJudge::work(const Group& group) const {
   return count;
 }
 
-std::optional<NodeId> GroupJudge::contraction_of(const Group& group) const {
-  const auto at = std::ranges::find_if(group.roots, [&](NodeId id) { return is_contraction(id); });
-  return at == group.roots.end() ? std::nullopt : std::optional(*at);
+std::vector<NodeId> GroupJudge::contractions_of(const Group& group) const {
+  std::vector<NodeId> result;
+  std::ranges::copy_if(group.roots, std::back_inserter(result),
+                       [&](NodeId id) { return is_contraction(id); });
+  return result;
 }
 
-/// How many tasks a contraction can be cut in; 0 without one.
-std::int64_t GroupJudge::contraction_tasks(const Group& group) const {
-  if (const std::optional<NodeId> contraction = contraction_of(group)) {
-    const NodeId id = *contraction;
-    const ContractionCounts counts = contraction_counts(graph_, id);
-    const std::vector<int>& axes = group.axes.at(id);
-    const std::size_t n = counts.batch + counts.rows;
-    std::int64_t tasks = 1;
-    for (const ParallelAxis& axis : group.parallel) {
-      const std::int64_t extent = group.extents[static_cast<std::size_t>(axis.axis)];
-      const bool row = n > 0 && axes[n - 1] == axis.axis;
-      const bool column = n < axes.size() && axes[n] == axis.axis;
-      const std::int64_t least = row ? kLeastTaskRows : column ? kLeastTaskColumns : 1;
-      tasks *= axis.cut ? axis.cut->count : std::max<std::int64_t>(1, extent / least);
+/// Whether every contraction either makes what another one needs, and more than it reads, or needs
+/// what another one makes: what lies between them is worth keeping.
+bool GroupJudge::keeps_large_sums(const Group& group) const {
+  std::set<NodeId> makers;
+  std::set<NodeId> users;
+  for (NodeId user : contractions_of(group)) {
+    for (NodeId id : needed_by(group, user)) {
+      if (!is_contraction(id)) continue;
+      makers.insert(id);
+      users.insert(user);
     }
-    return tasks;
   }
-  return 0;
+  return std::ranges::all_of(contractions_of(group), [&](NodeId id) {
+    return makers.contains(id) ? makes_more(id) : users.contains(id);
+  });
+}
+
+/// Whether a contraction's result is no smaller than its operands.
+bool GroupJudge::makes_more(NodeId contraction) const {
+  std::int64_t operands = 0;
+  for (ir::Value operand : graph_.operands(contraction)) {
+    operands += graph_.type(operand).byte_size();
+  }
+  return graph_.node(contraction).types[0].byte_size() >= operands;
+}
+
+bool GroupJudge::may_hold(const Group& a, const Group& b) const {
+  std::vector<NodeId> contractions = contractions_of(a);
+  std::ranges::copy(contractions_of(b), std::back_inserter(contractions));
+  return contractions.size() < 2 ||
+         std::ranges::any_of(contractions, [&](NodeId id) { return makes_more(id); });
+}
+
+/// Roots of the group that `id` is made of.
+std::set<NodeId> GroupJudge::needed_by(const Group& group, NodeId id) const {
+  std::set<NodeId> needed;
+  std::vector<NodeId> open{id};
+  while (!open.empty()) {
+    const NodeId next = open.back();
+    open.pop_back();
+    for (const Read& read : roots_.at(next).roots) {
+      if (group.axes.contains(read.value) && needed.insert(read.value).second) {
+        open.push_back(read.value);
+      }
+    }
+  }
+  return needed;
+}
+
+/// How many tasks the contractions can be cut in, the least of them; 0 without one.
+std::int64_t GroupJudge::contraction_tasks(const Group& group) const {
+  std::int64_t least = 0;
+  for (NodeId id : contractions_of(group)) {
+    const std::int64_t tasks = contraction_tasks(group, id);
+    least = least == 0 ? tasks : std::min(least, tasks);
+  }
+  return least;
+}
+
+std::int64_t GroupJudge::contraction_tasks(const Group& group, NodeId id) const {
+  const ContractionCounts counts = contraction_counts(graph_, id);
+  const std::vector<int>& axes = group.axes.at(id);
+  const std::size_t n = counts.batch + counts.rows;
+  std::int64_t tasks = 1;
+  for (const ParallelAxis& axis : group.parallel) {
+    const std::int64_t extent = group.extents[static_cast<std::size_t>(axis.axis)];
+    const bool row = n > 0 && axes[n - 1] == axis.axis;
+    const bool column = n < axes.size() && axes[n] == axis.axis;
+    const std::int64_t least = row ? kLeastTaskRows : column ? kLeastTaskColumns : 1;
+    tasks *= axis.cut ? axis.cut->count : std::max<std::int64_t>(1, extent / least);
+  }
+  return tasks;
 }
 
 /// Bytes of all roots per position of the parallel axes.

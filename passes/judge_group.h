@@ -4,8 +4,9 @@
 
 #include <cstdint>
 #include <map>
-#include <optional>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "ir/graph.h"
 #include "passes/fuse.h"
@@ -26,13 +27,20 @@ class GroupJudge {
   /// Why `merged` would be worse than its parts, or wrong; empty when it is fine.
   [[nodiscard]] std::string refusal(const Group& merged, const Group& a, const Group& b) const;
 
+  /// Whether one group may have the contractions of both, as far as is seen without uniting them.
+  [[nodiscard]] bool may_hold(const Group& a, const Group& b) const;
+
  private:
+  [[nodiscard]] bool makes_more(ir::NodeId contraction) const;
   [[nodiscard]] bool is_contraction(ir::NodeId id) const;
   [[nodiscard]] bool contraction_reads_update(const Group& group) const;
   [[nodiscard]] std::int64_t most_tasks(const Group& group) const;
   [[nodiscard]] std::int64_t work(const Group& group) const;
-  [[nodiscard]] std::optional<ir::NodeId> contraction_of(const Group& group) const;
+  [[nodiscard]] std::vector<ir::NodeId> contractions_of(const Group& group) const;
+  [[nodiscard]] std::set<ir::NodeId> needed_by(const Group& group, ir::NodeId id) const;
+  [[nodiscard]] bool keeps_large_sums(const Group& group) const;
   [[nodiscard]] std::int64_t contraction_tasks(const Group& group) const;
+  [[nodiscard]] std::int64_t contraction_tasks(const Group& group, ir::NodeId id) const;
   [[nodiscard]] std::int64_t scratch_bytes(const Group& group, std::int64_t positions) const;
 
   const ir::Graph& graph_;

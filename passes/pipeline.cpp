@@ -13,6 +13,7 @@
 #include "passes/lower_scans.h"
 #include "passes/merge_scans.h"
 #include "passes/read_padded.h"
+#include "passes/repeat_contractions.h"
 #include "passes/simplify.h"
 
 namespace gradus::passes {
@@ -39,6 +40,9 @@ constexpr Pass kPipeline[] = {
     {"simplify_again", "Algebraic rewrites of what lowering brought.", simplify},
     {"read_padded", "Values that are in memory with zeros around them are read from there.",
      read_padded},
+    {"repeat_contractions",
+     "Large results of short sums are made again where they are needed much later.",
+     repeat_contractions},
     {"lower_scans", "The bodies of scans go through these passes too.", lower_scans, true},
 };
 

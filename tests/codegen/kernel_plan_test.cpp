@@ -127,6 +127,19 @@ void add_row_gradients(Graph& g, const Shape& shape) {
   g.add_result("dshift", gradients[2].value);
 }
 
+/// Queries of shape {batch, queries, features}, and as many `keys` with values of 12 features.
+Expr attention(Graph& g, const Shape& queries, std::int64_t keys, double scale) {
+  const Expr q = input(g, "q", f32(queries));
+  const Expr k = input(g, "k", f32({queries[0], keys, queries[2]}));
+  const Expr v = input(g, "v", f32({queries[0], keys, 12}));
+  const Expr scores = ir::dot(q, k, {{0}, {0}, {2}, {2}}) * scale;
+  const Expr top =
+      ir::broadcast_reduced(ir::reduce("reduce_max", scores, {2}), scores.shape(), {2});
+  const Expr e = ir::map("exp", scores - top);
+  const Expr weights = e / ir::broadcast_reduced(ir::sum(e, {2}), e.shape(), {2});
+  return ir::dot(weights, v, {{0}, {0}, {2}, {1}});
+}
+
 const Example kExamples[] = {
     {"rows_and_columns",
      [](Graph& g) {
@@ -190,6 +203,13 @@ const Example kExamples[] = {
        const Expr s = ir::dot(q, k, {{0}, {0}, {2}, {2}});
        const Expr top = ir::reduce("reduce_max", s, {2});
        g.add_result("d", (s - ir::broadcast_reduced(top, s.shape(), {2})).value);
+     }},
+    {"attention", [](Graph& g) { g.add_result("y", attention(g, {4, 70, 16}, 65, 0.25).value); }},
+    {"expanded_rows",  // the first epilogue makes what the second contraction reads
+     [](Graph& g) {
+       const Expr h = ir::matmul(input(g, "x", f32({300, 6})), input(g, "w1", f32({6, 40})));
+       const Expr w2 = input(g, "w2", f32({40, 20}));
+       g.add_result("y", ir::matmul(ir::map("tanh", h), w2).value);
      }},
     {"small_contraction",
      [](Graph& g) {
@@ -377,6 +397,39 @@ TEST(KernelPlan, UpdatesAfterAProductReadWholeRows) {
   };
   EXPECT_EQ(cut_axes(false), 2U);
   EXPECT_EQ(cut_axes(true), 1U) << "of 3.2 MB";
+}
+
+TEST(KernelPlan, WhatAContractionMakesOfLittleStaysInTheTask) {
+  const auto kernels = [](const std::function<Expr(Graph&)>& build) {
+    Graph graph("products");
+    graph.add_result("y", build(graph).value);
+    return plan_program(graph, {}).kernels.size();
+  };
+  EXPECT_EQ(kernels([](Graph& g) { return attention(g, {4, 70, 16}, 65, 0.25); }), 1U);
+  EXPECT_EQ(kernels([](Graph& g) { return attention(g, {4, 70, 64}, 65, 0.25); }), 2U)
+      << "scores are less than queries and keys";
+  EXPECT_EQ(kernels([](Graph& g) { return attention(g, {2, 70, 16}, 65, 0.25); }), 2U)
+      << "too few rows";
+}
+
+TEST(KernelPlan, ScoresOfATrainedAttentionAreNotKept) {
+  Graph graph("attention");
+  const Expr y = attention(graph, {8, 128, 16}, 128, 0.25);
+  std::vector<Expr> of;
+  for (ir::NodeId id : graph.inputs()) of.push_back({&graph, {id, 0}});
+  const std::vector<Expr> gradients = passes::gradients(ir::sum_all(y * y), of);
+  for (std::size_t i = 0; i < of.size(); ++i) {
+    graph.add_result(fmt::format("d{}", i), gradients[i].value);
+  }
+  const Plan plan = plan_program(graph, {});
+  const auto stages = [](const ScheduledKernel& kernel) {
+    return std::ranges::count_if(kernel.kernel.stages, [](const Stage& stage) {
+      return std::holds_alternative<Contract>(stage);
+    });
+  };
+  EXPECT_EQ(stages(plan.kernels.front()), 2) << "scores and what they weigh";
+  const Plan kept = plan_program(graph, {.without = {"repeat_contractions"}});
+  EXPECT_EQ(stages(kept.kernels.front()), 1);
 }
 
 /// The axis of tiles over which the kernel's gradient sums up what it makes itself; empty: none.

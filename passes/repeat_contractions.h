@@ -1,0 +1,13 @@
+#pragma once
+
+#include "ir/graph.h"
+
+namespace gradus::passes {
+
+/// Contractions that make more than they read from short sums, such as the scores of an attention,
+/// are made again for those who need them after the first contraction that does: that one may then
+/// make its operand itself (passes/fuse.h), and nobody keeps it. The second one is a copy of the
+/// node, told apart by its attribute `copy`, with copies of what is light between it and its users.
+[[nodiscard]] ir::Graph repeat_contractions(const ir::Graph& graph);
+
+}  // namespace gradus::passes
