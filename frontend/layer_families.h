@@ -14,6 +14,7 @@ std::vector<Layer> convolution_layers();
 std::vector<Layer> pooling_layers();
 std::vector<Layer> resizing_layers();
 std::vector<Layer> normalisation_layers();
+std::vector<Layer> random_layers();
 
 // What several families share.
 

@@ -74,4 +74,19 @@ std::vector<Expr> gradients(Expr loss, std::span<const Expr> with_respect_to) {
   return result;
 }
 
+std::vector<bool> reach(Expr loss, std::span<const Expr> values) {
+  const Graph& graph = *loss.graph;
+  std::vector<bool> reached(std::size_t{loss.value.node} + 1);
+  reached[loss.value.node] = true;
+  for (NodeId id = loss.value.node + 1; id-- > 0;) {
+    if (!reached[id] || !graph.node(id).op->vjp) continue;
+    for (ir::Value operand : graph.operands(id)) reached[operand.node] = true;
+  }
+  std::vector<bool> result;
+  for (Expr x : values) {
+    result.push_back(x.value.node <= loss.value.node && reached[x.value.node]);
+  }
+  return result;
+}
+
 }  // namespace gradus::passes
