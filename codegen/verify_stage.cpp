@@ -344,11 +344,13 @@ class StageChecker {
     }
     if (c.copied) return;
     if (c.panel > 0) return check_panels(c);
-    const Affine& last = c.rhs.index.back();
-    const bool contiguous =
-        !last.terms.empty() && last.divisor == 1 && last.terms == std::vector<Term>{{c.n, 1}};
     Access leading = c.rhs;
-    leading.index.pop_back();
+    bool contiguous = false;  // a number, of rank 0, is not
+    if (!leading.index.empty()) {
+      const Affine& last = c.rhs.index.back();
+      contiguous = last.divisor == 1 && last.terms == std::vector<Term>{{c.n, 1}};
+      leading.index.pop_back();
+    }
     if (!contiguous && axis_of(kernel_, c.n).extent > 1) {
       broken(fmt::format("{}: n is not contiguous", spell(kernel_, c.rhs)));
     }

@@ -28,6 +28,13 @@ std::vector<Alternative> make_sources() {
                   number_option("turns", 1.0, "Turns of each arm.", {0, 10}),
                   number_option("noise", 0.02, "Deviation of each coordinate.", {0, 10})},
                  2000, 500)},
+      {"ring",
+       "Normal distributions around points of a circle: inputs point f32[2] and mode i32[].",
+       generated(
+           {integer_option("modes", int64_t{8}, "Number of distributions.", {1, 1000}),
+            number_option("radius", 1.0, "Of the circle.", {0, 1e6}),
+            number_option("deviation", 0.02, "Standard deviation of each coordinate.", {0, 1e6})},
+           10000, 1000)},
       {"digits", "Drawings of the ten digits: inputs image f32[28,28,1] and label i32[].",
        generated({}, 10000, 2000)},
       {"adding",

@@ -42,8 +42,7 @@ Expr drop(LayerBuilder& b, bool whole_channels) {
   const std::int64_t stream = b.streams.of(b.path + "/mask", b.where);
   if (!b.training || rate == 0) return x;
   const auto mask = [&](const Shape& shape) {
-    return ir::apply("random_bernoulli",
-                     {counter_input(b.graph, "seed"), counter_input(b.graph, "step")},
+    return ir::apply("random_bernoulli", {b.seed(), b.step()},
                      {{"shape", shape}, {"stream", stream}, {"probability", 1 - rate}});
   };
   Expr keep = whole_channels ? ir::broadcast(mask({x.shape().front(), x.shape().back()}), x.shape(),

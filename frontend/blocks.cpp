@@ -14,15 +14,28 @@ namespace {
 constexpr std::int64_t kGreatestRepeat = 10'000;
 constexpr std::size_t kMostLayers = 100'000;
 
-struct Block {
-  const Json* json = nullptr;
+/// What can be defined once and used by name.
+struct Kind {
+  std::string_view name;     // the key of a use
+  std::string_view section;  // of the definitions
+  std::string_view code;     // of what is wrong with them
+  bool shares;               // one set of parameters for all uses
+};
+constexpr Kind kBlock{"block", "blocks", "E0210", false};
+constexpr Kind kModule{"module", "modules", "E0212", true};
+
+struct Definition {
+  const Kind* kind = nullptr;
   Parameters defaults;
   const Json::Array* layers = nullptr;
 };
+using Definitions = std::map<std::string, Definition>;
 
 /// What the layers of one list see.
 struct Scope {
   std::string prefix;  // "stage1/2/"
+  std::string owner;   // the prefix of parameters
+  bool shared = false;
   Parameters parameters;
   std::vector<std::string> input;            // what the instance reads; none at the top
   std::map<std::string, std::string> names;  // of this list -> of the whole model
@@ -32,44 +45,50 @@ struct Scope {
 
 class Expander {
  public:
-  Expander(const Json* blocks, Findings& findings) : findings_(findings) {
-    if (blocks) read_blocks(*blocks);
+  Expander(const Json* blocks, const Json* modules, Findings& findings) : findings_(findings) {
+    if (blocks) read_definitions(*blocks, kBlock);
+    if (modules) read_definitions(*modules, kModule);
   }
 
-  std::vector<ExpandedLayer> run(const Json::Array& layers, const std::string& first_input) {
+  ExpandedModel run(const Json::Array& layers, const std::string& first_input) {
     Scope top;
     if (!first_input.empty()) top.input = {first_input};
     expand(layers, top);
     if (failed_) findings_.raise();  // a value that is not there would be reported again
-    return std::move(result_);
+    std::erase_if(top.names, [](const auto& name) { return name.first == name.second; });
+    return {std::move(result_), std::move(top.names)};
   }
 
  private:
-  void read_blocks(const Json& json) {
-    ObjectReader reader(&json, "\"blocks\"", findings_);
+  void read_definitions(const Json& json, const Kind& kind) {
+    ObjectReader reader(&json, fmt::format("\"{}\"", kind.section), findings_);
     if (!reader.is_object()) return;
     for (const Member& member : *json.get<Json::Object>()) {
       if (member.key == "comment") continue;
-      ObjectReader own(&member.value, fmt::format("block \"{}\"", member.key), findings_);
+      ObjectReader own(&member.value, fmt::format("{} \"{}\"", kind.name, member.key), findings_);
       if (!own.is_object()) continue;
-      Block block{&member.value, {}, nullptr};
-      if (const Json* parameters = own.raw("parameters")) {
-        ObjectReader all(parameters, "\"parameters\"", findings_);
-        if (all.is_object()) {
-          for (const Member& parameter : *parameters->get<Json::Object>()) {
-            if (parameter.key != "comment") block.defaults[parameter.key] = parameter.value;
-          }
-        }
-      }
+      Definition definition{&kind, {}, nullptr};
+      if (!kind.shares) read_defaults(own, definition);
       const Json* layers = own.required("layers");
       own.finish();
-      if (layers) block.layers = layers->get<Json::Array>();
-      if (layers && (!block.layers || block.layers->empty())) {
-        findings_.add("E0210", fmt::format("block \"{}\" needs a list of layers", member.key),
+      if (layers) definition.layers = layers->get<Json::Array>();
+      if (layers && (!definition.layers || definition.layers->empty())) {
+        findings_.add(std::string(kind.code),
+                      fmt::format("{} \"{}\" needs a list of layers", kind.name, member.key),
                       layers->where);
         continue;
       }
-      if (layers) blocks_[member.key] = block;
+      if (layers) definitions_[kind.name][member.key] = definition;
+    }
+  }
+
+  void read_defaults(ObjectReader& own, Definition& definition) {
+    const Json* parameters = own.raw("parameters");
+    if (!parameters) return;
+    ObjectReader all(parameters, "\"parameters\"", findings_);
+    if (!all.is_object()) return;
+    for (const Member& parameter : *parameters->get<Json::Object>()) {
+      if (parameter.key != "comment") definition.defaults[parameter.key] = parameter.value;
     }
   }
 
@@ -79,9 +98,9 @@ class Expander {
     std::optional<std::string> last;
     for (const Json& item : layers) {
       if (result_.size() >= kMostLayers) return last;
-      const Json* block = item.find("block");
+      const Kind* kind = item.find("block") ? &kBlock : item.find("module") ? &kModule : nullptr;
       const std::optional<std::string> name =
-          block ? instance(item, *block, scope, last) : layer(item, scope, last);
+          kind ? instance(item, *kind, scope, last) : layer(item, scope, last);
       if (name) last = name;
     }
     return last;
@@ -105,7 +124,7 @@ class Expander {
       if (reads_input && !scope.input.empty()) write_from(*object, scope.input, json.where);
     }
     if (named) scope.names[own] = full;
-    result_.push_back({std::move(json), full, named, scope.uses});
+    result_.push_back({std::move(json), full, scope.owner + own, scope.shared, named, scope.uses});
     return full;
   }
 
@@ -154,55 +173,73 @@ class Expander {
     return {scope.prefix + name};
   }
 
-  // --- Blocks ---
+  // --- Uses ---
 
-  std::optional<std::string> instance(const Json& item, const Json& block_name, Scope& outer,
+  /// The definition that a use names; null when there is none to expand.
+  const Definition* definition_of(const Json& use, const Kind& kind) {
+    const std::string* name = use.get<std::string>();
+    const Definitions& known = definitions_[kind.name];
+    const auto found = name ? known.find(*name) : known.end();
+    const std::string code(kind.code);
+    if (found == known.end()) {
+      std::vector<std::string> names;
+      for (const auto& [other, definition] : known) names.push_back(other);
+      findings_.add(code,
+                    name
+                        ? fmt::format("unknown {} \"{}\"", kind.name, *name)
+                        : fmt::format("\"{}\" must be a name, found {}", kind.name, use.describe()),
+                    use.where, name ? suggestion(*name, names) : "");
+      return nullptr;
+    }
+    if (std::ranges::find(open_, &found->second) != open_.end()) {
+      findings_.add(code, fmt::format("{} \"{}\" stands inside itself", kind.name, *name),
+                    use.where);
+      return nullptr;
+    }
+    return &found->second;
+  }
+
+  std::optional<std::string> instance(const Json& item, const Kind& kind, Scope& outer,
                                       const std::optional<std::string>& previous) {
-    const std::string* kind = block_name.get<std::string>();
-    const auto block = kind ? blocks_.find(*kind) : blocks_.end();
-    if (block == blocks_.end()) {
-      std::vector<std::string> known;
-      for (const auto& [name, other] : blocks_) known.push_back(name);
-      findings_.add("E0210",
-                    kind ? fmt::format("unknown block \"{}\"", *kind)
-                         : fmt::format("\"block\" must be a name, found {}", block_name.describe()),
-                    block_name.where, kind ? suggestion(*kind, known) : "");
-      return std::nullopt;
-    }
-    if (std::ranges::find(open_, *kind) != open_.end()) {
-      findings_.add("E0210", fmt::format("block \"{}\" stands inside itself", *kind),
-                    block_name.where);
-      return std::nullopt;
-    }
+    const Json& use = *item.find(kind.name);
+    const Definition* definition = definition_of(use, kind);
+    if (!definition) return std::nullopt;
+    const std::string& name = *use.get<std::string>();
     const Json json = substitute(item, outer);
-    ObjectReader reader(&json, fmt::format("block \"{}\"", *kind), findings_);
-    reader.point_at(block_name.where);
-    (void)reader.raw("block");
-    const std::string own = reader.text("name", numbered(outer, *kind));
+    ObjectReader reader(&json, fmt::format("{} \"{}\"", kind.name, name), findings_);
+    reader.point_at(use.where);
+    (void)reader.raw(kind.name);
+    const std::string own = reader.text("name", numbered(outer, name));
     std::vector<std::string> input;
     for (const Reference& reference : reader.references("from")) {
-      for (const std::string& name : resolve(reference.name, outer)) input.push_back(name);
+      for (const std::string& source : resolve(reference.name, outer)) input.push_back(source);
     }
     const Option repeat =
         integer_option("repeat", std::int64_t{1}, "", {1, static_cast<double>(kGreatestRepeat)});
     const std::int64_t times = reader.settings({&repeat, 1}).integer("repeat");
-    Parameters parameters = block->second.defaults;
-    for (auto& [name, value] : parameters) {
-      if (const Json* given = reader.raw(name)) value = *given;
+    Parameters parameters = definition->defaults;
+    for (auto& [key, value] : parameters) {
+      if (const Json* given = reader.raw(key)) value = *given;
     }
     reader.finish();
     if (input.empty() && previous) input = {*previous};
     if (input.empty()) input = outer.input;
     std::optional<std::string> result;
-    open_.push_back(*kind);
+    open_.push_back(definition);
     for (std::int64_t i = 1; i <= times; ++i) {
-      const std::string path = outer.prefix + (times == 1 ? own : fmt::format("{}/{}", own, i));
-      Scope scope{path + "/", parameters, result ? std::vector{*result} : input,
-                  {},         {},         outer.uses};
-      scope.uses.push_back(block_name.where);
-      result = expand(*block->second.layers, scope);
+      const std::string path = times == 1 ? own : fmt::format("{}/{}", own, i);
+      Scope scope{outer.prefix + path + "/",
+                  kind.shares ? name + "/" : outer.owner + path + "/",
+                  kind.shares || outer.shared,
+                  parameters,
+                  result ? std::vector{*result} : input,
+                  {},
+                  {},
+                  outer.uses};
+      scope.uses.push_back(use.where);
+      result = expand(*definition->layers, scope);
       if (!result) break;
-      outer.names[times == 1 ? own : fmt::format("{}/{}", own, i)] = *result;
+      outer.names[path] = *result;
     }
     open_.pop_back();
     if (result) outer.names[own] = *result;
@@ -234,17 +271,17 @@ class Expander {
   }
 
   Findings& findings_;
-  std::map<std::string, Block> blocks_;
-  std::vector<std::string> open_;  // blocks being expanded
-  bool failed_ = false;            // some expression
+  std::map<std::string_view, Definitions> definitions_;  // by kind
+  std::vector<const Definition*> open_;                  // being expanded
+  bool failed_ = false;                                  // some expression
   std::vector<ExpandedLayer> result_;
 };
 
 }  // namespace
 
-std::vector<ExpandedLayer> expand_blocks(const Json::Array& layers, const Json* blocks,
-                                         const std::string& first_input, Findings& findings) {
-  return Expander(blocks, findings).run(layers, first_input);
+ExpandedModel expand_blocks(const Json::Array& layers, const Json* blocks, const Json* modules,
+                            const std::string& first_input, Findings& findings) {
+  return Expander(blocks, modules, findings).run(layers, first_input);
 }
 
 }  // namespace gradus::frontend

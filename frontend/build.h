@@ -34,40 +34,72 @@ struct LayerSummary {
   SourceLocation where;
 };
 
-/// A program under construction. Stays where it is: its values point to its graph.
+/// A program under construction. Stays where it is: its values point to its graph. Layers are
+/// evaluated in runs, each on its examples and on the state as the run before has left it.
 struct Forward {
   Forward(std::string program, std::int64_t batch_size, bool for_training)
-      : graph(std::move(program)), batch(batch_size), training(for_training) {}
+      : graph(std::move(program)),
+        batch(batch_size),
+        training(for_training),
+        run{0, 1, 0, batch_size} {}
   Forward(const Forward&) = delete;
   Forward& operator=(const Forward&) = delete;
 
+  /// Nothing is evaluated yet, on other examples.
+  void start(const Run& next);
+
   ir::Graph graph;
-  std::int64_t batch;
+  std::int64_t batch;  // examples of the program
   bool training;
+  StateValues state;
+  Streams streams;
+  // Of the run:
+  Run run;
   std::map<std::string, LayerInput> values;  // inputs that are read, and layers
   std::set<std::string> failed;              // layers whose errors are reported already
-  std::vector<ParameterSpec> parameters;
-  std::vector<StatisticUpdate> updates;
   std::vector<LayerSummary> layers;
-  Streams streams;
 };
 
-/// The layers on a batch, in a new program. Inputs that nothing reads are not in the graph. What
-/// does not fit is E0204, once: layers that read a failed one are silent.
-void build_forward(const ModelSpec& spec, Forward& forward, Findings& findings);
+/// Of layers: which are evaluated.
+using Selection = std::vector<bool>;
+[[nodiscard]] Selection every_layer(const ModelSpec& spec);
 
-/// The mean loss with the penalties of the parameters, as result "loss"; empty when it failed.
-std::optional<ir::Expr> build_loss(const ModelSpec& spec, Forward& forward, Findings& findings);
+/// The layers of the run. Inputs that nothing reads are not in the graph. What does not fit is
+/// E0204, once: layers that read a failed one are silent.
+void build_forward(const ModelSpec& spec, Forward& forward, const Selection& selection,
+                   Findings& findings);
 
-/// A result per metric.
-void build_metrics(const ModelSpec& spec, Forward& forward, Findings& findings);
+/// A loss with the penalties of the parameters that it trains; empty when it failed.
+std::optional<ir::Expr> build_loss(const ModelSpec& spec, Forward& forward, const LossSpec& loss,
+                                   Findings& findings);
+
+/// A result of the metric's name.
+void build_metric(const ModelSpec& spec, Forward& forward, const MetricSpec& metric,
+                  Findings& findings);
 
 /// The outputs as results of their names.
 void build_outputs(const ModelSpec& spec, Forward& forward, Findings& findings);
 
-/// Gradients, clipping, weight decay and the optimizer: an update per parameter, slot, statistic
-/// and step.
-void build_updates(const ModelSpec& spec, Forward& forward, ir::Expr loss);
+/// Reports E0213 for what stands in the "of" of an update and has no parameter that its loss
+/// (`losses` by number, all layers built in `forward`) can train.
+void check_updates(const ModelSpec& spec, const Forward& forward, std::span<const ir::Expr> losses,
+                   Findings& findings);
+
+/// Run `index` of an update: gradients, clipping, weight decay and the optimizer make new values of
+/// parameters and slots.
+void build_update(const ModelSpec& spec, std::size_t update, std::int64_t index, Forward& forward,
+                  std::span<const ParameterSpec> parameters, ir::Expr loss);
+/// A result per value of the state that is another than before, the counter of steps included.
+void build_state(const ModelSpec& spec, Forward& forward,
+                 std::span<const ParameterSpec> parameters);
+
+/// The updates one after another, each on the state that the one before has left. A step's
+/// examples are cut into as many parts as an update has runs at most; run i of any update reads
+/// part i and random numbers of its own, and does not happen where few examples leave it none.
+/// Losses and metrics are results, of the last run that has them.
+[[nodiscard]] ir::Graph build_train_step(const ModelSpec& spec,
+                                         std::span<const ParameterSpec> parameters,
+                                         std::int64_t batch);
 
 /// The state of the model: parameters and statistics, then slots, then the counters "seed" and
 /// "step".

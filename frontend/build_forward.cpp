@@ -22,12 +22,22 @@ std::string name_batch(const std::string& text) {
   return std::regex_replace(text, number, "batch");
 }
 
+/// `count` examples from `first` on.
+Expr rows(Expr all, std::int64_t first, std::int64_t count) {
+  if (count == all.shape()[0]) return all;
+  ir::Integers start(all.shape().size(), 0);
+  Shape limit = all.shape();
+  start[0] = first;
+  limit[0] = first + count;
+  return ir::slice(all, start, limit, ir::Integers(start.size(), 1));
+}
+
 /// The input or layer of that name; empty when it failed before.
 std::optional<LayerInput> value_of(const ModelSpec& spec, Forward& forward, const std::string& name,
                                    Findings& findings) {
   if (forward.failed.contains(name)) return std::nullopt;
   if (name == "seed" || name == "step")
-    return LayerInput{name, 0, counter_input(forward.graph, name)};
+    return LayerInput{name, 0, random_counter(forward.graph, name, forward.run)};
   const auto known = forward.values.find(name);
   if (known != forward.values.end()) return known->second;
   const auto input = std::ranges::find(spec.inputs, name, &ModelInput::name);
@@ -43,7 +53,8 @@ std::optional<LayerInput> value_of(const ModelSpec& spec, Forward& forward, cons
   }
   const ir::ProvenanceScope scope(forward.graph,
                                   provenance_of(input->where, name, ir::Role::forward));
-  const Expr value{&forward.graph, forward.graph.add_input(name, ir::InputKind::batch, type)};
+  const Expr all{&forward.graph, forward.graph.add_input(name, ir::InputKind::batch, type)};
+  const Expr value = rows(all, forward.run.first, forward.run.examples);
   return forward.values.emplace(name, LayerInput{name, input->where.line, value}).first->second;
 }
 
@@ -72,9 +83,9 @@ void check_result(const LayerSpec& spec, Expr result, std::int64_t batch) {
 
 Expr build_layer(const LayerSpec& spec, Forward& forward, const std::vector<LayerInput>& inputs,
                  Findings& findings) {
-  LayerBuilder builder{forward.graph,      spec.settings,  spec.name, spec.where,
-                       forward.training,   forward.batch,  inputs,    forward.streams,
-                       forward.parameters, forward.updates};
+  LayerBuilder builder{forward.graph, spec.settings,   spec.name,        spec.owner,
+                       spec.shared,   spec.where,      forward.training, forward.run.examples,
+                       inputs,        forward.streams, forward.state,    forward.run};
   const auto report = [&](const std::string& message, const std::string& hint) {
     const std::string who = spec.named ? fmt::format("{} '{}'", spec.kind, spec.name) : spec.kind;
     const BlockScope found(findings, spec.uses);
@@ -83,7 +94,7 @@ Expr build_layer(const LayerSpec& spec, Forward& forward, const std::vector<Laye
   try {
     check_count(spec, inputs.size());
     const Expr result = spec.layer ? spec.layer->build(builder) : build_op(builder, *spec.op);
-    check_result(spec, result, forward.batch);
+    check_result(spec, result, forward.run.examples);
     return result;
   } catch (const LayerError& error) {
     report(error.what(), error.hint);
@@ -93,21 +104,26 @@ Expr build_layer(const LayerSpec& spec, Forward& forward, const std::vector<Laye
   return {};
 }
 
-/// The two sides of a comparison; empty when one of them failed before.
+/// The two sides of a comparison, or the one that there is; empty when one of them failed before.
 std::vector<LayerInput> sides(const ModelSpec& spec, Forward& forward, const Comparison& comparison,
                               Findings& findings) {
-  std::vector<LayerInput> result;
-  for (const Reference* side : {&comparison.prediction, &comparison.target}) {
-    if (std::optional<LayerInput> value = value_of(spec, forward, side->name, findings)) {
-      result.push_back(*value);
-    }
+  const std::optional<LayerInput> prediction =
+      value_of(spec, forward, comparison.prediction.name, findings);
+  if (!prediction) return {};
+  if (comparison.number) {
+    const Expr target = ir::full_like(prediction->value, *comparison.number);
+    return {*prediction, {fmt::format("{}", *comparison.number), 0, target}};
   }
-  if (result.size() < 2) result.clear();
-  return result;
+  if (comparison.target_key.empty()) return {*prediction};
+  const std::optional<LayerInput> target =
+      value_of(spec, forward, comparison.target.name, findings);
+  if (!target) return {};
+  return {*prediction, *target};
 }
 
 /// How to bring two sides of unlike type together, where that is clear.
 std::string comparison_hint(const ModelSpec& spec, const std::vector<LayerInput>& sides) {
+  if (sides.size() < 2) return "";
   const std::string& name = sides[1].name;
   const bool declared =
       std::ranges::find(spec.inputs, name, &ModelInput::name) != spec.inputs.end();
@@ -131,7 +147,7 @@ std::optional<Expr> compare(const ModelSpec& spec, Forward& forward, const Recor
   const std::vector<LayerInput> both = sides(spec, forward, comparison, findings);
   if (both.empty()) return std::nullopt;
   try {
-    return record.build(both[0].value, comparison.kind(), both[1].value);
+    return record.build(both.front().value, comparison.kind(), both.back().value);
   } catch (const ir::TypeError& error) {
     findings.add("E0204",
                  name_batch(fmt::format("{} does not fit: {}{}", record.name, error.what(),
@@ -141,17 +157,43 @@ std::optional<Expr> compare(const ModelSpec& spec, Forward& forward, const Recor
   }
 }
 
+bool is_trained_by(const ModelSpec& spec, const LossSpec& loss, const ParameterSpec& parameter) {
+  return std::ranges::any_of(spec.updates, [&](const UpdateSpec& update) {
+    return &spec.losses[update.loss] == &loss && update.names(parameter.name);
+  });
+}
+
 }  // namespace
 
-void build_forward(const ModelSpec& spec, Forward& forward, Findings& findings) {
-  for (const LayerSpec& layer : spec.layers) {
+void Forward::start(const Run& next) {
+  run = next;
+  values.clear();
+  failed.clear();
+  layers.clear();
+  state.taken.clear();
+  // What the runs before have made is a constant: no gradient goes back into them.
+  for (auto& [name, value] : state.values) {
+    const ir::Node& node = graph.node(value.value.node);
+    if (node.op->vjp == nullptr) continue;
+    const ir::ProvenanceScope scope(graph, node.provenance);
+    value = ir::stop_gradient(value);
+  }
+}
+
+Selection every_layer(const ModelSpec& spec) { return Selection(spec.layers.size(), true); }
+
+void build_forward(const ModelSpec& spec, Forward& forward, const Selection& selection,
+                   Findings& findings) {
+  for (std::size_t number = 0; number < spec.layers.size(); ++number) {
+    if (!selection[number]) continue;
+    const LayerSpec& layer = spec.layers[number];
     std::vector<LayerInput> inputs;
     for (const Reference& reference : layer.from) {
       if (std::optional<LayerInput> input = value_of(spec, forward, reference.name, findings)) {
         inputs.push_back(*input);
       }
     }
-    const std::size_t before = forward.parameters.size();
+    const std::size_t before = forward.state.parameters.size();
     Expr result;
     if (inputs.size() == layer.from.size()) {
       forward.graph.set_provenance(
@@ -163,8 +205,8 @@ void build_forward(const ModelSpec& spec, Forward& forward, Findings& findings) 
       continue;
     }
     std::int64_t count = 0;
-    for (std::size_t i = before; i < forward.parameters.size(); ++i) {
-      count += forward.parameters[i].type.element_count();
+    for (std::size_t i = before; i < forward.state.parameters.size(); ++i) {
+      count += forward.state.parameters[i].type.element_count();
     }
     forward.layers.push_back(
         {layer.name, layer.kind, example_type(result.type()), count, layer.where});
@@ -172,29 +214,33 @@ void build_forward(const ModelSpec& spec, Forward& forward, Findings& findings) 
   }
 }
 
-std::optional<Expr> build_loss(const ModelSpec& spec, Forward& forward, Findings& findings) {
-  forward.graph.set_provenance(
-      provenance_of(spec.loss.comparison.where, "loss", ir::Role::forward));
-  std::optional<Expr> total =
-      compare(spec, forward, *spec.loss.record, spec.loss.comparison, findings);
-  if (!total) return std::nullopt;
-  for (const ParameterSpec& parameter : forward.parameters) {
-    const Expr w{&forward.graph, *forward.graph.find_input(parameter.name)};
+std::optional<Expr> build_loss(const ModelSpec& spec, Forward& forward, const LossSpec& loss,
+                               Findings& findings) {
+  std::optional<Expr> total;
+  for (const LossTerm& term : loss.terms) {
+    forward.graph.set_provenance(
+        provenance_of(term.comparison.where, loss.name, ir::Role::forward));
+    std::optional<Expr> value = compare(spec, forward, *term.record, term.comparison, findings);
+    if (!value) return std::nullopt;
+    if (term.weight != 1) value = *value * term.weight;
+    total = total ? *total + *value : *value;
+  }
+  for (const ParameterSpec& parameter : forward.state.parameters) {
+    if (!is_trained_by(spec, loss, parameter)) continue;
+    const Expr w = forward.state.values.at(parameter.name);
     if (parameter.l1 > 0) total = *total + ir::sum_all(ir::map("abs", w)) * parameter.l1;
     if (parameter.l2 > 0) total = *total + ir::sum_all(w * w) * parameter.l2;
   }
-  forward.graph.add_result("loss", total->value);
   return total;
 }
 
-void build_metrics(const ModelSpec& spec, Forward& forward, Findings& findings) {
-  for (const MetricSpec& metric : spec.metrics) {
-    forward.graph.set_provenance(
-        provenance_of(metric.comparison.where, metric.name, ir::Role::metric));
-    if (const std::optional<Expr> value =
-            compare(spec, forward, *metric.record, metric.comparison, findings)) {
-      forward.graph.add_result(metric.name, value->value);
-    }
+void build_metric(const ModelSpec& spec, Forward& forward, const MetricSpec& metric,
+                  Findings& findings) {
+  forward.graph.set_provenance(
+      provenance_of(metric.comparison.where, metric.name, ir::Role::metric));
+  if (const std::optional<Expr> value =
+          compare(spec, forward, *metric.record, metric.comparison, findings)) {
+    forward.graph.add_result(metric.name, value->value);
   }
 }
 

@@ -8,20 +8,20 @@ namespace {
 
 using ir::Expr;
 
-ir::Provenance optimizer_provenance(const ModelSpec& spec) {
-  return {std::make_shared<const ir::Origin>(ir::Origin{spec.optimizer.where, "optimizer"}),
+ir::Provenance optimizer_provenance(const OptimizerSpec& optimizer) {
+  return {std::make_shared<const ir::Origin>(ir::Origin{optimizer.where, "optimizer"}),
           ir::Role::update};
 }
 
-/// The rate of this step, f64[].
-Expr learning_rate(const ModelSpec& spec, ir::Graph& graph) {
-  const Choice& choice = spec.optimizer.settings.choice("learning_rate");
+/// The rate of this run, f64[].
+Expr learning_rate(const OptimizerSpec& optimizer, Expr step) {
+  ir::Graph& graph = *step.graph;
+  const Choice& choice = optimizer.settings.choice("learning_rate");
   const ir::Schedule& schedule = *ir::find_schedule(choice.name);
   std::vector<double> parameters;
   for (const ir::Hyperparameter& p : schedule.parameters) {
     parameters.push_back(choice.settings.number(p.name));
   }
-  const Expr step = counter_input(graph, "step");
   const Expr rate = schedule.build(
       ir::constant(graph, ElementType::f64, choice.settings.number("rate")), step, parameters);
   const std::int64_t steps = choice.settings.integer("warm_up");
@@ -34,6 +34,11 @@ std::vector<double> hyperparameters(const OptimizerSpec& optimizer) {
     values.push_back(optimizer.settings.number(p.name));
   }
   return values;
+}
+
+double initial_slot(const OptimizerSpec& optimizer) {
+  const int number = optimizer.method->initial_slot;
+  return number < 0 ? 0 : hyperparameters(optimizer)[static_cast<std::size_t>(number)];
 }
 
 /// Scales all gradients by limit / max(norm, limit), where norm is that of all together.
@@ -54,52 +59,103 @@ bool decays_itself(const ir::Optimizer& method) {
   return false;
 }
 
-std::string slot_name(const ParameterSpec& parameter, const ir::Slot& slot) {
+/// The first update of a parameter has the plain name, others that of their loss in it.
+std::string slot_name(const ModelSpec& spec, std::size_t update, const ParameterSpec& parameter,
+                      const ir::Slot& slot) {
+  for (std::size_t before = 0; before < update; ++before) {
+    if (!spec.updates[before].names(parameter.name)) continue;
+    const LossSpec& loss = spec.losses[spec.updates[update].loss];
+    return fmt::format("{}/{}/{}", parameter.name, loss.name, slot.name);
+  }
   return fmt::format("{}/{}", parameter.name, slot.name);
+}
+
+/// A value of the state as it stands.
+Expr state_value(Forward& forward, const std::string& name, const TensorType& type) {
+  const auto known = forward.state.values.find(name);
+  if (known != forward.state.values.end()) return known->second;
+  const Expr value{&forward.graph, forward.graph.add_input(name, ir::InputKind::state, type)};
+  return forward.state.values.emplace(name, value).first->second;
+}
+
+/// visit(update number, parameter, slot) for every slot, by update and parameter.
+template <typename Visit>
+void for_each_slot(const ModelSpec& spec, std::span<const ParameterSpec> parameters,
+                   const Visit& visit) {
+  for (std::size_t number = 0; number < spec.updates.size(); ++number) {
+    const UpdateSpec& update = spec.updates[number];
+    for (const ParameterSpec& parameter : parameters) {
+      if (!parameter.trained || !update.names(parameter.name)) continue;
+      for (const ir::Slot& slot : update.optimizer.method->slots) visit(number, parameter, slot);
+    }
+  }
 }
 
 }  // namespace
 
-void build_updates(const ModelSpec& spec, Forward& forward, Expr loss) {
+void build_update(const ModelSpec& spec, std::size_t number, std::int64_t index, Forward& forward,
+                  std::span<const ParameterSpec> all, Expr loss) {
   ir::Graph& graph = forward.graph;
-  const ir::Optimizer& method = *spec.optimizer.method;
+  const UpdateSpec& own = spec.updates[number];
+  const ir::Optimizer& method = *own.optimizer.method;
   std::vector<Expr> parameters;
   std::vector<const ParameterSpec*> specs;
-  for (const ParameterSpec& parameter : forward.parameters) {
-    if (!parameter.trained) continue;
+  for (const ParameterSpec& parameter : all) {
+    if (!parameter.trained || !own.names(parameter.name)) continue;
     specs.push_back(&parameter);
-    parameters.push_back({&graph, *graph.find_input(parameter.name)});
+    parameters.push_back(state_value(forward, parameter.name, parameter.type));
   }
   std::vector<Expr> gradients = passes::gradients(loss, parameters);
-  graph.set_provenance(optimizer_provenance(spec));
-  const double limit = spec.optimizer.settings.number("clip_norm");
+  graph.set_provenance(optimizer_provenance(own.optimizer));
+  const double limit = own.optimizer.settings.number("clip_norm");
   if (limit > 0 && !gradients.empty()) clip(gradients, limit);
-  const Expr rate = learning_rate(spec, graph);
-  const Expr step = counter_input(graph, "step");
-  const std::vector<double> hyper = hyperparameters(spec.optimizer);
-  const double decay = decays_itself(method) ? 0 : spec.optimizer.settings.number("weight_decay");
+  const Expr step =
+      random_counter(graph, "step", {.index = index, .count = own.repeat, .examples = 0});
+  const Expr rate = learning_rate(own.optimizer, step);
+  const std::vector<double> hyper = hyperparameters(own.optimizer);
+  const double decay = decays_itself(method) ? 0 : own.optimizer.settings.number("weight_decay");
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     const ParameterSpec& parameter = *specs[i];
     graph.set_provenance(parameter.provenance.with_role(ir::Role::update));
     std::vector<Expr> slots;
     for (const ir::Slot& slot : method.slots) {
-      slots.push_back({&graph, graph.add_input(slot_name(parameter, slot), ir::InputKind::state,
-                                               parameter.type)});
+      slots.push_back(
+          state_value(forward, slot_name(spec, number, parameter, slot), parameter.type));
     }
     Expr w = parameters[i];
     if (decay > 0) w = w - w * ir::cast(rate * decay, w.element());
     const ir::Update update = method.build({w, gradients[i], slots, rate, step, hyper});
-    graph.add_update(parameter.name, update.parameter.value);
+    forward.state.values.insert_or_assign(parameter.name, update.parameter);
     for (std::size_t s = 0; s < slots.size(); ++s) {
-      graph.add_update(slot_name(parameter, method.slots[s]), update.slots[s].value);
+      forward.state.values.insert_or_assign(slot_name(spec, number, parameter, method.slots[s]),
+                                            update.slots[s]);
     }
   }
-  for (const StatisticUpdate& update : forward.updates) {
-    graph.set_provenance(update.provenance.with_role(ir::Role::update));
-    graph.add_update(update.name, update.value.value);
+}
+
+void build_state(const ModelSpec& spec, Forward& forward,
+                 std::span<const ParameterSpec> parameters) {
+  ir::Graph& graph = forward.graph;
+  const auto add = [&](const std::string& name) {
+    const auto known = forward.state.values.find(name);
+    if (known == forward.state.values.end()) return;
+    if (known->second.value != *graph.find_input(name)) {
+      graph.add_update(name, known->second.value);
+    }
+  };
+  for (const ParameterSpec& parameter : parameters) {
+    if (!parameter.trained) continue;
+    add(parameter.name);
+    for_each_slot(spec, {&parameter, 1},
+                  [&](std::size_t update, const ParameterSpec&, const ir::Slot& slot) {
+                    add(slot_name(spec, update, parameter, slot));
+                  });
   }
-  graph.set_provenance(optimizer_provenance(spec));
-  graph.add_update("step", (step + 1).value);
+  for (const ParameterSpec& parameter : parameters) {
+    if (!parameter.trained) add(parameter.name);
+  }
+  graph.set_provenance(optimizer_provenance(spec.updates.front().optimizer));
+  graph.add_update("step", (counter_input(graph, "step") + 1).value);
 }
 
 std::vector<StateSpec> state_of(const ModelSpec& spec, std::span<const ParameterSpec> parameters) {
@@ -109,16 +165,15 @@ std::vector<StateSpec> state_of(const ModelSpec& spec, std::span<const Parameter
                      parameter.trained ? StateKind::parameter : StateKind::statistic,
                      parameter.provenance});
   }
-  for (const ParameterSpec& parameter : parameters) {
-    if (!parameter.trained) continue;
-    for (const ir::Slot& slot : spec.optimizer.method->slots) {
-      state.push_back({slot_name(parameter, slot), parameter.type, StateKind::slot,
-                       parameter.provenance.with_role(ir::Role::update)});
-    }
-  }
+  for_each_slot(
+      spec, parameters,
+      [&](std::size_t update, const ParameterSpec& parameter, const ir::Slot& slot) {
+        state.push_back({slot_name(spec, update, parameter, slot), parameter.type, StateKind::slot,
+                         parameter.provenance.with_role(ir::Role::update)});
+      });
+  const ir::Provenance counters = optimizer_provenance(spec.updates.front().optimizer);
   for (const char* counter : {"seed", "step"}) {
-    state.push_back(
-        {counter, {ElementType::i64, {}}, StateKind::counter, optimizer_provenance(spec)});
+    state.push_back({counter, {ElementType::i64, {}}, StateKind::counter, counters});
   }
   return state;
 }
@@ -126,7 +181,6 @@ std::vector<StateSpec> state_of(const ModelSpec& spec, std::span<const Parameter
 ir::Graph build_init(const ModelSpec& spec, std::span<const ParameterSpec> parameters) {
   ir::Graph graph("init");
   Streams streams;
-  const ir::Optimizer& method = *spec.optimizer.method;
   const Expr seed{&graph,
                   graph.add_input("initial_seed", ir::InputKind::scalar, {ElementType::i64, {}})};
   for (const StateSpec& entry : state_of(spec, parameters)) {
@@ -141,17 +195,13 @@ ir::Graph build_init(const ModelSpec& spec, std::span<const ParameterSpec> param
                                  parameter.type.shape, parameter.initialiser_parameters)
                          .value);
   }
-  graph.set_provenance(optimizer_provenance(spec));
-  const double start =
-      method.initial_slot < 0
-          ? 0
-          : hyperparameters(spec.optimizer)[static_cast<std::size_t>(method.initial_slot)];
-  for (const ParameterSpec& parameter : parameters) {
-    if (!parameter.trained) continue;
-    for (const ir::Slot& slot : method.slots) {
-      graph.add_update(slot_name(parameter, slot), ir::full(graph, parameter.type, start).value);
-    }
-  }
+  graph.set_provenance(optimizer_provenance(spec.updates.front().optimizer));
+  for_each_slot(spec, parameters,
+                [&](std::size_t update, const ParameterSpec& parameter, const ir::Slot& slot) {
+                  const double start = initial_slot(spec.updates[update].optimizer);
+                  graph.add_update(slot_name(spec, update, parameter, slot),
+                                   ir::full(graph, parameter.type, start).value);
+                });
   graph.add_update("seed", seed.value);
   graph.add_update("step", ir::constant(graph, ElementType::i64, 0).value);
   return graph;

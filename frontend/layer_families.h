@@ -15,6 +15,7 @@ std::vector<Layer> pooling_layers();
 std::vector<Layer> resizing_layers();
 std::vector<Layer> normalisation_layers();
 std::vector<Layer> recurrent_layers();
+std::vector<Layer> random_layers();
 
 // What several families share.
 

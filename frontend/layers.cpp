@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "frontend/layer_families.h"
 #include "ir/compositions/activations.h"
 
@@ -13,13 +15,31 @@ using ir::Expr;
 std::vector<Layer> make_layers() {
   std::vector<Layer> result;
   for (auto* family : {basic_layers, convolution_layers, pooling_layers, resizing_layers,
-                       normalisation_layers, recurrent_layers}) {
+                       normalisation_layers, random_layers, recurrent_layers}) {
     for (Layer& layer : family()) result.push_back(std::move(layer));
   }
   return result;
 }
 
+/// Two layers have one parameter only if they want the same.
+void check_shared(const LayerBuilder& b, const std::string& name, const TensorType& wanted,
+                  const TensorType& known) {
+  if (wanted == known) return;
+  const std::string full = b.owner + "/" + name;
+  const auto first = std::ranges::find(b.state.parameters, full, &ParameterSpec::name);
+  GRADUS_CHECK(first != b.state.parameters.end(), "a parameter without specification");
+  throw LayerError(fmt::format("needs a {} of {}, but shares \"{}\" (line {}), which is {}", name,
+                               to_string(wanted), full, first->where().line, to_string(known)),
+                   "all uses of a module read the same shape");
+}
+
 }  // namespace
+
+Expr random_counter(ir::Graph& graph, const std::string& name, const Run& run) {
+  const Expr counter = counter_input(graph, name);
+  if (name == "seed" || run.count == 1) return counter;
+  return counter * static_cast<double>(run.count) + static_cast<double>(run.index);
+}
 
 Expr counter_input(ir::Graph& graph, const std::string& name) {
   return {&graph, graph.add_input(name, ir::InputKind::state, {ElementType::i64, {}})};
@@ -47,36 +67,42 @@ Expr LayerBuilder::parameter(const std::string& name, Shape shape, double l1, do
   if (!is_valid(shape)) {
     throw LayerError(fmt::format("would have a {} of {}: too large", name, to_string(shape)));
   }
-  if (graph.find_input(path + "/" + name)) {
-    throw LayerError(
-        fmt::format("has a {} of the name \"{}/{}\", which is taken", name, path, name));
+  const std::string full = owner + "/" + name;
+  const TensorType type{ElementType::f32, std::move(shape)};
+  const auto known = state.values.find(full);
+  const bool is_input = known == state.values.end() && graph.find_input(full);
+  if ((!state.taken.insert(full).second && !shared) || is_input) {
+    throw LayerError(fmt::format("has a {} of the name \"{}\", which is taken", name, full));
+  }
+  if (known != state.values.end()) {
+    check_shared(*this, name, type, known->second.type());
+    return known->second;
   }
   const Choice& choice = settings.choice(name + "_initializer");
-  ParameterSpec spec{path + "/" + name,
-                     {ElementType::f32, std::move(shape)},
-                     ir::find_initialiser(choice.name),
-                     {},
-                     l1,
-                     l2,
-                     graph.provenance(),
+  ParameterSpec spec{full, type, ir::find_initialiser(choice.name), {}, l1, l2, graph.provenance(),
                      true};
   for (const Setting& setting : choice.settings.entries()) {
     spec.initialiser_parameters.push_back(std::get<double>(setting.value));
   }
   const Expr value{&graph, graph.add_input(spec.name, ir::InputKind::state, spec.type)};
-  parameters.push_back(std::move(spec));
+  state.values.emplace(full, value);
+  state.parameters.push_back(std::move(spec));
   return value;
 }
 
 Expr LayerBuilder::statistic(const std::string& name, Shape shape) {
+  const std::size_t before = state.parameters.size();
   const Expr value = parameter(name, std::move(shape));
-  parameters.back().trained = false;
+  if (state.parameters.size() > before) state.parameters.back().trained = false;
   return value;
 }
 
 void LayerBuilder::update(const std::string& name, Expr value) {
-  if (training) updates.push_back({path + "/" + name, value, graph.provenance()});
+  if (training) state.values.insert_or_assign(owner + "/" + name, value);
 }
+
+Expr LayerBuilder::seed() const { return random_counter(graph, "seed", run); }
+Expr LayerBuilder::step() const { return random_counter(graph, "step", run); }
 
 Expr LayerBuilder::activate(Expr value, std::string_view name) const {
   return ir::find_activation(settings.choice(name).name)->build(value);

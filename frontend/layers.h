@@ -3,6 +3,8 @@
 // The layer registry: one record per layer. The checker, the resolved file, the reference and the
 // tests follow from it.
 
+#include <map>
+#include <set>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -52,7 +54,7 @@ struct LayerInput {
   [[nodiscard]] std::string describe() const;
 };
 
-/// Seed and step of the random ops, as the state inputs of that name.
+/// "seed" or "step", the state input of that name.
 [[nodiscard]] ir::Expr counter_input(ir::Graph& graph, const std::string& name);
 
 /// The type of one example: without the batch axis.
@@ -61,35 +63,51 @@ struct LayerInput {
 /// Product of the extents, exact up to 2^53, without overflow.
 [[nodiscard]] double size_of(const Shape& shape);
 
-/// What a training step makes of a statistic.
-struct StatisticUpdate {
-  std::string name;
-  ir::Expr value;
-  ir::Provenance provenance;
+/// The state while a program is built: what is read after an update is the new value.
+struct StateValues {
+  std::vector<ParameterSpec> parameters;   // by first use
+  std::map<std::string, ir::Expr> values;  // as they stand
+  std::set<std::string> taken;             // by layers of this run
 };
+
+/// One of several evaluations of layers within a training step. Each has its own random numbers.
+struct Run {
+  std::int64_t index = 0;
+  std::int64_t count = 1;     // in a step
+  std::int64_t first = 0;     // of the step's examples
+  std::int64_t examples = 0;  // the run's batch
+};
+
+/// The same as random ops in this run see it: no two runs of a training have the same "step".
+[[nodiscard]] ir::Expr random_counter(ir::Graph& graph, const std::string& name, const Run& run);
 
 /// What a layer builds with.
 struct LayerBuilder {
   ir::Graph& graph;
   const Settings& settings;
-  std::string path;
+  std::string path;   // of its random numbers
+  std::string owner;  // of its parameters
+  bool shared;        // they may be another layer's
   SourceLocation where;
   bool training;
   std::int64_t batch;
   std::vector<LayerInput> inputs;
   Streams& streams;
-  std::vector<ParameterSpec>& parameters;
-  std::vector<StatisticUpdate>& updates;
+  StateValues& state;
+  const Run& run;
 
   /// The first input.
   [[nodiscard]] ir::Expr x() const { return inputs.at(0).value; }
-  /// State input `<path>/<name>`, initialised as setting `<name>_initializer` says. Throws
-  /// LayerError when it is too large.
+  /// State `<owner>/<name>`, initialised as setting `<name>_initializer` says. Throws LayerError
+  /// when it is too large, or shared and of another type.
   ir::Expr parameter(const std::string& name, Shape shape, double l1 = 0, double l2 = 0);
   /// As parameter, for a state that is not trained.
   ir::Expr statistic(const std::string& name, Shape shape);
   /// In training: the statistic's next value.
   void update(const std::string& name, ir::Expr value);
+  /// The counters of random ops.
+  [[nodiscard]] ir::Expr seed() const;
+  [[nodiscard]] ir::Expr step() const;
   /// Applies the activation that setting `name` chooses.
   [[nodiscard]] ir::Expr activate(ir::Expr value, std::string_view name) const;
 };

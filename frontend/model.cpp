@@ -12,45 +12,67 @@ ModelSpec read(const std::string& file, std::string_view text,
   return spec;
 }
 
+/// Every loss, in the specification's order; fewer when some fail.
+std::vector<ir::Expr> build_losses(const ModelSpec& spec, Forward& forward, Findings& findings) {
+  std::vector<ir::Expr> losses;
+  for (const LossSpec& loss : spec.losses) {
+    if (const auto value = build_loss(spec, forward, loss, findings)) losses.push_back(*value);
+  }
+  return losses;
+}
+
+/// All layers in one run, with the losses as results.
+std::vector<ir::Expr> build_all(const ModelSpec& spec, Forward& forward, Findings& findings) {
+  build_forward(spec, forward, every_layer(spec), findings);
+  std::vector<ir::Expr> losses = build_losses(spec, forward, findings);
+  for (std::size_t i = 0; i < losses.size() && losses.size() == spec.losses.size(); ++i) {
+    forward.graph.add_result(spec.losses[i].name, losses[i].value);
+  }
+  return losses;
+}
+
 }  // namespace
 
 Model::Model(const std::string& file, std::string text, const std::vector<std::string>& overrides)
     : text_(std::move(text)), spec_(read(file, text_, overrides)) {
   Findings findings;
   Forward forward("check", kAnyBatch, true);
-  build_forward(spec_, forward, findings);
-  (void)build_loss(spec_, forward, findings);
-  build_metrics(spec_, forward, findings);
+  const std::vector<ir::Expr> losses = build_all(spec_, forward, findings);
+  for (const MetricSpec& metric : spec_.metrics) build_metric(spec_, forward, metric, findings);
+  findings.raise();
+  check_updates(spec_, forward, losses, findings);
   findings.raise();
   // Initial values are drawn with the seed and step of the first training step, so their streams
   // must differ from those of the layers too.
-  for (const ParameterSpec& parameter : forward.parameters) {
+  for (const ParameterSpec& parameter : forward.state.parameters) {
     (void)forward.streams.of(parameter.name, parameter.where());
   }
-  parameters_ = std::move(forward.parameters);
+  parameters_ = std::move(forward.state.parameters);
   layers_ = std::move(forward.layers);
   state_ = state_of(spec_, parameters_);
 }
 
+std::int64_t Model::step_batch() const { return spec_.training.batch * spec_.parts(); }
+
 ir::Graph Model::init() const { return build_init(spec_, parameters_); }
 
 ir::Graph Model::train_step(std::int64_t batch) const {
+  return build_train_step(spec_, parameters_, batch);
+}
+
+ir::Graph Model::losses(std::int64_t batch) const {
   Findings findings;
-  Forward forward("train_step", batch, true);
-  build_forward(spec_, forward, findings);
-  const std::optional<ir::Expr> loss = build_loss(spec_, forward, findings);
-  build_metrics(spec_, forward, findings);
+  Forward forward("losses", batch, true);
+  (void)build_all(spec_, forward, findings);
   findings.raise();
-  build_updates(spec_, forward, *loss);
   return std::move(forward.graph);
 }
 
 ir::Graph Model::evaluate(std::int64_t batch) const {
   Findings findings;
   Forward forward("evaluate", batch, false);
-  build_forward(spec_, forward, findings);
-  (void)build_loss(spec_, forward, findings);
-  build_metrics(spec_, forward, findings);
+  (void)build_all(spec_, forward, findings);
+  for (const MetricSpec& metric : spec_.metrics) build_metric(spec_, forward, metric, findings);
   findings.raise();
   return std::move(forward.graph);
 }
@@ -58,7 +80,7 @@ ir::Graph Model::evaluate(std::int64_t batch) const {
 ir::Graph Model::predict(std::int64_t batch) const {
   Findings findings;
   Forward forward("predict", batch, false);
-  build_forward(spec_, forward, findings);
+  build_forward(spec_, forward, every_layer(spec_), findings);
   build_outputs(spec_, forward, findings);
   findings.raise();
   return std::move(forward.graph);

@@ -33,13 +33,18 @@ class Model {
   /// The file with every default written out.
   [[nodiscard]] std::string resolved() const { return resolved_json(spec_); }
 
-  // The programs. Outputs of train_step and evaluate: "loss" and the metrics, f32 scalars that are
-  // means over the batch; of predict: the last layer, or the layers of "outputs".
+  /// Examples of a training step: "batch" for each of its parts; 0: all.
+  [[nodiscard]] std::int64_t step_batch() const;
+
+  // The programs. Outputs of train_step and evaluate: the losses by name and the metrics, f32
+  // scalars that are means over the batch; of predict: the last layer, or the layers of "outputs".
 
   /// Writes the whole state from the scalar input "initial_seed".
   [[nodiscard]] ir::Graph init() const;
-  /// Updates the whole state but the seed.
+  /// Updates what is trained, statistics and the counter of steps.
   [[nodiscard]] ir::Graph train_step(std::int64_t batch) const;
+  /// The losses as in training, on one state and without updates.
+  [[nodiscard]] ir::Graph losses(std::int64_t batch) const;
   [[nodiscard]] ir::Graph evaluate(std::int64_t batch) const;
   [[nodiscard]] ir::Graph predict(std::int64_t batch) const;
 

@@ -6,6 +6,7 @@
 #include "base/overloaded.h"
 #include "frontend/blocks.h"
 #include "frontend/names.h"
+#include "frontend/objectives.h"
 #include "frontend/spec.h"
 
 namespace gradus::frontend {
@@ -21,16 +22,12 @@ class SpecReader {
     spec_.name = top.text("name", "model");
     const Json* data = top.required("data");
     const Json* model = top.required("model");
-    const Json* loss = top.required("loss");
-    const Json* metrics = top.raw("metrics");
-    const Json* optimizer = top.required("optimizer");
+    const Objectives objectives = find_objectives(top, findings_);
     const Json* training = top.required("training");
     top.finish();
     if (data) read_data(*data);
     if (model) read_model(*model);
-    if (loss) read_loss(*loss);
-    if (metrics) read_metrics(*metrics);
-    if (optimizer) read_optimizer(*optimizer);
+    read_objectives(objectives, names_, findings_, spec_);
     if (training) read_training(*training);
     findings_.raise();
     return std::move(spec_);
@@ -79,16 +76,17 @@ class SpecReader {
     ObjectReader reader(&json, "\"model\"", findings_);
     if (const Json* inputs = reader.required("inputs")) read_inputs(*inputs);
     const Json* blocks = reader.raw("blocks");
+    const Json* modules = reader.raw("modules");
     const Json* layers = reader.required("layers");
     spec_.outputs = reader.references("outputs");
     reader.finish();
-    if (layers) read_layers(*layers, blocks);
+    if (layers) read_layers(*layers, blocks, modules);
     if (spec_.outputs.empty() && !spec_.layers.empty()) {
       spec_.outputs = {{spec_.layers.back().name, spec_.layers.back().where}};
     }
     std::set<std::string> outputs;
-    for (const Reference& output : spec_.outputs) {
-      names_.check(output);
+    for (Reference& output : spec_.outputs) {
+      names_.resolve(output);
       if (outputs.insert(output.name).second) continue;
       findings_.add("E0208", fmt::format("\"{}\" is an output already", output.name), output.where);
     }
@@ -115,7 +113,7 @@ class SpecReader {
     }
   }
 
-  void read_layers(const Json& json, const Json* blocks) {
+  void read_layers(const Json& json, const Json* blocks, const Json* modules) {
     const Json::Array* list = json.get<Json::Array>();
     if (!list || list->empty()) {
       findings_.add("E0203",
@@ -125,11 +123,12 @@ class SpecReader {
       return;
     }
     const std::string first_input = spec_.inputs.size() == 1 ? spec_.inputs[0].name : "";
-    const std::vector<ExpandedLayer> layers = expand_blocks(*list, blocks, first_input, findings_);
-    for (const ExpandedLayer& layer : layers) {
+    const ExpandedModel expanded = expand_blocks(*list, blocks, modules, first_input, findings_);
+    for (const auto& [name, last] : expanded.uses) names_.stand_for(name, last);
+    for (const ExpandedLayer& layer : expanded.layers) {
       if (layer.named) names_.announce(layer.name, layer.json.find("name")->where);
     }
-    for (const ExpandedLayer& layer : layers) read_layer(layer);
+    for (const ExpandedLayer& layer : expanded.layers) read_layer(layer);
   }
 
   void read_layer(const ExpandedLayer& expanded) {
@@ -151,6 +150,7 @@ class SpecReader {
     const Json* name = own.raw("name");
     name_layer(layer, name, expanded);
     layer.from = own.references("from");
+    name_parameters(layer, own, expanded);
     if (layer.kind.empty())
       own.abandon();
     else if (key == "op")
@@ -174,6 +174,16 @@ class SpecReader {
     }
     layer.name = expanded.name;
     layer.named = expanded.named;
+  }
+
+  /// Modules share parameters, and so do layers that say so.
+  void name_parameters(LayerSpec& layer, ObjectReader& own, const ExpandedLayer& expanded) {
+    layer.owner = expanded.owner;
+    layer.shared = expanded.shared;
+    if (!own.has("parameters_of")) return;
+    layer.owner = own.text("parameters_of", layer.owner);
+    layer.shared = true;
+    names_.check_form(layer.owner, own.raw("parameters_of")->where);
   }
 
   void read_kind(LayerSpec& layer, ObjectReader& own) {
@@ -208,7 +218,8 @@ class SpecReader {
 
   /// What the layer reads: as it says, or the layer before it, or the only input.
   void connect(LayerSpec& layer) {
-    const bool reads = layer.op ? layer.op->most_operands != 0 : layer.layer != nullptr;
+    const bool reads = layer.op ? layer.op->most_operands != 0
+                                : layer.layer != nullptr && layer.layer->most_inputs != 0;
     if (layer.from.empty() && reads) {
       if (previous_) {
         layer.from = {{*previous_, layer.where}};
@@ -221,102 +232,7 @@ class SpecReader {
       }
       return;
     }
-    for (const Reference& reference : layer.from) names_.check(reference);
-  }
-
-  /// The one key of `keys` that is there.
-  std::string one_of(ObjectReader& reader, const std::string& what,
-                     const std::vector<std::string>& keys) {
-    std::string found;
-    for (const std::string& key : keys) {
-      const Json* json = reader.raw(key);
-      if (!json) continue;
-      if (!found.empty()) {
-        findings_.add("E0206", fmt::format("{} has both \"{}\" and \"{}\"", what, found, key),
-                      json->where, "keep one of them");
-      }
-      found = key;
-    }
-    if (found.empty() && reader.is_object()) {
-      std::string list = fmt::format("\"{}\"", keys.front());
-      for (std::size_t i = 1; i < keys.size(); ++i) list += fmt::format(" or \"{}\"", keys[i]);
-      findings_.add("E0202", fmt::format("{} needs {}", what, list), reader.where());
-    }
-    return found;
-  }
-
-  Comparison read_comparison(ObjectReader& reader, const std::string& what,
-                             const std::vector<std::string>& prediction_keys) {
-    Comparison comparison;
-    comparison.where = reader.where();
-    comparison.prediction_key = one_of(reader, what, prediction_keys);
-    comparison.target_key = one_of(reader, what, {"labels", "targets"});
-    const auto reference = [&](const std::string& key) {
-      const std::vector<Reference> list = reader.references(key);
-      if (list.size() > 1) {
-        findings_.add("E0203", fmt::format("\"{}\" of {} must be one name", key, what),
-                      list[1].where);
-      }
-      if (list.empty()) return Reference{};
-      names_.check(list[0]);
-      return list[0];
-    };
-    if (!comparison.prediction_key.empty()) {
-      comparison.prediction = reference(comparison.prediction_key);
-    }
-    if (!comparison.target_key.empty()) comparison.target = reference(comparison.target_key);
-    return comparison;
-  }
-
-  void read_loss(const Json& json) {
-    ObjectReader reader(&json, "\"loss\"", findings_);
-    if (!reader.is_object()) return;
-    const std::string name = reader.required_text("function");
-    spec_.loss.record = ir::find_loss(name);
-    if (!spec_.loss.record) {
-      if (!name.empty()) {
-        findings_.add("E0205", fmt::format("unknown loss \"{}\"", name),
-                      reader.raw("function")->where, suggestion(name, names_of(ir::losses())));
-      }
-      return;
-    }
-    const std::vector<std::string> keys = spec_.loss.record->classifies
-                                              ? std::vector<std::string>{"logits", "probabilities"}
-                                              : std::vector<std::string>{"predictions"};
-    spec_.loss.comparison = read_comparison(reader, name, keys);
-    reader.finish();
-  }
-
-  void read_metrics(const Json& json) {
-    ObjectReader reader(&json, "\"metrics\"", findings_);
-    if (!reader.is_object()) return;
-    for (const Member& member : *json.get<Json::Object>()) {
-      if (member.key == "comment") continue;
-      const ir::Metric* record = ir::find_metric(member.key);
-      if (!record) {
-        findings_.add("E0205", fmt::format("unknown metric \"{}\"", member.key), member.where,
-                      suggestion(member.key, names_of(ir::metrics())));
-        continue;
-      }
-      ObjectReader own(&member.value, member.key, findings_);
-      if (!own.is_object()) continue;
-      own.point_at(member.where);
-      MetricSpec metric{member.key, record->aggregation, record, {}};
-      metric.comparison =
-          read_comparison(own, member.key, {"logits", "probabilities", "predictions"});
-      own.finish();
-      spec_.metrics.push_back(std::move(metric));
-    }
-  }
-
-  void read_optimizer(const Json& json) {
-    ObjectReader reader(&json, "\"optimizer\"", findings_);
-    if (!reader.is_object()) return;
-    spec_.optimizer.where = reader.where();
-    Choice choice = reader.alternative("method", "optimizer", optimizer_alternatives());
-    spec_.optimizer.method = ir::find_optimizer(choice.name);
-    spec_.optimizer.settings = std::move(choice.settings);
-    reader.finish();
+    for (Reference& reference : layer.from) names_.resolve(reference);
   }
 
   void read_training(const Json& json) {
@@ -361,11 +277,6 @@ class SpecReader {
 };
 
 }  // namespace
-
-ir::Prediction Comparison::kind() const {
-  if (prediction_key == "logits") return ir::Prediction::logit;
-  return prediction_key == "probabilities" ? ir::Prediction::probability : ir::Prediction::value;
-}
 
 ModelSpec read_spec(const Json& json) { return SpecReader(json).read(); }
 

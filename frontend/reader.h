@@ -74,6 +74,7 @@ class ObjectReader {
 
   /// The value as it is; null when absent. Counts as read.
   const Json* raw(std::string_view key);
+  [[nodiscard]] bool has(std::string_view key) const { return json_ && json_->find(key); }
   /// As raw; absent is E0202.
   const Json* required(std::string_view key);
   /// Empty when absent or wrong, both of which are reported.

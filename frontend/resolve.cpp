@@ -66,13 +66,69 @@ Object layer_json(const LayerSpec& layer) {
   object[layer.op ? "op" : "layer"] = layer.kind;
   object["name"] = layer.name;
   if (!layer.from.empty()) object["from"] = names_json(layer.from);
+  if (layer.shared) object["parameters_of"] = layer.owner;
   add_settings(object, layer.settings);
   return object;
 }
 
 void add_comparison(Object& object, const Comparison& comparison) {
   object[comparison.prediction_key] = comparison.prediction.name;
-  object[comparison.target_key] = comparison.target.name;
+  if (comparison.number)
+    object[comparison.target_key] = *comparison.number;
+  else if (!comparison.target_key.empty())
+    object[comparison.target_key] = comparison.target.name;
+}
+
+Object loss_json(const LossSpec& loss) {
+  Object list = Object::array();
+  for (const LossTerm& term : loss.terms) {
+    Object& object = list.emplace_back();
+    object["function"] = std::string(term.record->name);
+    add_comparison(object, term.comparison);
+    object["weight"] = term.weight;
+  }
+  return list.size() == 1 ? Object(list[0]) : list;
+}
+
+Object optimizer_json(const OptimizerSpec& optimizer) {
+  Object object;
+  object["method"] = std::string(optimizer.method->name);
+  add_settings(object, optimizer.settings);
+  return object;
+}
+
+Object update_json(const ModelSpec& spec, const UpdateSpec& update) {
+  Object object;
+  object["minimize"] = spec.losses[update.loss].name;
+  if (!update.of.empty()) object["of"] = names_json(update.of);
+  object["optimizer"] = optimizer_json(update.optimizer);
+  object["repeat"] = update.repeat;
+  return object;
+}
+
+/// One loss and one update of everything have the short form.
+void add_objectives(Object& file, const ModelSpec& spec) {
+  const UpdateSpec& first = spec.updates.front();
+  const bool one = spec.losses.size() == 1 && spec.losses[0].name == "loss" &&
+                   spec.updates.size() == 1 && first.of.empty() && first.repeat == 1;
+  if (one) {
+    file["loss"] = loss_json(spec.losses[0]);
+  } else {
+    for (const LossSpec& loss : spec.losses) file["losses"][loss.name] = loss_json(loss);
+  }
+  file["metrics"] = Object::object();
+  for (const MetricSpec& metric : spec.metrics) {
+    Object& object = file["metrics"][metric.name];
+    if (metric.name != metric.record->name) object["function"] = std::string(metric.record->name);
+    add_comparison(object, metric.comparison);
+  }
+  if (one) {
+    file["optimizer"] = optimizer_json(first.optimizer);
+  } else {
+    for (const UpdateSpec& update : spec.updates) {
+      file["updates"].push_back(update_json(spec, update));
+    }
+  }
 }
 
 Object training_json(const TrainingSpec& training) {
@@ -106,16 +162,7 @@ std::string resolved_json(const ModelSpec& spec) {
     model["inputs"][input.name] = to_string(input.example);
   for (const LayerSpec& layer : spec.layers) model["layers"].push_back(layer_json(layer));
   model["outputs"] = names_json(spec.outputs);
-  Object& loss = file["loss"];
-  loss["function"] = std::string(spec.loss.record->name);
-  add_comparison(loss, spec.loss.comparison);
-  file["metrics"] = Object::object();
-  for (const MetricSpec& metric : spec.metrics) {
-    add_comparison(file["metrics"][metric.name], metric.comparison);
-  }
-  Object& optimizer = file["optimizer"];
-  optimizer["method"] = std::string(spec.optimizer.method->name);
-  add_settings(optimizer, spec.optimizer.settings);
+  add_objectives(file, spec);
   file["training"] = training_json(spec.training);
   return file.dump(2) + "\n";
 }

@@ -30,6 +30,8 @@ struct LayerSpec {
   std::string kind;             // "dense", or the op's name
   bool named = false;           // in the file
   std::vector<Reference> from;  // inputs or earlier layers, by name
+  std::string owner;            // its parameters are those of this name
+  bool shared = false;          // with all layers of that owner
   Settings settings;
   SourceLocation where;  // of the kind
   BlockUses uses;
@@ -37,17 +39,25 @@ struct LayerSpec {
 
 /// What a loss or metric compares.
 struct Comparison {
-  std::string prediction_key;  // "logits", "probabilities" or "predictions"
+  std::string prediction_key;  // "logits", "probabilities", "predictions" or "values"
   Reference prediction;
-  std::string target_key;  // "labels" or "targets"
+  std::string target_key;  // "labels" or "targets"; empty where there is nothing to compare with
   Reference target;
+  std::optional<double> number;  // the target: the same for every element
   SourceLocation where = {};
   [[nodiscard]] ir::Prediction kind() const;
 };
 
-struct LossSpec {
+/// A loss is the sum of its terms.
+struct LossTerm {
   const ir::Loss* record = nullptr;
   Comparison comparison;
+  double weight = 1;
+};
+struct LossSpec {
+  std::string name;
+  std::vector<LossTerm> terms;
+  SourceLocation where = {};
 };
 
 struct MetricSpec {
@@ -63,6 +73,18 @@ struct OptimizerSpec {
   SourceLocation where = {};
 };
 
+/// One way in which a training step changes parameters.
+struct UpdateSpec {
+  std::size_t loss = 0;       // of the specification's
+  std::vector<Reference> of;  // modules, layers or blocks; none: everything
+  OptimizerSpec optimizer;
+  std::int64_t repeat = 1;  // runs in a training step
+  SourceLocation where = {};
+
+  /// Whether it changes the parameter of that name.
+  [[nodiscard]] bool names(const std::string& parameter) const;
+};
+
 /// Which source gives the data, with all of its options.
 struct DataSpec {
   std::string source;
@@ -76,7 +98,7 @@ struct DataSpec {
 struct TrainingSpec {
   std::int64_t epochs = 0;  // exactly one of epochs and steps is positive
   std::int64_t steps = 0;
-  std::int64_t batch = 32;  // 0: all examples
+  std::int64_t batch = 32;  // examples of a run; 0: all
   std::uint64_t seed = 1;
 };
 
@@ -87,10 +109,13 @@ struct ModelSpec {
   std::vector<ModelInput> inputs;
   std::vector<LayerSpec> layers;
   std::vector<Reference> outputs;  // what predict gives; in the file or the last layer
-  LossSpec loss;
+  std::vector<LossSpec> losses;
   std::vector<MetricSpec> metrics;
-  OptimizerSpec optimizer;
+  std::vector<UpdateSpec> updates;  // in the order of a training step
   TrainingSpec training;
+
+  /// Into how many parts a training step cuts its examples: the greatest number of runs.
+  [[nodiscard]] std::int64_t parts() const;
 };
 
 /// Checks a model file and resolves its names; shapes are checked when graphs are built. Throws

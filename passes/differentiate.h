@@ -15,4 +15,8 @@ namespace gradus::passes {
 [[nodiscard]] std::vector<ir::Expr> gradients(ir::Expr loss,
                                               std::span<const ir::Expr> with_respect_to);
 
+/// Whether a path of differentiable ops leads from each value to `loss`: where none does, the
+/// gradient is zeros.
+[[nodiscard]] std::vector<bool> reach(ir::Expr loss, std::span<const ir::Expr> values);
+
 }  // namespace gradus::passes

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cstring>
 #include <numeric>
 
 #include "base/diagnostic.h"
@@ -9,6 +10,29 @@
 
 namespace gradus::runtime {
 namespace {
+
+/// Adds to the counter of steps while it lives: batches have random numbers of their own.
+class Batch {
+ public:
+  Batch(const StateLayout& layout, std::span<std::byte> state, std::int64_t number) {
+    const StateEntry* entry = layout.find("step");
+    if (entry == nullptr) return;
+    counter_ = state.subspan(static_cast<std::size_t>(entry->offset), sizeof saved_);
+    std::memcpy(&saved_, counter_.data(), sizeof saved_);
+    write(saved_ + number);
+  }
+  ~Batch() {
+    if (!counter_.empty()) write(saved_);
+  }
+  Batch(const Batch&) = delete;
+  Batch& operator=(const Batch&) = delete;
+
+ private:
+  void write(std::int64_t value) { std::memcpy(counter_.data(), &value, sizeof value); }
+
+  std::span<std::byte> counter_;
+  std::int64_t saved_ = 0;
+};
 
 /// Runs `program` on each batch in order and calls visit(executable, plan, batch index) after each;
 /// stops when visit returns false.
@@ -24,6 +48,7 @@ void for_each_batch(const Programs& programs, Program program, Executor& executo
     rows.resize(static_cast<std::size_t>(plan.size(i)));
     std::iota(rows.begin(), rows.end(), static_cast<std::uint32_t>(plan.first(i)));
     const Executable& executable = programs.executable(program, plan.size(i));
+    const Batch counted(programs.layout, state, i);
     const RunResult result = executor.run(executable, state, reader.read(executable, rows));
     if (result.fault != 0) throw UserError("E3002", describe_fault(executable, result));
     if (!visit(executable, plan, i)) return;

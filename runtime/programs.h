@@ -10,8 +10,8 @@
 namespace gradus::runtime {
 
 /// The four programs over one state layout. `init` has one input, the seed i64[], and writes the
-/// whole state; the others read a batch. `train_step` and `evaluate` have the output `loss` and
-/// one per metric; `predict` has the model's outputs, whose leading axis is the batch.
+/// whole state; the others read a batch. `train_step` and `evaluate` have an output per loss
+/// and one per metric; `predict` has the model's outputs, whose leading axis is the batch.
 enum class Program : std::uint8_t { init, train_step, evaluate, predict };
 inline constexpr std::string_view kProgramNames[] = {"init", "train_step", "evaluate", "predict"};
 [[nodiscard]] constexpr std::string_view to_string(Program program) {

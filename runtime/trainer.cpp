@@ -10,12 +10,12 @@
 namespace gradus::runtime {
 namespace {
 
-constexpr const char* kLoss = "loss";
 constexpr const char* kGradientNorm = "gradient_norm";
 
-std::vector<Metric> with_loss(const std::vector<Metric>& metrics) {
-  std::vector<Metric> all = {{kLoss, MetricKind::mean}};
-  all.insert(all.end(), metrics.begin(), metrics.end());
+std::vector<Metric> with_losses(const TrainingOptions& options) {
+  std::vector<Metric> all;
+  for (const std::string& loss : options.losses) all.push_back({loss, MetricKind::mean});
+  all.insert(all.end(), options.metrics.begin(), options.metrics.end());
   return all;
 }
 
@@ -74,7 +74,7 @@ Trainer::Trainer(const Programs& programs, Executor& executor, const Dataset& tr
       interrupted_(interrupted),
       plan_{train.examples(), options_.batch},
       reader_(train),
-      sums_(with_loss(options_.metrics)) {
+      sums_(with_losses(options_)) {
   GRADUS_CHECK((options_.epochs > 0) != (options_.steps > 0), "either epochs or steps");
   GRADUS_CHECK(!options_.resume || !options_.checkpoint.empty(), "nothing to resume from");
   if (plan_.examples == 0) throw UserError("E1011", "no examples to train on", {train.origin});
@@ -145,10 +145,10 @@ void Trainer::resume() {
   ended_.validation = named(progress_.validation);
 }
 
-/// Values of the loss and the metrics, as a checkpoint keeps them.
+/// Values of the losses and the metrics, as a checkpoint keeps them.
 std::vector<MetricValue> Trainer::named(const std::vector<double>& values) const {
   std::vector<MetricValue> result;
-  for (const Metric& metric : with_loss(options_.metrics)) {
+  for (const Metric& metric : with_losses(options_)) {
     if (result.size() < values.size()) result.push_back({metric.name, values[result.size()]});
   }
   return result;
@@ -173,8 +173,9 @@ void Trainer::train_epoch() {
 void Trainer::end_epoch() {
   EpochEnded event{progress_.epoch + 1, progress_.step, sums_.values(), {}, 0};
   if (validation_.examples() > 0) {
-    const auto values = evaluate(programs_, executor_, state_, validation_, options_.batch,
-                                 with_loss(options_.metrics), interrupted_);
+    const auto values =
+        evaluate(programs_, executor_, state_, validation_, options_.batch / options_.parts,
+                 with_losses(options_), interrupted_);
     if (!values) return;  // the epoch ends when training is resumed
     event.validation = *values;
   }
@@ -224,7 +225,9 @@ const Executable& Trainer::run_step(std::int64_t step) {
 /// Says what is wrong with the last step; empty when nothing is.
 std::string Trainer::failure_of(const Executable& executable) const {
   if (result_.fault != 0) return describe_fault(executable, result_);
-  for (const char* name : {kLoss, kGradientNorm}) {
+  std::vector<std::string> names = options_.losses;
+  names.emplace_back(kGradientNorm);
+  for (const std::string& name : names) {
     if (!has_output(executable, name)) continue;
     const double value = scalar_output(executor_, executable, name);
     if (!std::isfinite(value)) return fmt::format("{} is {}", name, value);

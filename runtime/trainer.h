@@ -27,17 +27,19 @@ struct TrainingOptions {
   std::int64_t epochs = 0;  // exactly one of epochs and steps is positive
   std::int64_t steps = 0;   // in all, counted from the start of training
   std::int64_t batch = 0;   // examples per step; 0: all
+  std::int64_t parts = 1;   // of a step's examples; validation takes batches of one
   std::uint64_t seed = 0;
   bool shuffle = true;
-  std::vector<Metric> metrics;     // without the loss, which always comes first
-  std::string initial_weights;     // weights file to start from; empty: initialised
-  std::string checkpoint;          // file to save to and to resume from; empty: none
-  double checkpoint_seconds = 60;  // least time between two savings before the end
-  bool resume = false;             // go on from `checkpoint`
-  std::string metrics_file;        // one JSON line per epoch; empty: none
-  double progress_seconds = 0.1;   // least time between two progress events
-  std::string model_hash;          // of all that resuming must find unchanged
-  std::string version;             // of the program, noted in the checkpoint
+  std::vector<std::string> losses{"loss"};  // which always come first
+  std::vector<Metric> metrics;              // the others
+  std::string initial_weights;              // weights file to start from; empty: initialised
+  std::string checkpoint;                   // file to save to and to resume from; empty: none
+  double checkpoint_seconds = 60;           // least time between two savings before the end
+  bool resume = false;                      // go on from `checkpoint`
+  std::string metrics_file;                 // one JSON line per epoch; empty: none
+  double progress_seconds = 0.1;            // least time between two progress events
+  std::string model_hash;                   // of all that resuming must find unchanged
+  std::string version;                      // of the program, noted in the checkpoint
 };
 
 struct TrainingStarted {
@@ -51,14 +53,14 @@ struct TrainingProgress {
   std::int64_t epoch = 0;  // the current one, from 1
   std::int64_t step = 0;   // steps done
   std::int64_t total_steps = 0;
-  std::vector<MetricValue> metrics;  // of this epoch so far, the loss first
+  std::vector<MetricValue> metrics;  // of this epoch so far, the losses first
   double examples_per_second = 0;
   double seconds_left = 0;
 };
 struct EpochEnded {
   std::int64_t epoch = 0;  // from 1
   std::int64_t step = 0;
-  std::vector<MetricValue> train;       // the loss first
+  std::vector<MetricValue> train;       // the losses first
   std::vector<MetricValue> validation;  // empty without validation data
   double seconds = 0;                   // since the run began
 };

@@ -41,7 +41,7 @@ Subject graph_of_file(const BenchOptions& options) {
 Subject subject_of_model(const BenchOptions& options, runtime::Executor& executor) {
   const frontend::Model model = options.model.model();
   const runtime::DataSplits data = load_data_of(model);
-  const runtime::BatchPlan plan{data.train.examples(), model.training().batch};
+  const runtime::BatchPlan plan{data.train.examples(), model.step_batch()};
   Subject subject{
       graph_of(model, runtime::Program::train_step, plan.size(0)), layout_of(model), {}, {}, {}};
   ProgramCache cache(model, options.model.compile_options());

@@ -84,13 +84,14 @@ std::vector<codegen::InstructionSet> sets_of(const CompileCommand& command) {
   return sets;
 }
 
-std::vector<std::int64_t> batches_of(const CompileCommand& command, const frontend::Model& model) {
+std::vector<std::int64_t> batches_of(const CompileCommand& command, const frontend::Model& model,
+                                     bool trains) {
   std::vector<std::int64_t> batches;
   for (const std::int64_t batch : command.batches) {
     if (std::ranges::find(batches, batch) == batches.end()) batches.push_back(batch);
   }
   if (!batches.empty()) return batches;
-  if (model.training().batch > 0) return {model.training().batch};
+  if (model.training().batch > 0) return {trains ? model.step_batch() : model.training().batch};
   throw UserError("E2004",
                   fmt::format("{} trains on all of its data at once; --batch says how many "
                               "examples these are",
@@ -128,9 +129,13 @@ codegen::ArtefactModel artefact_of(const CompileCommand& command, const frontend
     const bool is_init = function.program == runtime::Program::init;
     if (!wanted(function.what) && !(is_init && wanted("train"))) continue;
     std::vector<std::string> finite;
-    if (function.program == runtime::Program::train_step) finite = {"loss", "gradient_norm"};
+    const bool trains = function.program == runtime::Program::train_step;
+    if (trains) {
+      finite = losses_of(model);
+      finite.emplace_back("gradient_norm");
+    }
     for (const std::int64_t batch :
-         is_init ? std::vector<std::int64_t>{0} : batches_of(command, model)) {
+         is_init ? std::vector<std::int64_t>{0} : batches_of(command, model, trains)) {
       artefact.programs.push_back({std::string(function.name), std::string(function.summary), batch,
                                    graph_of(model, function.program, batch), finite});
     }

@@ -51,7 +51,7 @@ int evaluate(const EvaluateOptions& options) {
   Loaded loaded(options);
   const auto values =
       runtime::evaluate(loaded.programs, loaded.executor, loaded.state, loaded.data,
-                        loaded.model.training().batch, with_loss(metrics_of(loaded.model)));
+                        loaded.model.training().batch, losses_and_metrics_of(loaded.model));
   nlohmann::ordered_json json{{"event", "end"}, {"examples", loaded.data.examples()}};
   for (const runtime::MetricValue& value : *values) {
     json[value.name] = value.value;

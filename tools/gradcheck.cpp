@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cmath>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -89,8 +90,72 @@ Inputs inputs_of(const ir::Graph& graph, const runtime::Dataset& data,
   return inputs;
 }
 
-double loss_at(const ir::Graph& graph, const Inputs& inputs) {
-  return ir::interpret(graph, inputs).outputs.at("loss").as<double>()[0];
+/// One loss and the parameters that training changes by it.
+struct Check {
+  const frontend::LossSpec& loss;
+  std::vector<const frontend::ParameterSpec*> parameters;
+
+  [[nodiscard]] std::string gradient(const frontend::ParameterSpec& parameter) const {
+    return "d " + loss.name + " / d " + parameter.name;
+  }
+};
+
+std::vector<Check> checks_of(const frontend::Model& model) {
+  std::vector<Check> checks;
+  for (const frontend::LossSpec& loss : model.spec().losses) {
+    Check& check = checks.emplace_back(Check{loss, {}});
+    for (const frontend::ParameterSpec& parameter : model.parameters()) {
+      const bool trained =
+          std::ranges::any_of(model.spec().updates, [&](const frontend::UpdateSpec& update) {
+            return &model.spec().losses[update.loss] == &loss && update.names(parameter.name);
+          });
+      if (trained && parameter.trained) check.parameters.push_back(&parameter);
+    }
+  }
+  return checks;
+}
+
+void add_gradients(ir::Graph& graph, const std::vector<Check>& checks) {
+  for (const Check& check : checks) {
+    const auto loss = std::ranges::find(graph.results(), check.loss.name, &ir::Result::name);
+    const ir::Expr value{&graph, loss->value};
+    std::vector<ir::Expr> parameters;
+    for (const frontend::ParameterSpec* spec : check.parameters) {
+      parameters.push_back({&graph, *graph.find_input(spec->name)});
+    }
+    const std::vector<ir::Expr> gradients = passes::gradients(value, parameters);
+    for (std::size_t i = 0; i < gradients.size(); ++i) {
+      graph.add_result(check.gradient(*check.parameters[i]), gradients[i].value);
+    }
+  }
+}
+
+double loss_at(const ir::Graph& graph, const std::string& loss, const Inputs& inputs) {
+  return ir::interpret(graph, inputs).outputs.at(loss).as<double>()[0];
+}
+
+/// The greatest relative error of a gradient at some elements.
+double worst_error(const ir::Graph& graph, const std::string& loss, const Tensor& gradient,
+                   const std::string& parameter, Inputs& inputs, int samples) {
+  double worst = 0;
+  for (int sample = 0; sample < samples; ++sample) {
+    const auto count = static_cast<std::uint32_t>(gradient.type.element_count());
+    const std::size_t at =
+        philox4x32({static_cast<std::uint32_t>(sample), 0, 0, 0}, {1, 1})[0] % count;
+    double& weight = inputs[parameter].as<double>()[at];
+    const double saved = weight;
+    const double h = 1e-5 * std::max(1.0, std::abs(saved));
+    weight = saved + h;
+    const double up = loss_at(graph, loss, inputs);
+    weight = saved - h;
+    const double down = loss_at(graph, loss, inputs);
+    weight = saved;
+    const double difference = (up - down) / (2 * h);
+    const double found = gradient.as<double>()[at];
+    worst = std::max(worst, std::abs(found - difference) /
+                                std::max(1e-3, std::max(std::abs(found), std::abs(difference))));
+  }
+  return worst;
 }
 
 int gradcheck(const GradcheckOptions& options) {
@@ -98,48 +163,25 @@ int gradcheck(const GradcheckOptions& options) {
   const runtime::DataSplits data = load_data_of(model);
   const ir::Interpretation init = ir::interpret(
       model.init(), {{"initial_seed", Tensor::scalar(ElementType::i64, std::int64_t{1})}});
-  ir::Graph graph = in_double(model.train_step(std::min(options.batch, data.train.examples())));
-  ir::Expr loss;
-  for (const ir::Result& result : graph.results()) {
-    if (result.name == "loss") loss = {&graph, result.value};
-  }
-  std::vector<ir::Expr> parameters;
-  for (const frontend::ParameterSpec& spec : model.parameters()) {
-    parameters.push_back({&graph, *graph.find_input(spec.name)});
-  }
-  const std::vector<ir::Expr> gradients = passes::gradients(loss, parameters);
-  for (std::size_t i = 0; i < gradients.size(); ++i) {
-    graph.add_result("d " + model.parameters()[i].name, gradients[i].value);
-  }
+  const ir::Graph losses = in_double(model.losses(std::min(options.batch, data.train.examples())));
+  const std::vector<Check> checks = checks_of(model);
+  ir::Graph graph = ir::copy(losses);
+  add_gradients(graph, checks);
   Inputs inputs = inputs_of(graph, data.train, init.updates);
   const ir::Interpretation exact = ir::interpret(graph, inputs);
   nlohmann::ordered_json json = nlohmann::ordered_json::array();
   bool good = true;
-  for (const frontend::ParameterSpec& spec : model.parameters()) {
-    const Tensor& gradient = exact.outputs.at("d " + spec.name);
-    double worst = 0;
-    for (int sample = 0; sample < options.samples; ++sample) {
-      const auto count = static_cast<std::uint32_t>(gradient.type.element_count());
-      const std::size_t at =
-          philox4x32({static_cast<std::uint32_t>(sample), 0, 0, 0}, {1, 1})[0] % count;
-      double& weight = inputs[spec.name].as<double>()[at];
-      const double saved = weight;
-      const double h = 1e-5 * std::max(1.0, std::abs(saved));
-      weight = saved + h;
-      const double up = loss_at(graph, inputs);
-      weight = saved - h;
-      const double down = loss_at(graph, inputs);
-      weight = saved;
-      const double difference = (up - down) / (2 * h);
-      const double found = gradient.as<double>()[at];
-      worst = std::max(worst, std::abs(found - difference) /
-                                  std::max(1e-3, std::max(std::abs(found), std::abs(difference))));
-    }
-    good &= worst <= options.tolerance;
-    json.push_back({{"parameter", spec.name}, {"relative_error", worst}});
-    if (!options.model.json) {
-      std::cout << fmt::format("{:<24} {:<16} relative error {:.2e}  {}\n", spec.name,
-                               to_string(spec.type), worst,
+  for (const Check& check : checks) {
+    for (const frontend::ParameterSpec* spec : check.parameters) {
+      const double worst =
+          worst_error(losses, check.loss.name, exact.outputs.at(check.gradient(*spec)), spec->name,
+                      inputs, options.samples);
+      good &= worst <= options.tolerance;
+      json.push_back(
+          {{"loss", check.loss.name}, {"parameter", spec->name}, {"relative_error", worst}});
+      if (options.model.json) continue;
+      std::cout << fmt::format("{:<24} {:<16} relative error of d {} {:.2e}  {}\n", spec->name,
+                               to_string(spec->type), check.loss.name, worst,
                                worst <= options.tolerance ? "ok" : "WRONG");
     }
   }

@@ -164,7 +164,9 @@ class Stages {
  private:
   std::int64_t batch() const {
     constexpr std::int64_t kShownBatch = 1000;  // where the data decide
-    return model_.training().batch > 0 ? model_.training().batch : kShownBatch;
+    if (model_.training().batch == 0) return kShownBatch;
+    return program() == runtime::Program::train_step ? model_.step_batch()
+                                                     : model_.training().batch;
   }
   runtime::Program program() const { return *runtime::parse_program(options_.program); }
   ir::Graph graph() const { return graph_of(model_, program(), batch()); }

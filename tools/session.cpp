@@ -67,6 +67,14 @@ runtime::DataSource source_of(const frontend::DataSpec& data) {
     options.number("noise", spirals.noise);
     return spirals;
   }
+  if (data.source == "ring") {
+    runtime::RingData ring;
+    options.sizes(ring);
+    options.number("modes", ring.modes);
+    options.number("radius", ring.radius);
+    options.number("deviation", ring.deviation);
+    return ring;
+  }
   if (data.source == "digits") {
     runtime::DigitsData digits;
     options.sizes(digits);
@@ -124,9 +132,19 @@ std::vector<runtime::Metric> metrics_of(const frontend::Model& model) {
   return metrics;
 }
 
-std::vector<runtime::Metric> with_loss(std::vector<runtime::Metric> metrics) {
-  metrics.insert(metrics.begin(), {"loss", runtime::MetricKind::mean});
-  return metrics;
+std::vector<std::string> losses_of(const frontend::Model& model) {
+  std::vector<std::string> names;
+  for (const frontend::LossSpec& loss : model.spec().losses) names.push_back(loss.name);
+  return names;
+}
+
+std::vector<runtime::Metric> losses_and_metrics_of(const frontend::Model& model) {
+  std::vector<runtime::Metric> all;
+  for (const std::string& loss : losses_of(model)) {
+    all.push_back({loss, runtime::MetricKind::mean});
+  }
+  for (runtime::Metric& metric : metrics_of(model)) all.push_back(std::move(metric));
+  return all;
 }
 
 ir::Graph graph_of(const frontend::Model& model, runtime::Program program, std::int64_t batch) {

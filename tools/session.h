@@ -23,8 +23,9 @@ namespace gradus::tools {
 /// The data of the model file, checked against the inputs.
 [[nodiscard]] runtime::DataSplits load_data_of(const frontend::Model& model);
 [[nodiscard]] std::vector<runtime::Metric> metrics_of(const frontend::Model& model);
-/// The loss, then the metrics.
-[[nodiscard]] std::vector<runtime::Metric> with_loss(std::vector<runtime::Metric> metrics);
+[[nodiscard]] std::vector<std::string> losses_of(const frontend::Model& model);
+/// The losses, then the metrics.
+[[nodiscard]] std::vector<runtime::Metric> losses_and_metrics_of(const frontend::Model& model);
 /// The graph of a program as the frontend builds it.
 [[nodiscard]] ir::Graph graph_of(const frontend::Model& model, runtime::Program program,
                                  std::int64_t batch);

@@ -156,9 +156,11 @@ runtime::TrainingOptions training_options(const TrainOptions& options,
   runtime::TrainingOptions training;
   training.epochs = model.training().epochs;
   training.steps = model.training().steps;
-  training.batch = model.training().batch;
+  training.batch = model.step_batch();
+  training.parts = model.spec().parts();
   training.seed = model.training().seed;
   training.shuffle = model.data().shuffle;
+  training.losses = losses_of(model);
   training.metrics = metrics_of(model);
   training.initial_weights = options.initial_weights;
   training.checkpoint = options.output + "/checkpoint.safetensors";
@@ -246,7 +248,7 @@ int train(const TrainOptions& options) {
   std::vector<runtime::MetricValue> test;
   if (!ended.interrupted && data.test.examples() > 0) {
     test = runtime::evaluate(programs, executor, trainer.state(), data.test, model.training().batch,
-                             with_loss(training.metrics), &interrupted)
+                             losses_and_metrics_of(model), &interrupted)
                .value_or(test);
   }
   report_end(options, ended, test, cache, weights, model_options.tuned());

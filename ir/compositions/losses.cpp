@@ -90,14 +90,18 @@ Expr accuracy(Expr p, Prediction kind, Expr t) {
   return mean_all(cast(right, p.element()));
 }
 
+Expr mean_value(Expr p, Prediction, Expr) { return mean_all(p); }
+
 constexpr Loss kLosses[] = {
-    {"mean_squared_error", "Mean of (prediction - target)^2.", false, squared_error},
-    {"mean_absolute_error", "Mean of |prediction - target|.", false, absolute_error},
-    {"binary_cross_entropy", "Mean of -t log p - (1 - t) log(1 - p).", true, binary_cross_entropy},
-    {"categorical_cross_entropy", "Mean over examples of -sum of t log p over classes.", true,
+    {"mean_squared_error", "Mean of (prediction - target)^2.", false, true, squared_error},
+    {"mean_absolute_error", "Mean of |prediction - target|.", false, true, absolute_error},
+    {"binary_cross_entropy", "Mean of -t log p - (1 - t) log(1 - p).", true, true,
+     binary_cross_entropy},
+    {"categorical_cross_entropy", "Mean over examples of -sum of t log p over classes.", true, true,
      categorical_cross_entropy},
     {"sparse_categorical_cross_entropy", "Mean over examples of -log p of the labelled class.",
-     true, sparse_categorical_cross_entropy},
+     true, true, sparse_categorical_cross_entropy},
+    {"mean", "Mean of the values, which are compared with nothing.", false, false, mean_value},
 };
 constexpr Metric kMetrics[] = {
     {"accuracy", "Share of examples whose greatest class (or threshold) is the target's.",

@@ -16,6 +16,7 @@ struct Loss {
   std::string_view name;
   std::string_view doc;
   bool classifies;  // takes probabilities or logits instead of values
+  bool compares;    // with a target; else that is the prediction again
   Expr (*build)(Expr prediction, Prediction kind, Expr target);
 };
 [[nodiscard]] std::span<const Loss> losses();

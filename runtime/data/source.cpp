@@ -10,6 +10,7 @@ namespace gradus::runtime {
 DataSplits load_data(const DataSource& source) {
   return std::visit(overloaded{[](const LinearData& data) { return make_linear(data); },
                                [](const SpiralsData& data) { return make_spirals(data); },
+                               [](const RingData& data) { return make_ring(data); },
                                [](const DigitsData& data) { return make_digits(data); },
                                [](const AddingData& data) { return make_adding(data); },
                                [](const IdxData& data) { return read_idx(data); },

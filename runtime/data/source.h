@@ -65,6 +65,17 @@ struct TensorsData {
   std::string test_file;  // empty: no test data
 };
 
+/// Points around `modes` places that divide a circle evenly, from (radius, 0) on; each coordinate
+/// with this deviation. Arrays `point` f32[2] and `mode` i32[] per example.
+struct RingData {
+  std::int64_t modes = 8;
+  double radius = 1;
+  double deviation = 0.02;
+  std::int64_t examples = 10000;
+  std::int64_t test_examples = 1000;
+  std::uint64_t seed = 0;
+};
+
 /// CIFAR-10's binary files in one directory: `data_batch_1.bin` and those of numbers 2 to 5 that
 /// are there, and `test_batch.bin`, each as it is or with `.gz`. Arrays `image` u8[32,32,3] and
 /// `label` i32[] per example.
@@ -72,7 +83,7 @@ struct Cifar10Data {
   std::string directory;
 };
 
-using DataSource = std::variant<LinearData, SpiralsData, DigitsData, AddingData, IdxData,
+using DataSource = std::variant<LinearData, SpiralsData, RingData, DigitsData, AddingData, IdxData,
                                 Cifar10Data, TensorsData>;
 
 /// Makes or reads both splits. Test examples are drawn independently of training examples. Throws
@@ -82,6 +93,7 @@ using DataSource = std::variant<LinearData, SpiralsData, DigitsData, AddingData,
 
 [[nodiscard]] DataSplits make_linear(const LinearData& parameters);
 [[nodiscard]] DataSplits make_spirals(const SpiralsData& parameters);
+[[nodiscard]] DataSplits make_ring(const RingData& parameters);
 [[nodiscard]] DataSplits make_digits(const DigitsData& parameters);
 [[nodiscard]] DataSplits make_adding(const AddingData& parameters);
 [[nodiscard]] DataSplits read_idx(const IdxData& parameters);

@@ -34,7 +34,7 @@ Tensor run_layers(const std::string& layers, const std::map<std::string, Tensor>
   const Model model("file.json", file_with(layers, inputs));
   Findings findings;
   Forward forward("test", values.at("a").type.shape[0], training);
-  build_forward(model.spec(), forward, findings);
+  build_forward(model.spec(), forward, every_layer(model.spec()), findings);
   forward.graph.add_result("y", forward.values.at("last").value.value);
   return ir::interpret(forward.graph, values).outputs.at("y");
 }

@@ -169,6 +169,7 @@ TEST(Losses, AreTheirFormulas) {
       -(log_share(row, 2) - 100) / 2);
   add("sparse_categorical_cross_entropy", Prediction::probability, labelled(likely),
       -(std::log(0.5) + std::log(0.1)) / 2);
+  add("mean", Prediction::value, numbers, (1 + 2 + 3 + 4) / 4.0);
   for (const Loss& loss : losses()) {
     ASSERT_EQ(cases[loss.name].size(), loss.classifies ? 2u : 1u) << loss.name;
     for (const auto& [found, expected] : cases[loss.name]) {

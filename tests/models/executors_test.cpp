@@ -102,6 +102,23 @@ TEST(Executors, ContractionsOfTinyNumbers) {
   }
 }
 
+/// The gradient of a mean makes contractions with a number, on either side, kept or not.
+TEST(Executors, ContractionsWithANumber) {
+  const Shape wide{70, 130};
+  for (const bool left : {true, false}) {
+    for (const std::int64_t columns : {1, 40}) {
+      ir::Graph graph("number");
+      const Inputs inputs{{"x", random_tensor({ElementType::f32, wide}, 1, -1, 1)}};
+      const Expr x{&graph, graph.add_input("x", ir::InputKind::batch, {ElementType::f32, wide})};
+      const Expr number = ir::full(graph, {ElementType::f32, {70, columns}}, 0.1);
+      const ir::DotAxes axes{{}, {}, {0}, {0}};
+      const Expr y = left ? ir::dot(number, x, axes) : ir::dot(x, number, axes);
+      graph.add_result("y", y.value);
+      check_all_executors(graph, inputs);
+    }
+  }
+}
+
 /// Convolutions large enough for what the schedule does with them: tiles of several lines, panels,
 /// parts as tasks, chunks of k; and their gradients.
 TEST(Executors, LargerConvolutions) {

@@ -184,6 +184,24 @@ TEST(Gradients, NormalisationOnceAndTwice) {
   }
 }
 
+/// How far the slope of a net is from 1, as Gulrajani et al. 2017 penalise it: with respect to the
+/// weights of every layer and to the point.
+TEST(Gradients, ThePenaltyOfASlopeThroughAWholeNet) {
+  Problem problem;
+  const Expr x = problem.input({ElementType::f64, {3, 2}}, -1, 1);
+  Expr y = x;
+  for (const auto& [from, to] : {std::pair{2, 5}, {5, 4}, {4, 1}}) {
+    const Expr w = problem.input({ElementType::f64, {from, to}}, -1, 1);
+    const Expr bias = problem.input({ElementType::f64, {to}}, -1, 1);
+    y = ir::matmul(y, w);
+    y = y + ir::broadcast(bias, y.shape(), {1});
+    if (to > 1) y = ir::map("tanh", y);
+  }
+  const Expr slope = passes::gradients(ir::sum_all(y), {&x, 1}).front();
+  const Expr off = ir::map("sqrt", ir::sum(slope * slope, {1})) - 1.0;
+  problem.check(ir::sum_all(off * off));
+}
+
 TEST(Gradients, EveryLossOnceAndTwice) {
   for (const ir::Loss& loss : ir::losses()) {
     for (ir::Prediction kind :

@@ -139,8 +139,30 @@ TEST_F(TrainingProgram, ANetworkReadsDigitsBetterThanALinearModel) {
   EXPECT_LE(accuracy("logistic_regression.json"), 0.93);
 }
 
-TEST_F(TrainingProgram, GradientsOfTheSpiralsModelAreRight) {
-  EXPECT_EQ(gradus("gradcheck models/spirals_mlp.json").status, 0);
+TEST_F(TrainingProgram, GradientsOfSmallModelsAreRight) {
+  for (const char* model : {"spirals_mlp", "gan_ring", "wgan_gp_ring"}) {
+    const Outcome outcome = gradus("gradcheck models/" + std::string(model) + ".json");
+    EXPECT_EQ(outcome.status, 0) << outcome.output;
+  }
+}
+
+/// Several updates, several runs of one, a gradient of the second order, fresh random numbers.
+TEST_F(TrainingProgram, AlternatingUpdatesAreTheSameBitsInEveryWayOfRunning) {
+  const auto weights = [&](const std::string& name, int steps, const std::string& arguments) {
+    const Outcome outcome = gradus(
+        "train models/wgan_gp_ring.json --set data.examples=700 --set data.test_examples=0 "
+        "--set 'training={\"steps\":" +
+        std::to_string(steps) + ",\"batch\":24,\"seed\":5}' -o " + (folder_ / name).string() + " " +
+        arguments);
+    EXPECT_EQ(outcome.status, 0) << outcome.output;
+    return contents(folder_ / name / "weights.safetensors");
+  };
+  const std::string expected = weights("reference", 9, "--threads 1");
+  EXPECT_FALSE(expected.empty());
+  EXPECT_EQ(weights("threads", 9, "--threads 3"), expected);
+  EXPECT_EQ(weights("unfused", 9, "--no-fuse"), expected);
+  (void)weights("resumed", 4, "");  // an epoch has 6 steps, the last with a smaller batch
+  EXPECT_EQ(weights("resumed", 9, "--resume"), expected);
 }
 
 TEST_F(TrainingProgram, EveryStageCanBeLookedAt) {

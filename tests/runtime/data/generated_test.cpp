@@ -120,6 +120,23 @@ TEST(LinearData, WithoutNoiseIsExact) {
   }
 }
 
+TEST(RingData, PointsLieAroundTheirModes) {
+  const Dataset data =
+      load_data(RingData{.modes = 5, .radius = 3, .deviation = 0.01, .examples = 1000}).train;
+  const auto points = data.find("point")->tensor.as<float>();
+  const auto modes = data.find("mode")->tensor.as<std::int32_t>();
+  double squares = 0;
+  for (std::size_t i = 0; i < 1000; ++i) {
+    ASSERT_EQ(modes[i], static_cast<std::int32_t>(i % 5));
+    const double angle = 2 * std::acos(-1.0) * modes[i] / 5;
+    const double x = points[2 * i] - 3 * std::cos(angle);
+    const double y = points[2 * i + 1] - 3 * std::sin(angle);
+    ASSERT_LT(std::hypot(x, y), 0.01 * 6 * std::sqrt(2.0) + 1e-6);
+    squares += x * x + y * y;
+  }
+  EXPECT_NEAR(std::sqrt(squares / 2000), 0.01, 0.0005);
+}
+
 TEST(SpiralsData, PointsLieOnTheirArms) {
   const DataSplits data =
       make_spirals({.classes = 3, .turns = 2, .noise = 0, .examples = 300, .test_examples = 30});
@@ -208,6 +225,7 @@ TEST(GeneratedData, ParametersOutOfRangeAreNamed) {
   refused(LinearData{.examples = 0}, "examples is 0");
   refused(LinearData{.test_examples = -1}, "test_examples is -1");
   refused(SpiralsData{.classes = 1}, "classes is 1");
+  refused(RingData{.modes = 0}, "modes is 0");
   refused(SpiralsData{.turns = -1}, "turns");
   refused(SpiralsData{.noise = 1e9}, "noise");
   refused(AddingData{.length = 1}, "length is 1");
