@@ -21,7 +21,7 @@
 // group that has most reads in common with them: all sums and maps of a backward pass read their
 // inputs once.
 // Never inside one group: a combine and its block sums (all tasks must be complete), a contraction
-// and what makes its right operand alone, a view and the value it views.
+// and its right operand's maker alone, a view or gather and what it reads, roots in an own order.
 
 #include <cstdint>
 #include <map>
