@@ -66,6 +66,21 @@ struct MovementComputation {
 /// The operand's elements in the same row-major order under another shape.
 struct ViewComputation {};
 
+/// Every result element is the element of the first operand at the position along attribute `axis`
+/// that the second operand gives (ir/indexing.h).
+struct GatherComputation {};
+
+/// The reverse: every element of the first operand is added to that element of the result, which
+/// starts at +0, in the order of the indices.
+struct ScatterComputation {};
+
+/// Adds along attribute `axis` in order, one chain from +0 per line: the sums so far.
+struct CumulativeComputation {};
+
+/// The positions along attribute `axis` in the order of their elements. Kernels know it as counts
+/// of the elements that come before each (passes/lower_indexing.h).
+struct SortComputation {};
+
 /// Every tile of the operand - its elements along attribute "axes", all other indices alike -
 /// becomes a tile of the result, whose extents along these axes are the op's. Both tiles are
 /// row-major over the axes.
@@ -98,7 +113,8 @@ struct ConvolutionComputation {};
 using Computation =
     std::variant<InputComputation, ConstantComputation, ElementwiseComputation, MovementComputation,
                  ViewComputation, TileComputation, ReductionComputation, BlockSumComputation,
-                 CombineComputation, ContractionComputation, ConvolutionComputation>;
+                 CombineComputation, ContractionComputation, ConvolutionComputation,
+                 GatherComputation, ScatterComputation, CumulativeComputation, SortComputation>;
 
 /// An instance of an op: operand types and attributes in text form, such as
 /// {{"f32[2,3]", "f32[]"}, "low = [1,0], high = [0,2], interior = [0,0]"}. Documentation shows it,

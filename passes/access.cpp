@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/overloaded.h"
+#include "ir/indexing.h"
 #include "ir/math.h"
 #include "ir/op.h"
 #include "ir/order.h"
@@ -25,6 +26,8 @@ std::vector<int> identity_slots(std::int64_t rank) {
   for (int axis = 0; axis < rank; ++axis) slots.push_back(axis);
   return slots;
 }
+
+std::size_t at(std::int64_t axis) { return static_cast<std::size_t>(axis); }
 
 bool contains(const ir::Integers& axes, std::int64_t axis) {
   return std::find(axes.begin(), axes.end(), axis) != axes.end();
@@ -54,6 +57,22 @@ Iteration iterate_tiles(const Graph& graph, NodeId id) {
     iteration.result_slot.push_back(in_tile ? kTileSlot : slot);
     iteration.operand_slots[0].push_back(in_tile ? -1 : slot);
     if (!in_tile) iteration.extents.push_back(shape[axis]);
+  }
+  return iteration;
+}
+
+/// Along the axes of the updates.
+Iteration iterate_scatter(const Graph& graph, NodeId id) {
+  const ir::Node& node = graph.node(id);
+  const std::vector<TensorType> types = operand_types(graph, id);
+  const ir::IndexedAxes axes = ir::indexed_axes(node.attributes, types[1]);
+  Iteration iteration{types[0].shape, {}, -1, {identity_slots(types[0].rank()), {}}};
+  for (const ir::AxisMap& map : ir::index_map_of_indices(axes)) {
+    iteration.operand_slots[1].push_back(static_cast<int>(map.terms[0].axis));
+  }
+  for (const ir::AxisMap& map : ir::index_map_of_indexed(axes, node.types[0].rank())) {
+    iteration.result_slot.push_back(map.chosen ? kOrderedSlot
+                                               : static_cast<int>(map.terms[0].axis));
   }
   return iteration;
 }
@@ -148,12 +167,31 @@ Access access_of(const Graph& graph, NodeId id) {
                         [](const ir::CombineComputation&) { return Access::heavy; },
                         [](const ir::ContractionComputation&) { return Access::heavy; },
                         [](const ir::ConvolutionComputation&) { return Access::heavy; },
+                        [](const ir::GatherComputation&) { return Access::light; },
+                        [](const ir::ScatterComputation&) { return Access::heavy; },
+                        [](const ir::CumulativeComputation&) { return Access::heavy; },
+                        [](const ir::SortComputation&) { return Access::heavy; },
                     },
                     node.op->compute);
 }
 
 bool is_tile_op(const Graph& graph, NodeId id) {
   return std::holds_alternative<ir::TileComputation>(graph.node(id).op->compute);
+}
+
+bool is_gather(const Graph& graph, NodeId id) {
+  return std::holds_alternative<ir::GatherComputation>(graph.node(id).op->compute);
+}
+
+bool runs_in_order(const Graph& graph, NodeId id) {
+  const ir::Computation& compute = graph.node(id).op->compute;
+  return std::holds_alternative<ir::ScatterComputation>(compute) ||
+         std::holds_alternative<ir::CumulativeComputation>(compute);
+}
+
+bool reads_whole(const Graph& graph, NodeId id, std::size_t operand) {
+  return is_gather(graph, id) || (operand == 1 && std::holds_alternative<ir::ScatterComputation>(
+                                                      graph.node(id).op->compute));
 }
 
 std::vector<ir::IndexMap> operand_maps(const Graph& graph, NodeId id) {
@@ -168,6 +206,10 @@ std::vector<ir::IndexMap> operand_maps(const Graph& graph, NodeId id) {
     GRADUS_CHECK(map.has_value(), "a reshape that merges axes has no index map");
     maps.push_back(std::move(*map));
     return maps;
+  }
+  if (is_gather(graph, id)) {
+    const ir::IndexedAxes axes = ir::indexed_axes(node.attributes, types[1]);
+    return {ir::index_map_of_indexed(axes, types[0].rank()), ir::index_map_of_indices(axes)};
   }
   for (const TensorType& type : types) maps.push_back(identity_map(type.rank()));
   return maps;
@@ -196,6 +238,18 @@ Iteration iteration_of(const Graph& graph, NodeId id) {
           [](const ir::ConvolutionComputation&) -> Iteration {
             throw InternalError("a convolution is lowered before it is fused");
           },
+          [](const ir::SortComputation&) -> Iteration {
+            throw InternalError("a sort is lowered before it is fused");
+          },
+          [&](const ir::ScatterComputation&) { return iterate_scatter(graph, id); },
+          [&](const ir::CumulativeComputation&) {
+            Iteration iteration = over_result();
+            iteration.operand_slots = {iteration.result_slot};
+            iteration.result_slot[at(graph.node(id).attributes.get<std::int64_t>("axis"))] =
+                kOrderedSlot;
+            return iteration;
+          },
+          [&](const ir::GatherComputation&) { return over_result(); },
           [&](const ir::InputComputation&) { return over_result(); },
           [&](const ir::ConstantComputation&) { return over_result(); },
           [&](const ir::ElementwiseComputation&) { return over_result(); },

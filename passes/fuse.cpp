@@ -404,9 +404,10 @@ class Fuser {
   std::string barrier_between(const Group& a, const Group& b) const {
     for (const auto& [from, to] : {std::pair{&a, &b}, std::pair{&b, &a}}) {
       for (NodeId id : from->roots) {
+        if (runs_in_order(graph_, id)) return "runs in an order of its own";
         for (const Read& read : root_[id]->roots) {
           if (!to->axes.contains(read.value)) continue;
-          if (read.through_view) return "read through a view";
+          if (read.through_view) return "read through a view or by index";
           if (computes<ir::CombineComputation>(graph_, id)) {
             return "blocks are added when all tasks are complete";
           }
@@ -420,7 +421,7 @@ class Fuser {
         for (const Read& read : root_[id]->leaves) {
           const std::optional<NodeId> update = updated_by_[read.value];
           if (read.through_view && update && to->axes.contains(*update)) {
-            return "updates what is read through a view";
+            return "updates what is read through a view or by index";
           }
         }
       }
