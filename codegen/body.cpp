@@ -75,6 +75,17 @@ std::int32_t BodyBuilder::result(NodeId id, const std::vector<Affine>& index) {
   return static_cast<std::int32_t>(results_.size()) - 1;
 }
 
+std::int32_t BodyBuilder::added(Load sum, NodeId id, const std::vector<Affine>& index) {
+  const Scalar operand = value(id, index, {});
+  results_.push_back(load(std::move(sum), operand.type()) + operand);
+  return static_cast<std::int32_t>(results_.size()) - 1;
+}
+
+std::int32_t BodyBuilder::pick(NodeId node, NodeId indices, const std::vector<Affine>& index,
+                               std::int64_t extent) {
+  return pick(node, indices, index, extent, {});
+}
+
 Body BodyBuilder::finish() {
   Body body{std::move(loads_), builder_.finish(results_), {}};
   for (ir::ScalarInstruction& instruction : body.program.code) {
@@ -116,6 +127,7 @@ Scalar BodyBuilder::compute(NodeId id, const std::vector<Affine>& index, const G
     return elementwise(id, index, guards);
   }
   if (passes::is_tile_op(graph_, id)) return tile_element(id, index, guards);
+  if (passes::is_gather(graph_, id)) return gather(id, index, guards);
   return movement(id, index, guards);
 }
 
@@ -197,6 +209,40 @@ Scalar BodyBuilder::elementwise(NodeId id, const std::vector<Affine>& index, con
   return builder_.inline_program(program, operands, indices).at(0);
 }
 
+std::int32_t BodyBuilder::pick(NodeId node, NodeId indices, const std::vector<Affine>& index,
+                               std::int64_t extent, const Guards& guards) {
+  const Scalar position = value(indices, index, guards);
+  GRADUS_CHECK(std::ranges::find(load_values_, position.id, &Scalar::id) != load_values_.end(),
+               "indices that are not in memory");
+  const Scalar wide = convert(position, ElementType::i64);
+  const auto limit = builder_.constant(ElementType::i64, static_cast<double>(extent));
+  Scalar outside =
+      logical_not(less_equal(builder_.constant(ElementType::i64, 0), wide) & less(wide, limit));
+  // Where a guard fails nobody looks at the result: it must not fault.
+  if (!guards.empty()) outside = outside & holds(guards);
+  constexpr auto kKind = static_cast<std::uint64_t>(ir::FaultKind::index_out_of_range);
+  builder_.emit(ir::ScalarOp::fault, ElementType::boolean, {outside},
+                kKind | static_cast<std::uint64_t>(node) << kFaultNodeShift);
+  return static_cast<std::int32_t>(builder_.instruction(position.id).immediate);
+}
+
+Scalar BodyBuilder::gather(NodeId id, const std::vector<Affine>& index, const Guards& guards) {
+  const std::vector<ir::Value>& operands = graph_.operands(id);
+  const std::vector<ir::IndexMap> maps = passes::operand_maps(graph_, id);
+  std::vector<Affine> place;
+  for (const ir::AxisMap& map : maps[1]) place.push_back(compose(map, index));
+  std::vector<Affine> from;
+  for (const ir::AxisMap& map : maps[0]) from.push_back(compose(map, index));
+  const TensorType& type = graph_.type(operands[0]);
+  const auto chosen = std::ranges::find_if(maps[0], &ir::AxisMap::chosen) - maps[0].begin();
+  std::optional<Access> access = source_.access(operands[0].node, from);
+  GRADUS_CHECK(access.has_value(), "what is indexed is not in memory");
+  access->pick =
+      Pick{static_cast<std::int32_t>(chosen),
+           pick(id, operands[1].node, place, type.shape[static_cast<std::size_t>(chosen)], guards)};
+  return load(std::move(*access), type, guards);
+}
+
 Scalar BodyBuilder::movement(NodeId id, const std::vector<Affine>& index, const Guards& guards) {
   const auto [known, added] = maps_.try_emplace(id);
   if (added) known->second = passes::operand_maps(graph_, id);
@@ -249,10 +295,14 @@ Scalar BodyBuilder::load(Access access, const TensorType& type, const Guards& gu
   Load wanted{std::move(access), {}};
   // An access that is inside everywhere needs no guard: what it gives elsewhere is not looked at.
   if (!inside(wanted.access, type.shape)) wanted.guards = guards;
+  return load(std::move(wanted), type.element);
+}
+
+Scalar BodyBuilder::load(Load wanted, ElementType type) {
   const auto at = std::find(loads_.begin(), loads_.end(), wanted);
   if (at != loads_.end()) return load_values_[static_cast<std::size_t>(at - loads_.begin())];
   loads_.push_back(wanted);
-  load_values_.push_back(builder_.add_operand(type.element));
+  load_values_.push_back(builder_.add_operand(type));
   return load_values_.back();
 }
 

@@ -37,6 +37,12 @@ class BodyBuilder {
 
   /// Number of the body result that is `id` at `index`.
   std::int32_t result(ir::NodeId id, const std::vector<Affine>& index);
+  /// Number of the body result that is `sum` plus `id` at `index`.
+  std::int32_t added(Load sum, ir::NodeId id, const std::vector<Affine>& index);
+  /// The operand that loads `indices` at `index`, with a fault of `node` where it is not within
+  /// [0, extent). For a Pick.
+  std::int32_t pick(ir::NodeId node, ir::NodeId indices, const std::vector<Affine>& index,
+                    std::int64_t extent);
   /// Ends the body.
   [[nodiscard]] Body finish();
 
@@ -45,10 +51,14 @@ class BodyBuilder {
   ir::Scalar value(ir::NodeId id, const std::vector<Affine>& index, const Guards& guards);
   ir::Scalar compute(ir::NodeId id, const std::vector<Affine>& index, const Guards& guards);
   ir::Scalar elementwise(ir::NodeId id, const std::vector<Affine>& index, const Guards& guards);
+  ir::Scalar gather(ir::NodeId id, const std::vector<Affine>& index, const Guards& guards);
+  std::int32_t pick(ir::NodeId node, ir::NodeId indices, const std::vector<Affine>& index,
+                    std::int64_t extent, const Guards& guards);
   ir::Scalar movement(ir::NodeId id, const std::vector<Affine>& index, const Guards& guards);
   ir::Scalar tile_element(ir::NodeId id, std::vector<Affine> index, const Guards& guards);
   std::vector<ir::Scalar> tile(ir::NodeId id, std::vector<Affine> index, const Guards& guards);
   ir::Scalar load(Access access, const TensorType& type, const Guards& guards);
+  ir::Scalar load(Load wanted, ElementType type);
   [[nodiscard]] bool inside(const Access& access, const Shape& shape) const;
   [[nodiscard]] bool is_zero(const ir::Scalar& value) const;
   [[nodiscard]] bool is_zero_outside(const ir::Scalar& value, const Guards& guards) const;

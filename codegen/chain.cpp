@@ -125,7 +125,7 @@ class Walk {
     result.high = stride - 1;
     for (std::size_t d = shape.size(); d-- > 0; stride *= shape[d]) {
       IndexBounds bounds{0, shape[d] - 1};  // where the access leaves out dimensions of panels
-      if (d < access.index.size()) {
+      if (d < access.index.size() && !is_picked(access, d)) {
         const Affine& index = access.index[d];
         const IndexBounds own = bounds_of(index, axes_);
         bool moves = false;

@@ -75,9 +75,15 @@ BodyEmitter::BodyEmitter(EmitContext& context, FlatProgram program, std::span<co
   lanes_.assign(program_.code.size(), nullptr);
 }
 
-BodyEmitter::Operand BodyEmitter::operand_of(const Load& load, AxisSet looped) const {
+BodyEmitter::Operand BodyEmitter::operand_of(const Load& load, AxisSet looped) {
   Operand operand{Reference(c_, load.access, vector_), {}, {}};
   operand.early = operand.reference.base_axes();
+  if (const std::optional<Pick>& pick = load.access.pick) {
+    Operand& index = operands_.at(static_cast<std::size_t>(pick->operand - given_));
+    index.picks = true;
+    operand.needs |= index.needs;
+    if (index.moves) operand.reference.pick_by_lanes();
+  }
   operand.moves = !operand.reference.uniform();
   for (const Affine& index : load.access.index) operand.needs |= axes_of(index);
   for (const Guard& guard : load.guards) {
@@ -165,6 +171,9 @@ void BodyEmitter::give(int operand, Value* value) {
 void BodyEmitter::advance(AxisSet known) {
   for (Operand& operand : operands_) {
     if (!operand.ready && (operand.early & ~known) == 0) prepare(operand);
+    if (operand.picks && operand.value == nullptr && (operand.needs & ~known) == 0) {
+      operand.value = load(operand);
+    }
   }
   for (std::size_t i = 0; i < program_.code.size(); ++i) {
     if (value_[i] != nullptr || (needs_[i] & ~known) != 0) continue;
@@ -175,6 +184,7 @@ void BodyEmitter::advance(AxisSet known) {
 
 void BodyEmitter::forget(AxisId axis) {
   for (Operand& operand : operands_) {
+    if ((operand.needs & axis_bit(axis)) != 0) operand.value = nullptr;
     if ((operand.early & axis_bit(axis)) == 0) continue;
     operand.ready = false;
     operand.reference.forget_base();
@@ -199,7 +209,15 @@ void BodyEmitter::prepare(Operand& operand) {
   operand.ready = true;
 }
 
+void BodyEmitter::place(Reference& reference) {
+  if (!reference.pick()) return;
+  Operand& index = operands_.at(static_cast<std::size_t>(reference.pick()->operand - given_));
+  reference.set_picked(index.value != nullptr ? index.value : load(index),
+                       index.reference.element());
+}
+
 Value* BodyEmitter::load(Operand& operand) {
+  place(operand.reference);
   if (!operand.moves) return operand.reference.load(nullptr, operand.guard);
   Value* mask = mask_;
   const auto also = [&](Value* condition) {
@@ -224,7 +242,8 @@ Value* BodyEmitter::emit(std::size_t i) {
   if (instruction.op == ScalarOp::operand) {
     const auto number = static_cast<int>(instruction.immediate);
     if (number < given_) return given_values_[static_cast<std::size_t>(number)];
-    return load(operands_[static_cast<std::size_t>(number - given_)]);
+    Operand& operand = operands_[static_cast<std::size_t>(number - given_)];
+    return operand.value != nullptr ? operand.value : load(operand);
   }
   if (instruction.op == ScalarOp::index) return index(instruction, moves_[i]);
   std::array<Value*, 3> arguments{};

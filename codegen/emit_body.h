@@ -43,6 +43,8 @@ class BodyEmitter {
 
   /// Result number `result` in every lane, after everything has been emitted.
   [[nodiscard]] llvm::Value* result(std::int32_t result);
+  /// Gives a reference with a picked dimension its index, the value of an operand.
+  void place(Reference& reference);
 
  private:
   struct Operand {
@@ -54,8 +56,10 @@ class BodyEmitter {
     bool moves = false;
     bool ready = false;
     llvm::Value* guard = nullptr;
+    bool picks = false;            // its value is an index of other operands
+    llvm::Value* value = nullptr;  // then
   };
-  [[nodiscard]] Operand operand_of(const Load& load, AxisSet looped) const;
+  [[nodiscard]] Operand operand_of(const Load& load, AxisSet looped);
   void prepare(Operand& operand);
   llvm::Value* load(Operand& operand);
   llvm::Value* index(const ir::ScalarInstruction& instruction, bool lanes);

@@ -35,7 +35,10 @@ class Writer {
   }
   void operator()(const Term& term) { (*this)(term.axis, term.coefficient); }
   void operator()(const Affine& index) { (*this)(index.terms, index.offset, index.divisor); }
-  void operator()(const Access& access) { (*this)(access.buffer, access.index); }
+  void operator()(const Access& access) {
+    (*this)(access.buffer, access.index);
+    (*this)(access.pick ? access.pick->dimension : -1, access.pick ? access.pick->operand : -1);
+  }
   void operator()(const Guard& guard) { (*this)(guard.value, guard.extent); }
   void operator()(const Load& load) { (*this)(load.access, load.guards); }
   void operator()(const ir::ScalarInstruction& i) {
@@ -48,7 +51,7 @@ class Writer {
   void operator()(const Store& store) { (*this)(store.target, store.value); }
   void operator()(const Accumulate& a) { (*this)(a.kind, a.target, a.value, a.over, a.lanes); }
   void operator()(const Loop& loop) {
-    (*this)(loop.axes, loop.body, loop.stores, loop.accumulates);
+    (*this)(loop.axes, loop.body, loop.stores, loop.accumulates, loop.ordered);
   }
   void operator()(const Contract& c) {
     (*this)(c.batch, c.rows, c.n, c.k, c.parts, c.lhs, c.rhs, c.panel, c.copied);

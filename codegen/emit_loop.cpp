@@ -84,12 +84,17 @@ void StoreEmitter::advance(AxisSet known) {
 
 void StoreEmitter::store(BodyEmitter& body) {
   for (Target& target : targets_) {
+    body.place(target.reference);
     target.reference.store(body.result(target.result), body.mask());
   }
 }
 
 LoopEmitter::LoopEmitter(EmitContext& context, const Loop& loop)
     : c_(context), loop_(loop), effective_(effective_axes(context, loop.axes)), accumulates_(1) {
+  if (!loop.ordered.empty()) {
+    if (contains(loop.ordered, effective_.vector.axis)) effective_.vector = {};
+    return;
+  }
   columns_ = column_levels(context, loop, effective_);
   if (columns_ && row_group()) columns_ = std::nullopt;
 }
@@ -120,7 +125,7 @@ void LoopEmitter::end_task() {
 }
 
 void LoopEmitter::emit() {
-  if (emit_transposing(c_, loop_, effective_)) return;
+  if (loop_.ordered.empty() && emit_transposing(c_, loop_, effective_)) return;
   const auto in_tile = [&](auto&& action) {
     for (const auto& accumulate : accumulates_[0]) {
       if (!accumulate->whole_task()) action(*accumulate);
@@ -222,7 +227,12 @@ bool LoopEmitter::can_group(AxisId axis) {
 
 std::optional<LoopEmitter::RowGroup> LoopEmitter::row_group() {
   const std::vector<AxisId>& axes = effective_.axes;
-  if (axes.size() < 2 || !can_group(axes[axes.size() - 2])) return std::nullopt;
+  // Operands have other numbers in a group.
+  const bool picks = std::ranges::any_of(
+      loop_.body.loads, [](const Load& load) { return load.access.pick.has_value(); });
+  if (picks || !loop_.ordered.empty() || axes.size() < 2 || !can_group(axes[axes.size() - 2])) {
+    return std::nullopt;
+  }
   const AxisId axis = axes[axes.size() - 2];
   const FlatProgram single = flatten(loop_.body.program, loop_.body.fault_nodes);
   const bool waits = single.code.size() <= kShortBody &&

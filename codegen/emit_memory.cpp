@@ -62,11 +62,15 @@ bool VectorAxis::moves(const Affine& affine) const {
 }
 
 Reference::Reference(EmitContext& context, const Access& access, VectorAxis vector)
-    : context_(&context), vector_(vector), buffer_(access.buffer) {
+    : context_(&context), vector_(vector), buffer_(access.buffer), pick_(access.pick) {
   const Buffer& buffer = context.buffers[static_cast<std::size_t>(access.buffer)];
   element_ = buffer.type.element;
   empty_ = buffer.type.element_count() == 0;
   const std::vector<std::int64_t> strides = row_major_strides(buffer.type.shape);
+  if (pick_) {
+    picked_extent_ = buffer.type.shape[static_cast<std::size_t>(pick_->dimension)];
+    picked_stride_ = strides[static_cast<std::size_t>(pick_->dimension)];
+  }
   std::vector<std::int64_t> coefficients(context.kernel.axes.size(), 0);
   for (std::size_t d = 0; d < access.index.size(); ++d) {
     const Affine& index = access.index[d];
@@ -124,7 +128,32 @@ void Reference::emit_base() {
     offset.add(index, part.stride);
   }
   base_ = c.sums.emit(offset);
-  static_cast<void>(row_address());  // here and not once per vector
+  if (!pick_) static_cast<void>(row_address());  // here and not once per vector
+}
+
+void Reference::set_picked(Value* index, ElementType type) {
+  EmitContext& c = *context_;
+  const auto* lanes = llvm::dyn_cast<llvm::FixedVectorType>(index->getType());
+  const auto constant = [&](std::int64_t number) -> Value* {
+    return lanes != nullptr ? c.splat(c.i64(number), static_cast<int>(lanes->getNumElements()))
+                            : static_cast<Value*>(c.i64(number));
+  };
+  llvm::Type* wide = constant(0)->getType();
+  const bool is_signed = type == ElementType::i32 || type == ElementType::i64;
+  Value* position = c.b.CreateIntCast(index, wide, is_signed);
+  position = c.b.CreateBinaryIntrinsic(llvm::Intrinsic::smax, position, constant(0));
+  position =
+      c.b.CreateBinaryIntrinsic(llvm::Intrinsic::smin, position, constant(picked_extent_ - 1));
+  picked_ = c.b.CreateMul(position, constant(picked_stride_));
+  lane_picks_ = lanes != nullptr;
+}
+
+Value* Reference::origin() const {
+  EmitContext& c = *context_;
+  Value* first = c.addresses[static_cast<std::size_t>(buffer_)];
+  if (!pick_ || lane_picks_) return first;
+  GRADUS_CHECK(picked_ != nullptr, "an address before its index");
+  return c.b.CreateGEP(c.memory_type(element_), first, picked_);
 }
 
 const Sum& Reference::base() {
@@ -134,8 +163,7 @@ const Sum& Reference::base() {
 
 Value* Reference::row_address() {
   EmitContext& c = *context_;
-  return c.sums.address(c.memory_type(element_), c.addresses[static_cast<std::size_t>(buffer_)],
-                        {base().variable, 0});
+  return c.sums.address(c.memory_type(element_), origin(), {base().variable, 0});
 }
 
 Sum Reference::along_vector(const Sum& sum) {
@@ -177,8 +205,8 @@ Value* Reference::lane_addresses() {
     offsets =
         c.b.CreateAdd(offsets, c.b.CreateMul(index, c.splat(c.i64(part.stride), vector_.lanes)));
   }
-  return c.b.CreateGEP(c.memory_type(element_), c.addresses[static_cast<std::size_t>(buffer_)],
-                       offsets);
+  if (lane_picks_) offsets = c.b.CreateAdd(offsets, picked_);
+  return c.b.CreateGEP(c.memory_type(element_), origin(), offsets);
 }
 
 Value* Reference::load(Value* mask, Value* scalar_guard) {
@@ -193,8 +221,7 @@ Value* Reference::load(Value* mask, Value* scalar_guard) {
     if (scalar_guard != nullptr) {
       offset = {c.b.CreateSelect(scalar_guard, c.sums.value(offset), c.i64(0)), 0};
     }
-    Value* first = c.addresses[static_cast<std::size_t>(buffer_)];
-    Value* pointer = c.sums.address(element, first, offset);
+    Value* pointer = c.sums.address(element, origin(), offset);
     Value* value = c.b.CreateAlignedLoad(element, pointer, element_alignment(element_));
     if (scalar_guard != nullptr) value = emit_select(c, scalar_guard, value, zero);
     return to_register(c, element_, value);
@@ -204,7 +231,7 @@ Value* Reference::load(Value* mask, Value* scalar_guard) {
   if (empty_) return to_register(c, element_, zero);
   const llvm::Align alignment = element_alignment(element_);
   Value* value = nullptr;
-  if (step_ == 1 && moving_.empty()) {
+  if (dense()) {
     value = mask == nullptr ? static_cast<Value*>(c.b.CreateAlignedLoad(type, address(), alignment))
                             : c.b.CreateMaskedLoad(type, address(), alignment, mask, zero);
   } else {
@@ -220,7 +247,7 @@ void Reference::store(Value* value, Value* mask) {
   value = to_memory(c, element_, value);
   if (!value->getType()->isVectorTy()) {
     c.b.CreateAlignedStore(value, address(), alignment);
-  } else if (step_ != 1 || !moving_.empty()) {
+  } else if (!dense()) {
     c.b.CreateMaskedScatter(value, lane_addresses(), alignment, mask);
   } else if (mask == nullptr) {
     c.b.CreateAlignedStore(value, address(), alignment);

@@ -26,9 +26,15 @@ class Reference {
   /// Axes other than the vector axis that the address depends on.
   [[nodiscard]] AxisSet base_axes() const { return base_axes_; }
   /// True when all lanes have one address.
-  [[nodiscard]] bool uniform() const { return step_ == 0 && moving_.empty(); }
+  [[nodiscard]] bool uniform() const { return step_ == 0 && moving_.empty() && !lane_picks_; }
   /// True when the lanes are neighbours in memory.
-  [[nodiscard]] bool dense() const { return step_ == 1 && moving_.empty(); }
+  [[nodiscard]] bool dense() const { return step_ == 1 && moving_.empty() && !lane_picks_; }
+  [[nodiscard]] const std::optional<Pick>& pick() const { return pick_; }
+  /// Every lane has an index of its own in the picked dimension.
+  void pick_by_lanes() { lane_picks_ = true; }
+  /// The index in the picked dimension, of any integer type: one, or one per lane. Signed or not as
+  /// `type` says.
+  void set_picked(llvm::Value* index, ElementType type);
   /// Elements between neighbours along `axis`; throws InternalError where that is not constant.
   [[nodiscard]] std::int64_t stride(AxisId axis) const;
   [[nodiscard]] ElementType element() const { return element_; }
@@ -60,6 +66,8 @@ class Reference {
   /// Adds what the first lane is away from the base.
   [[nodiscard]] Sum along_vector(const Sum& sum);
   [[nodiscard]] llvm::Value* lane_addresses();
+  /// The buffer's first element, further on where one index is picked for all lanes.
+  [[nodiscard]] llvm::Value* origin() const;
 
   EmitContext* context_;
   VectorAxis vector_;
@@ -74,6 +82,11 @@ class Reference {
   std::vector<Term> local_;      // begins of ranges to subtract
   AxisSet base_axes_ = 0;
   std::optional<Sum> base_;  // elements from the buffer's first one
+  std::optional<Pick> pick_;
+  std::int64_t picked_extent_ = 0;
+  std::int64_t picked_stride_ = 0;
+  bool lane_picks_ = false;
+  llvm::Value* picked_ = nullptr;  // elements from the origin; by lanes a vector
 };
 
 /// Whether `guard` holds: one i1 where it does not depend on the vector axis, else one per lane.

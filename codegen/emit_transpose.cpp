@@ -176,7 +176,7 @@ class TransposingLoop {
   }
 
   [[nodiscard]] bool is_transposed(const Load& load) {
-    if (byte_size(element_of(load)) != kElementBytes) return false;
+    if (load.access.pick || byte_size(element_of(load)) != kElementBytes) return false;
     for (const Affine& index : load.access.index) {
       if (index.divisor != 1) return false;
     }

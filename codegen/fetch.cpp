@@ -47,7 +47,7 @@ class Sharing {
   }
 
   void write(const LoopCourse& course, const Access& target) {
-    if (!has_role(target, BufferRole::output)) return;
+    if (!has_role(target, BufferRole::output) || target.pick) return;
     const LoopCourse* chosen = streams(target) ? idlest(course, /*before=*/true) : &course;
     if (chosen == nullptr) chosen = &course;
     if (chosen != &course) {
@@ -61,7 +61,9 @@ class Sharing {
   }
 
   void read(const LoopCourse& course, const Load& load) {
-    if (!has_role(load.access, BufferRole::input) || !load.guards.empty()) return;
+    if (!has_role(load.access, BufferRole::input) || !load.guards.empty() || load.access.pick) {
+      return;
+    }
     if (streams(load.access)) {
       if (std::ranges::find(known_, load.access) != known_.end()) return;
       known_.push_back(load.access);

@@ -489,9 +489,10 @@ bool GroupLoops::repeats_reads(NodeId id, AxisId axis) const {
   return std::ranges::any_of(root.roots, repeated) || std::ranges::any_of(root.leaves, repeated);
 }
 
-/// A sum that reduces `axis` without lanes.
+/// A sum that goes along `axis` without lanes.
 bool GroupLoops::is_chain(NodeId id, AxisId axis, const std::set<int>& kept) const {
-  return std::holds_alternative<ir::CombineComputation>(graph_.node(id).op->compute) &&
+  return (std::holds_alternative<ir::CombineComputation>(graph_.node(id).op->compute) ||
+          passes::runs_in_order(graph_, id)) &&
          !kept.contains(axis);
 }
 

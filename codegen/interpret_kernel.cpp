@@ -15,6 +15,7 @@
 #include "base/float_environment.h"
 #include "base/overloaded.h"
 #include "base/tensor.h"
+#include "codegen/kernel_index.h"
 #include "codegen/text_kernel.h"
 #include "ir/evaluate_scalar.h"
 
@@ -270,11 +271,24 @@ class Interpreter {
   [[nodiscard]] std::vector<Index> indices_of(const Access& access) const {
     std::vector<Index> indices;
     for (const Affine& affine : access.index) {
+      if (is_picked(access, indices.size())) {
+        indices.push_back(picked(access));
+        continue;
+      }
       const std::optional<Index> value = value_of(affine);
       GRADUS_CHECK(value.has_value(), to_string(access, kernel_) + " is not exact");
       indices.push_back(*value);
     }
     return indices;
+  }
+  /// The index that an operand of the body gives, or the nearest one that exists.
+  [[nodiscard]] Index picked(const Access& access) const {
+    const auto operand = at(access.pick->operand);
+    const Index position = dispatch(operand_types_.at(operand), [&](auto sample) {
+      return static_cast<Index>(ir::from_word<decltype(sample)>(operands_.at(operand)));
+    });
+    const Shape& shape = kernel_.buffers[at(access.buffer)].type.shape;
+    return std::clamp<Index>(position, 0, shape[at(access.pick->dimension)] - 1);
   }
   [[nodiscard]] Index offset_of(const Access& access) const {
     return offset_of(access, indices_of(access));
@@ -294,14 +308,16 @@ class Interpreter {
   /// The results of `body` at the current point; `operands` are those before the loads.
   [[nodiscard]] std::vector<Word> evaluate(const Body& body, std::vector<Word> operands,
                                            std::span<const AxisId> axes) {
+    operands_ = std::move(operands);
+    operand_types_ = body.program.operand_types;
     for (const Load& load : body.loads) {
       const bool admitted = std::all_of(load.guards.begin(), load.guards.end(),
                                         [&](const Guard& guard) { return admits(guard); });
-      operands.push_back(admitted ? read(load.access) : 0);
+      operands_.push_back(admitted ? read(load.access) : 0);
     }
     std::vector<Word> results(body.program.results.size());
     ir::ScalarFault fault;
-    ir::evaluate_many(body.program, 1, operands, positions_, results, {&fault, 1});
+    ir::evaluate_many(body.program, 1, operands_, positions_, results, {&fault, 1});
     if (fault.kind != ir::FaultKind::none) raise(body, fault, axes);
     return results;
   }
@@ -447,8 +463,10 @@ class Interpreter {
   runtime::FaultWord* fault_;
   std::vector<Tensor> scratch_;
   std::vector<std::byte*> buffers_;
-  std::vector<ir::Range> ranges_;                   // current, by axis
-  std::vector<Index> positions_;                    // current, by axis
+  std::vector<ir::Range> ranges_;  // current, by axis
+  std::vector<Index> positions_;   // current, by axis
+  std::vector<Word> operands_;     // of the body, at the current point
+  std::vector<ElementType> operand_types_;
   std::map<const Accumulate*, Accumulators> open_;  // complete at the end of the task
   std::map<const Contract*, std::vector<Word>> open_sums_;
 };

@@ -85,10 +85,21 @@ struct Affine {
   friend bool operator==(const Affine&, const Affine&) = default;
 };
 
-/// Element of a buffer: one index per dimension.
+/// The index of dimension `dimension` is the value of operand number `operand` of the body's
+/// program, an integer that is loaded before; below 0 it counts as 0, beyond the end as the last
+/// position.
+struct Pick {
+  std::int32_t dimension = 0;
+  std::int32_t operand = 0;
+  friend bool operator==(const Pick&, const Pick&) = default;
+};
+
+/// Element of a parameter or of scratch: one index per dimension. That of a picked dimension (of
+/// a parameter) is 0.
 struct Access {
   BufferId buffer = 0;
   std::vector<Affine> index;
+  std::optional<Pick> pick = std::nullopt;
   friend bool operator==(const Access&, const Access&) = default;
 };
 
@@ -136,12 +147,16 @@ struct Accumulate {
 
 /// One loop nest over the box of `axes` (the current range of each), computing the body once per
 /// point. The innermost axis is the vector axis. Stores and accumulations take the body's results.
-/// A point's accumulations are not visible to the same loop.
+/// A point's accumulations are not visible to the same loop. Along the axes `ordered`, which the
+/// task and its tiles hold whole, a point sees what earlier points have stored, and may store there
+/// again; there are no accumulations then. Points that differ in another axis touch different
+/// elements of what is stored.
 struct Loop {
   std::vector<AxisId> axes;
   Body body;
   std::vector<Store> stores;
   std::vector<Accumulate> accumulates;
+  std::vector<AxisId> ordered = {};
   std::string provenance = {};  // the model lines it comes from; empty: those of the kernel
 };
 

@@ -72,6 +72,10 @@ std::vector<IndexBounds> bounds_of(const Access& access, std::span<const Guard> 
   }
   std::vector<IndexBounds> bounds;
   for (const Affine& index : access.index) {
+    if (is_picked(access, bounds.size())) {
+      bounds.push_back(kAnyPosition);
+      continue;
+    }
     bounds.push_back(bounds_of(index, narrow));
     for (const Guard& guard : guards) {
       if (const auto by = distance(index, guard.value)) {

@@ -23,6 +23,13 @@ struct IndexBounds {
   }
 };
 
+/// Of a picked dimension, whatever its extent.
+inline constexpr IndexBounds kAnyPosition{0, std::int64_t{1} << 62};
+
+[[nodiscard]] inline bool is_picked(const Access& access, std::size_t dimension) {
+  return access.pick && static_cast<std::size_t>(access.pick->dimension) == dimension;
+}
+
 /// Every axis over its whole extent.
 [[nodiscard]] std::vector<IndexBounds> whole_axes(const std::vector<Axis>& axes);
 

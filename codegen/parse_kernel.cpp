@@ -113,6 +113,7 @@ class Parser {
   void loop(TextLine& line) {
     Loop loop;
     if (line.peek() != "{" && line.peek() != "from") loop.axes = axis_list(line);
+    if (line.accept("ordered")) loop.ordered = axis_list(line);
     loop.provenance = from(line);
     line.expect("{");
     line.expect_end();
@@ -283,7 +284,16 @@ class Parser {
     (void)line.name();
     line.expect("[");
     if (line.accept("]")) return access;
-    line.list([&] { access.index.push_back(affine(line)); });
+    line.list([&] {
+      if (!line.accept("@")) {
+        access.index.push_back(affine(line));
+        return;
+      }
+      if (access.pick) line.fail("one index is picked");
+      access.pick = Pick{static_cast<std::int32_t>(access.index.size()),
+                         static_cast<std::int32_t>(line.integer(kGreatestNode))};
+      access.index.emplace_back();
+    });
     line.expect("]");
     return access;
   }

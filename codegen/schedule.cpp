@@ -10,6 +10,7 @@
 #include "codegen/body.h"
 #include "codegen/group_buffers.h"
 #include "codegen/group_loops.h"
+#include "codegen/group_ordered.h"
 #include "ir/op.h"
 #include "passes/access.h"
 #include "passes/roots.h"
@@ -57,6 +58,11 @@ class GroupScheduler {
         if (loops_.stage_of(id) == id) kernel_.stages.push_back(contract(id));
       }
       std::erase_if(roots, [&](NodeId id) { return loops_.stage_of(id).has_value(); });
+      if (roots.empty()) continue;
+      if (passes::runs_in_order(graph_, roots.front())) {
+        run_in_order(roots.front(), level);
+        continue;
+      }
       for (const auto& [order, members] : loops_of(roots)) {
         kernel_.stages.push_back(loop(order, members, level));
       }
@@ -143,6 +149,18 @@ class GroupScheduler {
     result.provenance = origin(members);
     count_operations(order, result.body);
     return result;
+  }
+
+  void run_in_order(NodeId id, int level) {
+    const BodySource source{[&](NodeId read, const std::vector<Affine>& index) {
+                              return memory_access(read, index, level, {});
+                            },
+                            -1};
+    for (Loop& each : ordered_loops(graph_, id, loops_, buffers_, kernel_, source)) {
+      each.provenance = origin({id});
+      count_operations(each.axes, each.body);
+      kernel_.stages.push_back(std::move(each));
+    }
   }
 
   Accumulate accumulate(NodeId id, BodyBuilder& body) {

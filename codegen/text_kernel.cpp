@@ -8,6 +8,7 @@
 
 #include "base/overloaded.h"
 #include "base/text_lines.h"
+#include "codegen/kernel_index.h"
 
 namespace gradus::codegen {
 namespace {
@@ -82,8 +83,9 @@ class Printer {
     line(2, text);
   }
   void print(const Loop& loop) {
-    line(2,
-         (loop.axes.empty() ? "loop" : "loop " + names(loop.axes)) + from(loop.provenance) + " {");
+    const std::string ordered = loop.ordered.empty() ? "" : " ordered " + names(loop.ordered);
+    line(2, (loop.axes.empty() ? "loop" : "loop " + names(loop.axes)) + ordered +
+                from(loop.provenance) + " {");
     print(loop.body, 0);
     print_stores(loop.stores, loop.body);
     for (const Accumulate& a : loop.accumulates) {
@@ -168,9 +170,13 @@ std::string to_string(const Affine& affine, const std::vector<Axis>& axes) {
 }
 
 std::string to_string(const Access& access, const Kernel& kernel) {
+  std::size_t dimension = 0;
+  const auto spell_index = [&](const Affine& affine) {
+    return is_picked(access, dimension++) ? fmt::format("@{}", access.pick->operand)
+                                          : to_string(affine, kernel.axes);
+  };
   return fmt::format("{}[{}]", kernel.buffers[static_cast<std::size_t>(access.buffer)].name,
-                     join(access.index, ", ",
-                          [&](const Affine& affine) { return to_string(affine, kernel.axes); }));
+                     join(access.index, ", ", spell_index));
 }
 
 std::string_view to_string(ir::ReductionKind kind) {

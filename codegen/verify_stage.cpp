@@ -24,6 +24,7 @@ class StageChecker {
 
   void check(const Loop& loop) {
     set_axes(loop.axes, "loop");
+    check_ordered(loop);
     check_body(loop.body, {});
     for (const Store& store : loop.stores) check_store(store, loop.body);
     for (const Accumulate& a : loop.accumulates) check_accumulate(a, loop);
@@ -87,6 +88,19 @@ class StageChecker {
     return buffer_of(kernel_, access).type.element;
   }
 
+  /// Ordered axes are the loop's own, whole in every task and tile.
+  void check_ordered(const Loop& loop) {
+    for (AxisId axis : loop.ordered) {
+      if (!axes_.contains(axis) || is_cut(kernel_, axis)) {
+        broken("`ordered` names axes of the loop that neither tasks nor tiles cut");
+      }
+    }
+    if (!loop.ordered.empty() && !loop.accumulates.empty()) {
+      broken("a loop in order has no reductions");
+    }
+    ordered_.insert(loop.ordered.begin(), loop.ordered.end());
+  }
+
   // --- Accesses ---
 
   void check_affine(const Affine& affine) const {
@@ -135,6 +149,7 @@ class StageChecker {
     }
     const std::vector<IndexBounds> bounds = bounds_of(access, guards, whole_);
     for (std::size_t d = 0; d < bounds.size(); ++d) {
+      if (is_picked(access, d)) continue;
       if (!divides(access.index[d], guards)) {
         broken(fmt::format("{}: no guard makes the division of index {} exact",
                            spell(kernel_, access), d));
@@ -150,6 +165,24 @@ class StageChecker {
       }
     }
     return bounds;
+  }
+
+  /// A pick is the value of an integer among the operands of `types`.
+  void check_pick(const Access& access, std::span<const ElementType> types) const {
+    if (!access.pick) return;
+    const auto [dimension, operand] = *access.pick;
+    if (operand < 0 || static_cast<std::size_t>(operand) >= types.size() ||
+        !is_integer(types[static_cast<std::size_t>(operand)])) {
+      broken(fmt::format("an index by operand {}, which is no integer loaded before", operand));
+    }
+    if (dimension < 0 || static_cast<std::size_t>(dimension) >= access.index.size() ||
+        access.index[static_cast<std::size_t>(dimension)] != Affine{}) {
+      broken(fmt::format("a picked index {} that is not 0", dimension));
+    }
+    const Buffer& buffer = buffer_of(kernel_, access);
+    if (buffer.role == BufferRole::scratch || buffer.type.element_count() == 0) {
+      broken(fmt::format("{} is not picked from", buffer.name));
+    }
   }
 
   void read(const Access& access, const std::vector<Guard>& guards, bool factor = false,
@@ -186,8 +219,13 @@ class StageChecker {
   // --- Bodies ---
 
   void check_body(const Body& body, std::vector<ElementType> types) {
+    const std::size_t given = types.size();
     for (const Load& load : body.loads) {
       read(load.access, load.guards);
+      check_pick(load.access, types);
+      if (load.access.pick && static_cast<std::size_t>(load.access.pick->operand) < given) {
+        broken("an index by an operand that is not loaded");
+      }
       types.push_back(buffer_type(load.access));
     }
     if (types != body.program.operand_types) {
@@ -252,7 +290,10 @@ class StageChecker {
   // --- Stores, accumulations, contractions ---
 
   void check_store(const Store& store, const Body& body) {
-    write({store.target, false, false}, axes_, result_type(body, store.value));
+    std::set<AxisId> points;
+    std::ranges::set_difference(axes_, ordered_, std::inserter(points, points.end()));
+    write({store.target, false, false}, points, result_type(body, store.value));
+    check_pick(store.target, body.program.operand_types);
   }
 
   void check_accumulate(const Accumulate& a, const Loop& loop) {
@@ -392,8 +433,9 @@ class StageChecker {
     }
   }
 
-  /// Points of one stage run in any order: they must not see each other's writes.
+  /// Points that run in any order must not see each other's writes.
   void check_hazards() const {
+    if (!ordered_.empty()) return check_ordered_hazards();
     const std::vector<StageWrite>& writes = accesses_.writes;
     for (std::size_t i = 0; i < writes.size(); ++i) {
       const Access& written = writes[i].access;
@@ -412,8 +454,37 @@ class StageChecker {
       }
     }
   }
+  /// Points that differ in an axis that is not ordered touch different elements: what they read and
+  /// write of a buffer has the same indices but for those of ordered axes, which tell them apart.
+  void check_ordered_hazards() const {
+    for (const StageWrite& write : accesses_.writes) {
+      const Access fixed = without_ordered(write.access);
+      const std::vector<bool> determined = determined_axes(fixed, kernel_.axes);
+      const bool told_apart = std::ranges::all_of(axes_, [&](AxisId axis) {
+        return ordered_.contains(axis) || determined[static_cast<std::size_t>(axis)];
+      });
+      const auto clashes = [&](const auto& other) {
+        return other.access.buffer == write.access.buffer &&
+               without_ordered(other.access).index != fixed.index;
+      };
+      if (!told_apart || std::ranges::any_of(accesses_.reads, clashes) ||
+          std::ranges::any_of(accesses_.writes, clashes)) {
+        broken(fmt::format("{}: points that no order tells apart may touch one element",
+                           spell(kernel_, write.access)));
+      }
+    }
+  }
+  [[nodiscard]] Access without_ordered(Access access) const {
+    for (Affine& index : access.index) {
+      const bool ordered = std::ranges::any_of(
+          index.terms, [&](const Term& term) { return ordered_.contains(term.axis); });
+      if (ordered) index = {};
+    }
+    return access;
+  }
   [[nodiscard]] bool apart(const Access& a, const Access& b) const {
     for (std::size_t d = 0; d < a.index.size(); ++d) {
+      if (is_picked(a, d) || is_picked(b, d)) continue;
       if (bounds_of(a.index[d], whole_).disjoint(bounds_of(b.index[d], whole_))) return true;
     }
     return false;
@@ -421,7 +492,8 @@ class StageChecker {
 
   const Kernel& kernel_;
   std::vector<IndexBounds> whole_;
-  std::set<AxisId> axes_;  // of the stage
+  std::set<AxisId> axes_;     // of the stage
+  std::set<AxisId> ordered_;  // of them
   StageAccesses accesses_;
 };
 

@@ -12,6 +12,11 @@ Expr dense(LayerBuilder& b) {
   need_axis(b);
   const Expr x = b.x();
   const std::int64_t units = b.settings.integer("units");
+  const std::string& embedding = b.settings.text("tied_to");
+  if (!embedding.empty()) {
+    const Expr rows = embedding_table(b, embedding, {units, x.shape().back()});
+    return add_bias_and_activate(b, ir::dot(x, rows, {{}, {}, {x.rank() - 1}, {1}}));
+  }
   const Expr kernel = weights(b, "kernel", {x.shape().back(), units});
   return add_bias_and_activate(b, ir::dot(x, kernel, {{}, {}, {x.rank() - 1}, {0}}));
 }
@@ -35,27 +40,18 @@ Expr reshape(LayerBuilder& b) {
   return ir::reshape(b.x(), shape);
 }
 
-Expr drop(LayerBuilder& b, bool whole_channels) {
+Expr drop(LayerBuilder& b, const ir::Integers& axes) {
   need_floats(b);
-  const Expr x = b.x();
   const double rate = b.settings.number("rate");
   const std::int64_t stream = b.streams.of(b.path + "/mask", b.where);
-  if (!b.training || rate == 0) return x;
-  const auto mask = [&](const Shape& shape) {
-    return ir::apply("random_bernoulli", {b.seed(), b.step()},
-                     {{"shape", shape}, {"stream", stream}, {"probability", 1 - rate}});
-  };
-  Expr keep = whole_channels ? ir::broadcast(mask({x.shape().front(), x.shape().back()}), x.shape(),
-                                             {0, x.rank() - 1})
-                             : mask(x.shape());
-  return ir::select(keep, x * (1 / (1 - rate)), ir::full_like(x, 0));
+  return b.training && rate != 0 ? drop_elements(b, b.x(), rate, stream, axes) : b.x();
 }
 
-Expr dropout(LayerBuilder& b) { return drop(b, false); }
+Expr dropout(LayerBuilder& b) { return drop(b, all_axes(b.x())); }
 
 Expr spatial_dropout(LayerBuilder& b) {
   need_axis(b);
-  return drop(b, true);
+  return drop(b, {0, b.x().rank() - 1});
 }
 
 Expr add(LayerBuilder& b) {
@@ -103,7 +99,10 @@ std::vector<Layer> basic_layers() {
        "x · kernel + bias over the last axis, then an activation.",
        1,
        1,
-       joined({{integer_option("units", {}, "Extent of the result's last axis.", {1, 1e9})},
+       joined({{integer_option("units", {}, "Extent of the result's last axis.", {1, 1e9}),
+                text_option("tied_to", std::string(),
+                            "Name of an embedding whose table, transposed, is the kernel (Press "
+                            "and Wolf 2016); its own when absent.")},
                weight_options()}),
        dense,
        R"({"layer": "dense", "units": 3, "activation": "relu"})",

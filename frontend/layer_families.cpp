@@ -37,6 +37,33 @@ void need_image(const LayerBuilder& b, std::int64_t spatial) {
                        : "");
 }
 
+ir::Integers all_axes(Expr x) {
+  ir::Integers axes;
+  for (std::int64_t axis = 0; axis < x.rank(); ++axis) axes.push_back(axis);
+  return axes;
+}
+
+Expr drop_elements(const LayerBuilder& b, Expr x, double rate, std::int64_t stream,
+                   const ir::Integers& axes) {
+  Shape shape;
+  for (std::int64_t axis : axes) shape.push_back(x.shape()[static_cast<std::size_t>(axis)]);
+  const Expr chosen = ir::apply("random_bernoulli", {b.seed(), b.step()},
+                                {{"shape", shape}, {"stream", stream}, {"probability", 1 - rate}});
+  const Expr keep = shape == x.shape() ? chosen : ir::broadcast(chosen, x.shape(), axes);
+  return ir::select(keep, x * (1 / (1 - rate)), ir::full_like(x, 0));
+}
+
+Expr embedding_table(const LayerBuilder& b, const std::string& embedding, const Shape& shape) {
+  const std::optional<ir::Value> table = b.graph.find_input(embedding + "/embeddings");
+  if (!table) {
+    throw LayerError(fmt::format("is tied to '{}', which is no embedding before it", embedding));
+  }
+  const Expr rows{&b.graph, *table};
+  if (rows.shape() == shape) return rows;
+  throw LayerError(fmt::format("needs a table of {}, but '{}' has one of {}", to_string(shape),
+                               embedding, to_string(rows.shape())));
+}
+
 std::vector<Alternative> activation_alternatives() {
   std::vector<Alternative> alternatives;
   for (const ir::Activation& activation : ir::activations()) {

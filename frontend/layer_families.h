@@ -16,6 +16,8 @@ std::vector<Layer> resizing_layers();
 std::vector<Layer> normalisation_layers();
 std::vector<Layer> recurrent_layers();
 std::vector<Layer> random_layers();
+std::vector<Layer> sequence_layers();
+std::vector<Layer> attention_layers();
 
 // What several families share.
 
@@ -27,6 +29,15 @@ void need_floats(const LayerBuilder& b);
 void need_axis(const LayerBuilder& b);
 /// Throws LayerError unless an example has `spatial` axes and one of channels.
 void need_image(const LayerBuilder& b, std::int64_t spatial);
+
+[[nodiscard]] ir::Integers all_axes(ir::Expr x);
+/// x with 0 in place of a share `rate` of its elements, chosen along `axes` (all others alike), and
+/// the others divided by 1 - rate.
+ir::Expr drop_elements(const LayerBuilder& b, ir::Expr x, double rate, std::int64_t stream,
+                       const ir::Integers& axes);
+
+/// The table of the embedding of that name; throws LayerError unless it is there and of `shape`.
+ir::Expr embedding_table(const LayerBuilder& b, const std::string& embedding, const Shape& shape);
 
 std::vector<Alternative> activation_alternatives();
 /// "activation", by default linear.

@@ -28,6 +28,12 @@ Expr layer_norm(LayerBuilder& b) {
   return scale_and_center(b, ir::normalize_rows(b.x(), b.settings.number("epsilon")));
 }
 
+Expr rms_norm(LayerBuilder& b) {
+  need_floats(b);
+  need_axis(b);
+  return scale_and_center(b, ir::normalize_squares(b.x(), b.settings.number("epsilon")));
+}
+
 Expr batch_norm(LayerBuilder& b) {
   need_floats(b);
   need_axis(b);
@@ -96,6 +102,11 @@ std::vector<Layer> normalisation_layers() {
                                 "Share of the old in a step's running mean and variance.", {0, 1}));
   batch.push_back(initializer_option("mean", "zeros"));
   batch.push_back(initializer_option("variance", "ones"));
+  std::vector<Option> root{
+      number_option("epsilon", 1e-6, "Added to the mean square.", kNonNegative),
+      boolean_option("center", false, "Whether there is a beta."),
+      boolean_option("scale", true, "Whether there is a gamma."),
+      initializer_option("beta", "zeros"), initializer_option("gamma", "ones")};
   std::vector<Option> group = affine_options();
   group.insert(group.begin(),
                integer_option("groups", std::int64_t{32}, "Groups of channels.", {1, 1e9}));
@@ -117,6 +128,14 @@ std::vector<Layer> normalisation_layers() {
        affine_options(),
        layer_norm,
        R"({"layer": "layer_norm"})",
+       {"f32[5]"}},
+      {"rms_norm",
+       "The mean square 1 along the last axis, then times gamma (Zhang and Sennrich 2019).",
+       1,
+       1,
+       std::move(root),
+       rms_norm,
+       R"({"layer": "rms_norm"})",
        {"f32[5]"}},
       {"group_norm",
        "Mean 0 and variance 1 of every example and group of channels, then times gamma plus beta "

@@ -192,6 +192,7 @@ bool is_dear(const Node& node) {
                         [](const MovementComputation&) { return false; },
                         [](const ViewComputation&) { return false; },
                         [](const ResultComputation&) { return false; },
+                        [](const GatherComputation&) { return false; },
                         [](const auto&) { return true; },
                     },
                     node.op->compute);

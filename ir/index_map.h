@@ -12,11 +12,13 @@ struct AffineTerm {
   friend bool operator==(const AffineTerm&, const AffineTerm&) = default;
 };
 
-/// (sum of terms + offset) / divisor; only defined where the division is exact.
+/// (sum of terms + offset) / divisor; only defined where the division is exact. With `chosen` the
+/// position is a value of the graph instead, and inside wherever the step has no fault.
 struct AxisMap {
   std::vector<AffineTerm> terms;
   std::int64_t offset = 0;
   std::int64_t divisor = 1;
+  bool chosen = false;
   friend bool operator==(const AxisMap&, const AxisMap&) = default;
 };
 

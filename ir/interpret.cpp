@@ -10,6 +10,7 @@
 #include "base/overloaded.h"
 #include "ir/evaluate_scalar.h"
 #include "ir/interpret_contraction.h"
+#include "ir/interpret_indexing.h"
 #include "ir/interpret_sums.h"
 #include "ir/op.h"
 #include "ir/order.h"
@@ -44,6 +45,7 @@ Tensor elementwise(const Node& node, const ElementwiseComputation& compute,
       record_elementwise(compute, types_of(operands), node.types[0], node.attributes);
   Tensor result(node.types[0]);
   const std::int64_t count = result.type.element_count();
+  if (count == 0) return result;
   const std::size_t rank = result.type.shape.size();
   std::vector<std::uint64_t> words(operands.size() * at(count));
   for (std::size_t i = 0; i < operands.size(); ++i) {
@@ -354,6 +356,14 @@ Tensor interpret_single(const Node& node, const Operands& operands, Fault& fault
           [&](const ConvolutionComputation&) {
             return interpret_conv(node, *operands[0], *operands[1]);
           },
+          [&](const GatherComputation&) {
+            return interpret_gather(node, *operands[0], *operands[1], fault);
+          },
+          [&](const ScatterComputation&) {
+            return interpret_scatter(node, *operands[0], *operands[1], fault);
+          },
+          [&](const CumulativeComputation&) { return interpret_cumulative(node, *operands[0]); },
+          [&](const SortComputation&) { return interpret_sort(node, *operands[0]); },
       },
       node.op->compute);
 }

@@ -67,6 +67,21 @@ struct MovementComputation {
 /// The operand's elements in the same row-major order under another shape.
 struct ViewComputation {};
 
+/// Every result element is the element of the first operand at the position along attribute `axis`
+/// that the second operand gives (ir/indexing.h).
+struct GatherComputation {};
+
+/// The reverse: every element of the first operand is added to that element of the result, which
+/// starts at +0, in the order of the indices.
+struct ScatterComputation {};
+
+/// Adds along attribute `axis` in order, one chain from +0 per line: the sums so far.
+struct CumulativeComputation {};
+
+/// The positions along attribute `axis` in the order of their elements. Kernels know it as counts
+/// of the elements that come before each (passes/lower_indexing.h).
+struct SortComputation {};
+
 /// Every tile of the operand - its elements along attribute "axes", all other indices alike -
 /// becomes a tile of the result, whose extents along these axes are the op's. Both tiles are
 /// row-major over the axes.
@@ -105,6 +120,7 @@ using Computation =
     std::variant<InputComputation, ConstantComputation, ElementwiseComputation, MovementComputation,
                  ViewComputation, TileComputation, ReductionComputation, BlockSumComputation,
                  CombineComputation, ContractionComputation, ConvolutionComputation,
+                 GatherComputation, ScatterComputation, CumulativeComputation, SortComputation,
                  ScanComputation, ResultComputation>;
 
 /// What hoisting an op out of a loop sees (ir/hoist.h): the operands, of which some are stacks of

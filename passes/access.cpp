@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/overloaded.h"
+#include "ir/indexing.h"
 #include "ir/math.h"
 #include "ir/op.h"
 #include "ir/order.h"
@@ -25,6 +26,8 @@ std::vector<int> identity_slots(std::int64_t rank) {
   for (int axis = 0; axis < rank; ++axis) slots.push_back(axis);
   return slots;
 }
+
+std::size_t at(std::int64_t axis) { return static_cast<std::size_t>(axis); }
 
 bool contains(const ir::Integers& axes, std::int64_t axis) {
   return std::find(axes.begin(), axes.end(), axis) != axes.end();
@@ -66,6 +69,22 @@ Iteration iterate_scan(const Graph& graph, NodeId id) {
   Iteration iteration{{}, none(graph.node(id).types[0].rank()), -1, {}};
   for (Value operand : graph.operands(id)) {
     iteration.operand_slots.push_back(none(graph.type(operand).rank()));
+  }
+  return iteration;
+}
+
+/// Along the axes of the updates.
+Iteration iterate_scatter(const Graph& graph, NodeId id) {
+  const ir::Node& node = graph.node(id);
+  const std::vector<TensorType> types = operand_types(graph, id);
+  const ir::IndexedAxes axes = ir::indexed_axes(node.attributes, types[1]);
+  Iteration iteration{types[0].shape, {}, -1, {identity_slots(types[0].rank()), {}}};
+  for (const ir::AxisMap& map : ir::index_map_of_indices(axes)) {
+    iteration.operand_slots[1].push_back(static_cast<int>(map.terms[0].axis));
+  }
+  for (const ir::AxisMap& map : ir::index_map_of_indexed(axes, node.types[0].rank())) {
+    iteration.result_slot.push_back(map.chosen ? kOrderedSlot
+                                               : static_cast<int>(map.terms[0].axis));
   }
   return iteration;
 }
@@ -160,6 +179,10 @@ Access access_of(const Graph& graph, NodeId id) {
                         [](const ir::CombineComputation&) { return Access::heavy; },
                         [](const ir::ContractionComputation&) { return Access::heavy; },
                         [](const ir::ConvolutionComputation&) { return Access::heavy; },
+                        [](const ir::GatherComputation&) { return Access::light; },
+                        [](const ir::ScatterComputation&) { return Access::heavy; },
+                        [](const ir::CumulativeComputation&) { return Access::heavy; },
+                        [](const ir::SortComputation&) { return Access::heavy; },
                         [](const ir::ScanComputation&) { return Access::heavy; },
                         [](const ir::ResultComputation&) { return Access::leaf; },
                     },
@@ -168,6 +191,21 @@ Access access_of(const Graph& graph, NodeId id) {
 
 bool is_tile_op(const Graph& graph, NodeId id) {
   return std::holds_alternative<ir::TileComputation>(graph.node(id).op->compute);
+}
+
+bool is_gather(const Graph& graph, NodeId id) {
+  return std::holds_alternative<ir::GatherComputation>(graph.node(id).op->compute);
+}
+
+bool runs_in_order(const Graph& graph, NodeId id) {
+  const ir::Computation& compute = graph.node(id).op->compute;
+  return std::holds_alternative<ir::ScatterComputation>(compute) ||
+         std::holds_alternative<ir::CumulativeComputation>(compute);
+}
+
+bool reads_whole(const Graph& graph, NodeId id, std::size_t operand) {
+  return is_gather(graph, id) || (operand == 1 && std::holds_alternative<ir::ScatterComputation>(
+                                                      graph.node(id).op->compute));
 }
 
 std::vector<ir::IndexMap> operand_maps(const Graph& graph, NodeId id) {
@@ -182,6 +220,10 @@ std::vector<ir::IndexMap> operand_maps(const Graph& graph, NodeId id) {
     GRADUS_CHECK(map.has_value(), "a reshape that merges axes has no index map");
     maps.push_back(std::move(*map));
     return maps;
+  }
+  if (is_gather(graph, id)) {
+    const ir::IndexedAxes axes = ir::indexed_axes(node.attributes, types[1]);
+    return {ir::index_map_of_indexed(axes, types[0].rank()), ir::index_map_of_indices(axes)};
   }
   for (const TensorType& type : types) maps.push_back(identity_map(type.rank()));
   return maps;
@@ -210,6 +252,18 @@ Iteration iteration_of(const Graph& graph, NodeId id) {
           [](const ir::ConvolutionComputation&) -> Iteration {
             throw InternalError("a convolution is lowered before it is fused");
           },
+          [](const ir::SortComputation&) -> Iteration {
+            throw InternalError("a sort is lowered before it is fused");
+          },
+          [&](const ir::ScatterComputation&) { return iterate_scatter(graph, id); },
+          [&](const ir::CumulativeComputation&) {
+            Iteration iteration = over_result();
+            iteration.operand_slots = {iteration.result_slot};
+            iteration.result_slot[at(graph.node(id).attributes.get<std::int64_t>("axis"))] =
+                kOrderedSlot;
+            return iteration;
+          },
+          [&](const ir::GatherComputation&) { return over_result(); },
           [&](const ir::ScanComputation&) { return iterate_scan(graph, id); },
           [&](const ir::ResultComputation&) { return over_result(); },
           [&](const ir::InputComputation&) { return over_result(); },

@@ -17,12 +17,20 @@ namespace gradus::passes {
 enum class Access : std::uint8_t {
   leaf,   // in memory: an input, a constant of rank > 0, or a result of a scan
   alias,  // a view whose operand must be in memory; costs nothing
-  light,  // computable at any index from its operands: elementwise, movement, scalar constant
-  heavy,  // needs a stage of its own: tile op, reduction, block sum, combine, contraction
+  light,  // computable at any index from its operands: elementwise, movement, gather, scalar
+          // constant
+  heavy,  // needs a stage of its own: tile op, reduction, block sum, combine, contraction,
+          // scatter_add, cumulative sum
 };
 [[nodiscard]] Access access_of(const ir::Graph& graph, ir::NodeId id);
 
 [[nodiscard]] bool is_tile_op(const ir::Graph& graph, ir::NodeId id);
+[[nodiscard]] bool is_gather(const ir::Graph& graph, ir::NodeId id);
+/// A root whose points add to what earlier points of its own loop have written.
+[[nodiscard]] bool runs_in_order(const ir::Graph& graph, ir::NodeId id);
+/// The operand is in memory, complete, before the node's kernel begins: what is indexed, and
+/// indices.
+[[nodiscard]] bool reads_whole(const ir::Graph& graph, ir::NodeId id, std::size_t operand);
 
 /// For each operand of a light node, its index as a function of the node's index. (For movement
 /// the map of the first operand that is inside counts, see ir/op.h.)
@@ -34,6 +42,8 @@ enum class Access : std::uint8_t {
 /// operand; a contraction over batch, lhs free, rhs free and contracted axes; a tile op over its
 /// tiles: result axes inside of a tile have kTileSlot.
 inline constexpr int kTileSlot = -2;  // of a result axis; a Read has other codes (roots.h)
+/// The axis along which a root runs in order: its loop's points are none of one position.
+inline constexpr int kOrderedSlot = -3;
 struct Iteration {
   Shape extents;
   std::vector<int> result_slot;

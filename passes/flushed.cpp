@@ -126,6 +126,11 @@ bool is_flushed(Expr x, int steps) {
                         [](const ir::CombineComputation&) { return true; },
                         [](const ir::ContractionComputation&) { return true; },
                         [](const ir::ConvolutionComputation&) { return true; },
+                        [&](const ir::GatherComputation&) { return operands_flushed(x, steps); },
+                        // Sums from +0.
+                        [](const ir::ScatterComputation&) { return true; },
+                        [](const ir::CumulativeComputation&) { return true; },
+                        [](const ir::SortComputation&) { return true; },
                         [](const ir::ScanComputation&) { return false; },
                         [](const ir::ResultComputation&) { return false; },
                     },

@@ -405,9 +405,10 @@ class Fuser {
     for (const auto& [from, to] : {std::pair{&a, &b}, std::pair{&b, &a}}) {
       for (NodeId id : from->roots) {
         if (computes<ir::ScanComputation>(graph_, id)) return "a loop";
+        if (runs_in_order(graph_, id)) return "runs in an order of its own";
         for (const Read& read : root_[id]->roots) {
           if (!to->axes.contains(read.value)) continue;
-          if (read.through_view) return "read through a view";
+          if (read.through_view) return "read through a view or by index";
           if (computes<ir::CombineComputation>(graph_, id)) {
             return "blocks are added when all tasks are complete";
           }
@@ -421,7 +422,7 @@ class Fuser {
         for (const Read& read : root_[id]->leaves) {
           const std::optional<NodeId> update = updated_by_[read.value];
           if (read.through_view && update && to->axes.contains(*update)) {
-            return "updates what is read through a view";
+            return "updates what is read through a view or by index";
           }
         }
       }

@@ -23,7 +23,7 @@
 // Several contractions are in one group where one makes what another needs and that is no smaller
 // than what it is made of, such as the scores of an attention.
 // Never inside one group: a combine and its block sums (all tasks must be complete), a contraction
-// and what makes its right operand alone, a view and the value it views.
+// and its right operand's maker alone, a view or gather and what it reads, roots in an own order.
 
 #include <cstdint>
 #include <map>

@@ -21,6 +21,8 @@ struct Heuristics {
   std::int64_t small_positions = 4096;
   /// What one position of the parallel axes may keep in scratch: half of a small L2 cache.
   std::int64_t scratch_bytes = 256 * 1024;
+  /// A kernel has at most 64 axes, those of blocks and of one position included.
+  std::size_t axes = 24;
 };
 constexpr Heuristics kHeuristics;
 
@@ -36,6 +38,7 @@ std::int64_t positions(const Group& group) {
 }  // namespace
 
 std::string GroupJudge::refusal(const Group& merged, const Group& a, const Group& b) const {
+  if (merged.extents.size() > kHeuristics.axes) return "too many axes";
   if (contraction_reads_update(merged)) return "an operand that is updated in place";
   const std::vector<NodeId> contractions = contractions_of(merged);
   if (contractions.size() > 1 && !keeps_large_sums(merged)) return "two contractions";

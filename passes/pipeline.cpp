@@ -10,6 +10,7 @@
 #include "passes/fold.h"
 #include "passes/lower.h"
 #include "passes/lower_convolutions.h"
+#include "passes/lower_indexing.h"
 #include "passes/lower_scans.h"
 #include "passes/merge_scans.h"
 #include "passes/read_padded.h"
@@ -28,6 +29,8 @@ constexpr Pass kPipeline[] = {
     {"simplify", "Algebraic rewrites that keep every bit.", simplify},
     {"lower_convolutions", "Convolutions become contractions over windows.", lower_convolutions,
      true},
+    {"lower_indexing", "Positions in order become counts of the elements before each.",
+     lower_indexing, true},
     {"expand_small_contractions", "Contractions with few results become sums of products.",
      expand_small_contractions, true},
     {"canonicalize_contractions",

@@ -33,8 +33,9 @@ std::vector<int> compose(const ir::IndexMap& map, const Shape& operand, const Sh
   std::vector<int> result;
   for (std::size_t axis = 0; axis < map.size(); ++axis) {
     const ir::AxisMap& entry = map[axis];
-    const bool same_axis = entry.terms.size() == 1 && entry.terms[0].coefficient == 1 &&
-                           entry.offset == 0 && entry.divisor == 1 &&
+    const bool same_axis = !entry.chosen && entry.terms.size() == 1 &&
+                           entry.terms[0].coefficient == 1 && entry.offset == 0 &&
+                           entry.divisor == 1 &&
                            node[static_cast<std::size_t>(entry.terms[0].axis)] == operand[axis];
     if (operand[axis] == 1) {
       result.push_back(kUnitAxis);
@@ -51,7 +52,7 @@ std::optional<ir::IndexMap> inside_map(const ir::IndexMap& outer, const ir::Inde
                                        const Shape& operand, const Shape& shape) {
   ir::IndexMap result;
   for (std::size_t axis = 0; axis < outer.size(); ++axis) {
-    if (outer[axis].divisor != 1) return std::nullopt;
+    if (outer[axis].divisor != 1 || outer[axis].chosen) return std::nullopt;
     std::map<std::int64_t, std::int64_t> coefficients;
     std::int64_t offset = outer[axis].offset;
     for (const ir::AffineTerm& term : outer[axis].terms) {
@@ -89,6 +90,10 @@ RootFinder::RootFinder(const Graph& graph, bool every_op)
     if (access_[id] == Access::alias) mark(memory_of(graph, graph.operands(id)[0].node));
     if (is_loop(graph, id)) {
       for (Value operand : graph.operands(id)) mark(memory_of(graph, operand.node));
+    }
+    const std::vector<Value>& operands = graph.operands(id);
+    for (std::size_t i = 0; i < operands.size(); ++i) {
+      if (reads_whole(graph, id, i)) mark(operands[i].node);
     }
     if (is_contraction(graph, id) || is_tile_op(graph, id)) {
       for (Value operand : graph.operands(id)) {
@@ -170,7 +175,7 @@ Root RootFinder::root(NodeId id) {
       for (std::size_t axis = 0; axis < slots.size(); ++axis) {
         if (shape[axis] == 1) slots[axis] = kUnitAxis;
       }
-      walk(operands[i].node, std::move(slots), false, result);
+      walk(operands[i].node, std::move(slots), reads_whole(graph_, id, i), result);
     }
   } else {
     std::vector<int> slots;
@@ -187,7 +192,7 @@ void RootFinder::walk_operands(NodeId id, const std::vector<int>& slots, Root& r
   for (std::size_t i = 0; i < operands.size(); ++i) {
     walk(operands[i].node,
          compose(maps[i], graph_.type(operands[i]).shape, graph_.node(id).types[0].shape, slots),
-         false, result);
+         reads_whole(graph_, id, i), result);
   }
 }
 

@@ -22,7 +22,7 @@ inline constexpr int kOtherIndex = -1;
 struct Read {
   ir::NodeId value = 0;  // a root, or a leaf
   std::vector<int> slots;
-  bool through_view = false;
+  bool through_view = false;  // or by index: nobody knows which elements
   friend bool operator==(const Read&, const Read&) = default;
 };
 

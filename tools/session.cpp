@@ -88,6 +88,14 @@ runtime::DataSource source_of(const frontend::DataSpec& data) {
   }
   if (data.source == "idx") return runtime::IdxData{options.text("directory")};
   if (data.source == "cifar10") return runtime::Cifar10Data{options.text("directory")};
+  if (data.source == "text") {
+    runtime::TextData text{options.text("file")};
+    options.number("length", text.length);
+    options.number("stride", text.stride);
+    options.number("test", text.test);
+    text.tokens = options.text("tokens");
+    return text;
+  }
   return runtime::TensorsData{options.text("file"), options.text("test_file")};
 }
 

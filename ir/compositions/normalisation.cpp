@@ -31,6 +31,12 @@ Expr normalize_channels(Expr x, const ChannelAffine& affine, double epsilon) {
   return scaled + along_channels(offset, x);
 }
 
+Expr normalize_squares(Expr x, double epsilon) {
+  const Integers axes{x.rank() - 1};
+  const Expr scale = map("rsqrt", mean(x * x, axes) + epsilon);
+  return x * broadcast_reduced(scale, x.shape(), axes);
+}
+
 Expr normalize_groups(Expr x, std::int64_t groups, double epsilon) {
   const Shape shape = x.shape();
   Shape split = shape;

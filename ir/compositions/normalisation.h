@@ -28,6 +28,9 @@ struct ChannelAffine {
 };
 [[nodiscard]] Expr normalize_channels(Expr x, const ChannelAffine& affine, double epsilon);
 
+/// x / sqrt(mean of x^2 + epsilon) along the last axis (Zhang and Sennrich 2019).
+[[nodiscard]] Expr normalize_squares(Expr x, double epsilon);
+
 /// (x - mean) / sqrt(variance + epsilon) with the moments of every example and group of channels
 /// (Wu and He 2018). `groups` divides the channels; as many groups as channels is instance
 /// normalisation (Ulyanov et al. 2016).

@@ -15,6 +15,7 @@ std::vector<OpRecord> random_ops();
 std::vector<OpRecord> movement_ops();
 std::vector<OpRecord> tile_ops();
 std::vector<OpRecord> reduction_ops();
+std::vector<OpRecord> indexing_ops();
 std::vector<OpRecord> contraction_ops();
 std::vector<OpRecord> convolution_ops();
 std::vector<OpRecord> scan_ops();

@@ -15,7 +15,8 @@ DataSplits load_data(const DataSource& source) {
                                [](const AddingData& data) { return make_adding(data); },
                                [](const IdxData& data) { return read_idx(data); },
                                [](const Cifar10Data& data) { return read_cifar10(data); },
-                               [](const TensorsData& data) { return read_tensors(data); }},
+                               [](const TensorsData& data) { return read_tensors(data); },
+                               [](const TextData& data) { return read_text(data); }},
                     source);
 }
 

@@ -76,6 +76,18 @@ struct RingData {
   std::uint64_t seed = 0;
 };
 
+/// A text cut into windows of `length` tokens that begin `stride` tokens apart (0: `length`). A
+/// token is a byte, or the number of a character (of UTF-8) in the ascending list of those that
+/// occur. The last `test` of the text is the test split: no window crosses. Arrays
+/// `text` i32[length] and `next` i32[length], the same one token further, per example.
+struct TextData {
+  std::string file;
+  std::int64_t length = 128;
+  std::int64_t stride = 0;
+  double test = 0.1;
+  std::string tokens = "characters";  // or "bytes"
+};
+
 /// CIFAR-10's binary files in one directory: `data_batch_1.bin` and those of numbers 2 to 5 that
 /// are there, and `test_batch.bin`, each as it is or with `.gz`. Arrays `image` u8[32,32,3] and
 /// `label` i32[] per example.
@@ -84,7 +96,7 @@ struct Cifar10Data {
 };
 
 using DataSource = std::variant<LinearData, SpiralsData, RingData, DigitsData, AddingData, IdxData,
-                                Cifar10Data, TensorsData>;
+                                Cifar10Data, TensorsData, TextData>;
 
 /// Makes or reads both splits. Test examples are drawn independently of training examples. Throws
 /// UserError E1007 when a parameter is out of range, E1001 to E1006 and E4001, E4002 naming file
@@ -99,6 +111,7 @@ using DataSource = std::variant<LinearData, SpiralsData, RingData, DigitsData, A
 [[nodiscard]] DataSplits read_idx(const IdxData& parameters);
 [[nodiscard]] DataSplits read_cifar10(const Cifar10Data& parameters);
 [[nodiscard]] DataSplits read_tensors(const TensorsData& parameters);
+[[nodiscard]] DataSplits read_text(const TextData& parameters);
 
 /// Throws UserError E1007 unless low <= value <= high.
 void check_data_parameter(const char* source, const char* name, double value, double low,

@@ -149,7 +149,9 @@ class Grower {
   }
 
   void step() {
-    switch (random_.between(0, 9)) {
+    switch (random_.between(0, 10)) {
+      case 10:
+        return indexing();
       case 6:
         return convolution();
       case 7:
@@ -338,6 +340,57 @@ class Grower {
   Shape image_shape() {
     return {random_.between(1, 3), random_.between(1, 7), random_.between(1, 7),
             random_.between(1, 4)};
+  }
+  /// Reads x, or adds its slices, at positions that mostly exist; sums and sorts along an axis.
+  void indexing() {
+    const Expr x = any();
+    if (x.rank() == 0) return;
+    const std::int64_t axis = random_.between(0, x.rank() - 1);
+    const ir::Attributes along{{"axis", axis}};
+    const std::int64_t kind = random_.between(0, 5);
+    if (kind == 0) return try_add(ir::op("cumulative_sum"), {x}, along);
+    if (kind == 1) {
+      if (x.shape()[static_cast<std::size_t>(axis)] > 40) return;
+      return try_add(ir::op("arg_sort"), {x},
+                     {{"axis", axis}, {"descending", random_.chance(0.5)}});
+    }
+    const std::int64_t batch = random_.between(0, axis);
+    Shape shape(x.shape().begin(), x.shape().begin() + batch);
+    if (kind <= 3) {
+      const std::int64_t extent = x.shape()[static_cast<std::size_t>(axis)];
+      if (extent == 0) return;
+      while (random_.chance(0.5)) shape.push_back(random_.between(1, 9));
+      return try_add(ir::op("gather"), {x, indices(shape, extent)},
+                     {{"axis", axis}, {"batch", batch}});
+    }
+    const std::int64_t places = random_.between(0, x.rank() - axis);
+    shape.insert(shape.end(), x.shape().begin() + axis, x.shape().begin() + axis + places);
+    const std::int64_t extent = random_.between(1, 9);
+    try_add(ir::op("scatter_add"), {x, indices(shape, extent)},
+            {{"axis", axis}, {"batch", batch}, {"extent", extent}});
+  }
+  /// Positions within [0, extent), or whatever integers there are.
+  Expr indices(const Shape& shape, std::int64_t extent) {
+    constexpr ElementType types[] = {ElementType::i32, ElementType::i64, ElementType::u32,
+                                     ElementType::u8};
+    const TensorType type{random_.pick(types), shape};
+    if (random_.chance(0.05)) return of_type(type);
+    if (random_.chance(0.4) && type.element != ElementType::u8 && !shape.empty()) {
+      const ir::NodeId iota = graph_.add(ir::op("iota"), {},
+                                         {{"element", type.element},
+                                          {"shape", shape},
+                                          {"axis", random_.between(0, type.rank() - 1)}});
+      const Expr position{&graph_, {iota, 0}};
+      return ir::map("rem", position, ir::full_like(position, static_cast<double>(extent)));
+    }
+    Tensor value(type);
+    dispatch(type.element, [&](auto zero) {
+      for (auto& each : value.as<decltype(zero)>()) {
+        each = static_cast<decltype(zero)>(
+            random_.between(0, std::min<std::int64_t>(extent, 100) - 1));
+      }
+    });
+    return ir::constant(graph_, std::move(value));
   }
   /// Two axes of x as places and taps of windows, or back.
   void windows() {

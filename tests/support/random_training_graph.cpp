@@ -2,6 +2,7 @@
 #include <optional>
 
 #include "ir/compositions/activations.h"
+#include "ir/compositions/indexing.h"
 #include "ir/compositions/losses.h"
 #include "ir/compositions/normalisation.h"
 #include "ir/compositions/optimizers.h"
@@ -105,7 +106,8 @@ class Builder {
         &Builder::binary,    &Builder::ternary,  &Builder::rows,     &Builder::columns,
         &Builder::attention, &Builder::residual, &Builder::dropout,  &Builder::move,
         &Builder::extrema,   &Builder::folded,   &Builder::by_index, &Builder::precise,
-        &Builder::image,     &Builder::image,    &Builder::loop};
+        &Builder::image,     &Builder::image,    &Builder::table,    &Builder::sorted,
+        &Builder::running,   &Builder::loop};
     return (this->*random_.pick(layers))(x);
   }
   Expr dense(Expr x) {
@@ -197,6 +199,24 @@ class Builder {
     const Expr third =
         ir::map("equal", ir::map("rem", index, ir::full_like(index, 3)), ir::full_like(index, 0));
     return ir::select(third, x * 0.25, x);
+  }
+  /// Rows of a table, often the same ones.
+  Expr table(Expr x) {
+    const std::int64_t rows = extent(12);
+    const TensorType type{ElementType::i32, {batch_}};
+    const Expr index = ir::map("rem", ir::iota(graph_, type.element, type.shape, 0),
+                               ir::full(graph_, type, static_cast<double>(rows)));
+    return x + ir::gather(parameter({rows, x.shape()[1]}), index, 0);
+  }
+  /// The greatest features in order.
+  Expr sorted(Expr x) {
+    if (x.type().element_count() * x.shape()[1] > 40000) return rows(x);
+    return ir::top_k(x, 1, random_.between(1, x.shape()[1])).values;
+  }
+  Expr running(Expr x) {
+    const std::int64_t axis = random_.between(0, 1);
+    const double scale = 1.0 / static_cast<double>(x.shape()[static_cast<std::size_t>(axis)]);
+    return ir::cumulative_sum(x, axis, random_.chance(0.3), random_.chance(0.3)) * scale;
   }
   Expr precise(Expr x) {
     return ir::cast(ir::map("tanh", ir::cast(x, ElementType::f64)), element_);

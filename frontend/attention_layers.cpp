@@ -1,0 +1,138 @@
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "frontend/layer_families.h"
+#include "ir/compositions/attention.h"
+
+namespace gradus::frontend {
+namespace {
+
+using ir::Expr;
+
+/// What the layer attends with: queries of the first input, keys and values of the second one (the
+/// first where there is none), and the mask that setting "mask" promises as the last.
+struct Sources {
+  Expr query;
+  Expr memory;
+  std::optional<Expr> keys;
+};
+
+Sources sources_of(const LayerBuilder& b) {
+  const std::size_t masks = b.settings.boolean("mask") ? 1 : 0;
+  const std::size_t sequences = b.inputs.size() - masks;
+  if (b.inputs.size() <= masks || sequences > 2) {
+    throw LayerError(fmt::format("reads one or two sequences{}, found {} inputs",
+                                 masks == 1 ? " and a mask" : "", b.inputs.size()),
+                     masks == 0 ? "a mask needs \"mask\": true" : "");
+  }
+  for (std::size_t i = 0; i < sequences; ++i) {
+    const Expr x = b.inputs[i].value;
+    if (x.element() == ElementType::f32 && x.rank() == 3) continue;
+    throw LayerError("needs f32 [positions, features] per example, but " + b.inputs[i].describe());
+  }
+  Sources sources{b.inputs[0].value, b.inputs[sequences - 1].value, std::nullopt};
+  if (masks == 0) return sources;
+  const Expr mask = b.inputs.back().value;
+  if (mask.shape() != Shape{b.batch, sources.memory.shape()[1]}) {
+    throw LayerError(fmt::format("needs a mask of {} positions, but {}", sources.memory.shape()[1],
+                                 b.inputs.back().describe()));
+  }
+  sources.keys = mask.element() == ElementType::boolean
+                     ? mask
+                     : ir::map("not_equal", mask, ir::full_like(mask, 0));
+  return sources;
+}
+
+/// x · `name`_kernel + `name`_bias as [batch, positions, heads, width].
+Expr project(LayerBuilder& b, Expr x, const std::string& name, std::int64_t heads,
+             std::int64_t width) {
+  const Expr kernel = b.parameter(name + "_kernel", {x.shape()[2], heads * width});
+  Expr y = ir::dot(x, kernel, {{}, {}, {2}, {0}});
+  if (b.settings.boolean("use_bias")) {
+    y = y + ir::broadcast(b.parameter(name + "_bias", {heads * width}), y.shape(), {2});
+  }
+  return ir::reshape(y, {x.shape()[0], x.shape()[1], heads, width});
+}
+
+std::function<Expr(Expr)> weight_dropout(LayerBuilder& b) {
+  const double rate = b.settings.number("dropout");
+  const std::int64_t stream = b.streams.of(b.path + "/mask", b.where);
+  if (!b.training || rate == 0) return {};
+  return [&b, rate, stream](Expr weights) {
+    return drop_elements(b, weights, rate, stream, all_axes(weights));
+  };
+}
+
+Expr multi_head_attention(LayerBuilder& b) {
+  const Sources sources = sources_of(b);
+  const std::int64_t heads = b.settings.integer("num_heads");
+  const std::int64_t width = b.settings.integer("key_dim");
+  const std::int64_t value_dim = b.settings.integer("value_dim");
+  const std::int64_t value_width = value_dim == 0 ? width : value_dim;
+  const std::int64_t kv_heads = b.settings.integer("kv_heads");
+  const std::int64_t groups = kv_heads == 0 ? heads : kv_heads;
+  if (heads % groups != 0) {
+    throw LayerError(fmt::format("has {} heads, which {} kv_heads do not divide", heads, groups));
+  }
+  Expr query = project(b, sources.query, "query", heads, width);
+  Expr key = project(b, sources.memory, "key", groups, width);
+  const Expr value = project(b, sources.memory, "value", groups, value_width);
+  if (b.settings.boolean("rotary")) {
+    const double base = b.settings.number("rotary_base");
+    query = ir::rotate_positions(query, base);
+    key = ir::rotate_positions(key, base);
+  }
+  const double scale = 1 / std::sqrt(static_cast<double>(width));
+  const Expr taken = ir::scaled_dot_product_attention(
+      query, key, value, {scale, b.settings.boolean("causal"), sources.keys, weight_dropout(b)});
+  const Shape& shape = sources.query.shape();
+  const Expr joined = ir::reshape(taken, {shape[0], shape[1], heads * value_width});
+  const std::int64_t features = b.settings.integer("output_dim");
+  const Expr y = project(b, joined, "output", 1, features == 0 ? shape[2] : features);
+  return ir::reshape(y, {shape[0], shape[1], y.shape()[3]});
+}
+
+std::vector<Option> attention_options() {
+  std::vector<Option> options{
+      integer_option("num_heads", {}, "Heads.", {1, 1e6}),
+      integer_option("key_dim", {}, "Features of a head's queries and keys.", {1, 1e9}),
+      integer_option("value_dim", std::int64_t{0}, "Features of a head's values; 0: key_dim.",
+                     {0, 1e9}),
+      integer_option("kv_heads", std::int64_t{0},
+                     "Heads of keys and values, each for as many neighbouring heads; 0: num_heads.",
+                     {0, 1e6}),
+      integer_option("output_dim", std::int64_t{0},
+                     "Features of the result; 0: those of the queries' input.", {0, 1e9}),
+      boolean_option("causal", false, "Whether a position sees only itself and those before it."),
+      boolean_option("mask", false,
+                     "Whether the last input says of every key whether it is there (not 0)."),
+      boolean_option("rotary", false, "Whether positions turn queries and keys (Su et al. 2021)."),
+      number_option("rotary_base", 10000.0, "Position p turns pair i by p / base^(2 i / key_dim).",
+                    {1, 1e12}),
+      number_option("dropout", 0.0, "Share of the weights that become 0 in training.",
+                    {0, 1, true}),
+      boolean_option("use_bias", true, "Whether the four products have a bias.")};
+  for (const char* part : {"query", "key", "value", "output"}) {
+    options.push_back(initializer_option(std::string(part) + "_kernel", "glorot_uniform"));
+    options.push_back(initializer_option(std::string(part) + "_bias", "zeros"));
+  }
+  return options;
+}
+
+}  // namespace
+
+std::vector<Layer> attention_layers() {
+  return {{"multi_head_attention",
+           "Every position takes values of others by the softmax of query · key / sqrt(key_dim), "
+           "in several heads whose results one product brings together (Vaswani et al. 2017). "
+           "From one sequence, or queries from the first and keys and values from the second.",
+           1,
+           3,
+           attention_options(),
+           multi_head_attention,
+           R"({"layer": "multi_head_attention", "num_heads": 2, "key_dim": 4, "causal": true})",
+           {"f32[5,6]"}}};
+}
+
+}  // namespace gradus::frontend

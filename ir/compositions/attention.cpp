@@ -1,0 +1,166 @@
+#include "ir/compositions/attention.h"
+
+#include <array>
+#include <cmath>
+#include <vector>
+
+#include "ir/compositions/activations.h"
+#include "ir/compositions/indexing.h"
+#include "ir/evaluate_scalar.h"
+#include "ir/math.h"
+
+namespace gradus::ir {
+namespace {
+
+/// Scores of keys that a query does not see: exp of what they are less than any other is 0.
+constexpr double kUnseen = -1e30;
+
+std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
+
+void check_shapes(Expr query, Expr key, Expr value) {
+  const auto fail = [&] {
+    throw TypeError("attention of queries " + to_string(query.type()) + ", keys " +
+                    to_string(key.type()) + ", values " + to_string(value.type()));
+  };
+  if (query.rank() != 4 || key.rank() != 4 || value.rank() != 4) fail();
+  const Shape& q = query.shape();
+  const Shape& k = key.shape();
+  const Shape& v = value.shape();
+  const bool groups = k[2] > 0 && q[2] % k[2] == 0 && k[2] == v[2];
+  if (q[0] != k[0] || k[0] != v[0] || k[1] != v[1] || q[3] != k[3] || !groups) fail();
+}
+
+/// Which scores [batch, groups, heads, queries, keys] count; empty: all.
+std::optional<Expr> seen(Expr scores, const AttentionOptions& options) {
+  const Shape& shape = scores.shape();
+  std::optional<Expr> result;
+  if (options.causal) {
+    const Expr query = iota(*scores.graph, ElementType::i32, shape, 3);
+    result = map("less_equal", iota(*scores.graph, ElementType::i32, shape, 4), query);
+  }
+  if (options.keys) {
+    const Expr keys = broadcast(*options.keys, shape, {0, 4});
+    result = result ? map("and", *result, keys) : keys;
+  }
+  return result;
+}
+
+/// A program of one f64 operand.
+double evaluate_function(std::string_view name, double x) {
+  const ElementType f64 = ElementType::f64;
+  ScalarBuilder builder({f64});
+  const ScalarProgram program = builder.finish({builder.call(name, {builder.operand(0)})});
+  const std::array<std::uint64_t, 1> operands{to_word(x)};
+  std::array<std::uint64_t, 1> result{};
+  evaluate(program, operands, {}, result, nullptr);
+  return from_word<double>(result[0]);
+}
+
+struct Angle {
+  double sine = 0;
+  double cosine = 1;
+};
+
+/// By the series at a small part of the angle and repeated doubling: additions and products only,
+/// the same on every machine.
+Angle angle_of(double radians) {
+  constexpr double kTurn = 6.283185307179586;
+  constexpr double kTurnRest = 2.4492935982947064e-16;  // 2 pi - kTurn
+  const double turns = std::floor(radians / kTurn + 0.5);
+  const double rest = (radians - turns * kTurn) - turns * kTurnRest;
+  constexpr int kDoublings = 4;
+  const double x = rest / (1 << kDoublings);
+  double sine = 0;
+  double versed = 0;  // 1 - cosine, which keeps small angles exact
+  double term = 1;
+  for (int n = 1; n < 20; ++n) {
+    term = term * x / n;
+    if (n % 2 == 1) {
+      sine += n % 4 == 1 ? term : -term;
+    } else {
+      versed += n % 4 == 2 ? term : -term;
+    }
+  }
+  for (int i = 0; i < kDoublings; ++i) {
+    const double twice = 2 * sine * (1 - versed);
+    versed = 2 * sine * sine;
+    sine = twice;
+  }
+  return {sine, 1 - versed};
+}
+
+/// f32 [positions, width / 2] of sines and of cosines.
+struct Angles {
+  Tensor sines;
+  Tensor cosines;
+};
+
+Angles angles_of(std::int64_t positions, std::int64_t width, double base) {
+  if (width < 2 || width % 2 != 0) {
+    throw TypeError("positions turn pairs: an even width, found " + std::to_string(width));
+  }
+  const TensorType type{ElementType::f32, {positions, width / 2}};
+  Angles result{Tensor(type), Tensor(type)};
+  const double logarithm = evaluate_function("log", base);
+  for (std::int64_t i = 0; i < width / 2; ++i) {
+    const double exponent = -2 * static_cast<double>(i) / static_cast<double>(width);
+    const double frequency = evaluate_function("exp", exponent * logarithm);
+    for (std::int64_t position = 0; position < positions; ++position) {
+      const Angle angle = angle_of(static_cast<double>(position) * frequency);
+      const std::size_t element = at(position * (width / 2) + i);
+      result.sines.as<float>()[element] = static_cast<float>(angle.sine);
+      result.cosines.as<float>()[element] = static_cast<float>(angle.cosine);
+    }
+  }
+  return result;
+}
+
+/// Half `half` of the last axis.
+Expr half_of(Expr x, std::int64_t half) {
+  const std::int64_t width = x.shape().back() / 2;
+  Integers start(x.shape().size(), 0);
+  Integers limit = x.shape();
+  start.back() = half * width;
+  limit.back() = start.back() + width;
+  return slice(x, start, limit, Integers(start.size(), 1));
+}
+
+}  // namespace
+
+Expr scaled_dot_product_attention(Expr query, Expr key, Expr value,
+                                  const AttentionOptions& options) {
+  check_shapes(query, key, value);
+  const Shape q = query.shape();
+  const std::int64_t groups = key.shape()[2];
+  const std::int64_t heads = q[2] / groups;  // of a group
+  const Expr split = transpose(reshape(query, {q[0], q[1], groups, heads, q[3]}), {0, 2, 3, 1, 4});
+  Expr scores = dot(split, key, {{0, 1}, {0, 2}, {4}, {3}}) * options.scale;
+  if (const std::optional<Expr> counts = seen(scores, options)) {
+    scores = select(*counts, scores, full_like(scores, kUnseen));
+  }
+  Expr weights = softmax(scores);
+  if (options.on_weights) weights = options.on_weights(weights);
+  const Expr taken = dot(weights, value, {{0, 1}, {0, 2}, {4}, {1}});
+  return reshape(transpose(taken, {0, 3, 1, 2, 4}), {q[0], q[1], q[2], value.shape()[3]});
+}
+
+Expr rotate_positions(Expr x, double base) {
+  const Angles angles = angles_of(x.shape()[1], x.shape().back(), base);
+  const Expr low = half_of(x, 0);
+  const Expr high = half_of(x, 1);
+  const auto along = [&](const Tensor& table) {
+    return broadcast(constant(*x.graph, table), low.shape(), {1, 3});
+  };
+  const Expr sine = along(angles.sines);
+  const Expr cosine = along(angles.cosines);
+  const std::vector<Expr> halves{low * cosine - high * sine, high * cosine + low * sine};
+  return concat(halves, x.rank() - 1);
+}
+
+Expr sinusoidal_positions(Graph& graph, std::int64_t positions, std::int64_t width, double base) {
+  const Angles angles = angles_of(positions, width, base);
+  const std::vector<Expr> halves{constant(graph, angles.sines), constant(graph, angles.cosines)};
+  return concat(halves, 1);
+}
+
+}  // namespace gradus::ir

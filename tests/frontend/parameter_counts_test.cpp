@@ -1,0 +1,44 @@
+// Whole definitions have as many parameters as published.
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <sstream>
+
+#include "frontend/model.h"
+
+namespace gradus::frontend {
+namespace {
+
+struct Published {
+  std::string model;
+  std::int64_t parameters;
+  std::string source;
+};
+
+// clang-format off
+const Published kPublished[] = {
+    {"gpt2_small", 124439808, "Radford et al. 2019: the published checkpoint, tied output counted once"},
+    {"vit_small", 22050664, "Touvron et al. 2020, DeiT-S without distillation, 1000 classes: 22M"},
+    {"gpt_small", 3225665, "sum by hand: 65*256 + 128*256 + 4*(4*(256*256 + 256) + 256*1024 + 1024 + 1024*256 + 256 + 4*256) + 2*256 + 256*65 + 65"},
+};
+// clang-format on
+
+TEST(ParameterCounts, AreThePublishedOnes) {
+  for (const Published& published : kPublished) {
+    const std::string path =
+        std::string(GRADUS_SOURCE_DIR) + "/models/" + published.model + ".json";
+    std::ifstream file(path);
+    std::ostringstream text;
+    text << file.rdbuf();
+    std::int64_t count = 0;
+    const Model model(path, text.str());
+    for (const ParameterSpec& parameter : model.parameters()) {
+      count += parameter.type.element_count();
+    }
+    EXPECT_EQ(count, published.parameters) << published.model << ": " << published.source;
+  }
+}
+
+}  // namespace
+}  // namespace gradus::frontend
