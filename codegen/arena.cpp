@@ -3,22 +3,28 @@
 #include <algorithm>
 #include <variant>
 
+#include "codegen/loop_kernels.h"
+#include "ir/op.h"
 #include "passes/access.h"
 #include "passes/rematerialise.h"
 #include "passes/roots.h"
 
 namespace gradus::codegen {
-namespace {
 
 using ir::NodeId;
 
 bool in_arena(const ir::Graph& graph, const passes::FusionPlan& fusion,
               const Parameter& parameter) {
   if (parameter.panel > 0 || parameter.panel == kStation) return true;
+  if (parameter.panel == kLoopValue || parameter.panel == kLoopCarried) return true;
   if (parameter.panel == kUpdatedState) return false;
+  const auto& computation = graph.node(parameter.value).op->compute;
+  if (std::holds_alternative<ir::ResultComputation>(computation)) return true;
   return passes::access_of(graph, parameter.value) != passes::Access::leaf &&
          !fusion.in_place.contains(parameter.value);
 }
+
+namespace {
 
 /// The input whose memory `value` is, or is written to.
 NodeId state_of(const passes::FusionPlan& fusion, NodeId value) {
@@ -113,7 +119,8 @@ Parameter memory_key(const ir::Graph& graph, const passes::FusionPlan& fusion,
 
 std::vector<ArenaBuffer> arena_buffers(const ir::Graph& graph, const passes::FusionPlan& fusion,
                                        const std::vector<ScheduledKernel>& kernels,
-                                       std::span<const runtime::Chain> chains) {
+                                       std::span<const runtime::Chain> chains,
+                                       std::span<const runtime::Loop> loops) {
   std::map<Parameter, std::size_t> numbers;
   std::vector<ArenaBuffer> buffers;
   std::int64_t step = 0;
@@ -122,7 +129,10 @@ std::vector<ArenaBuffer> arena_buffers(const ir::Graph& graph, const passes::Fus
       const Parameter& parameter = kernel.parameters[i];
       if (!in_arena(graph, fusion, parameter)) continue;
       const Parameter memory = arena_key(parameter);
-      const std::int64_t bytes = kernel.kernel.buffers[i].type.byte_size();
+      std::int64_t bytes = kernel.kernel.buffers[i].type.byte_size();
+      if (parameter == Parameter{parameter.value}) {  // the kernel may see a slice
+        bytes = std::max(bytes, graph.node(parameter.value).types[0].byte_size());
+      }
       const auto [at, added] = numbers.emplace(memory, buffers.size());
       if (added) buffers.push_back({memory, {bytes, step, step}});
       passes::Lifetime& lifetime = buffers[at->second].lifetime;
@@ -132,12 +142,16 @@ std::vector<ArenaBuffer> arena_buffers(const ir::Graph& graph, const passes::Fus
     ++step;
   }
   for (ArenaBuffer& buffer : buffers) {
-    for (const runtime::Chain& chain : chains) {
-      const auto first = static_cast<std::int64_t>(chain.first);
-      const auto last = static_cast<std::int64_t>(chain.first + chain.count) - 1;
+    const auto widen = [&](std::size_t begin, std::size_t count) {
+      const auto first = static_cast<std::int64_t>(begin);
+      const auto last = static_cast<std::int64_t>(begin + count) - 1;
       passes::Lifetime& lifetime = buffer.lifetime;
       if (first <= lifetime.first && lifetime.first <= last) lifetime.first = first;
       if (first <= lifetime.last && lifetime.last <= last) lifetime.last = last;
+    };
+    for (const runtime::Chain& chain : chains) widen(chain.first, chain.count);
+    for (const runtime::Loop& loop : loops) {
+      if (buffer.memory.panel != kLoopValue) widen(loop.first, loop.count);
     }
   }
   for (const ir::Result& result : graph.results()) {
@@ -150,6 +164,9 @@ std::vector<ArenaBuffer> arena_buffers(const ir::Graph& graph, const passes::Fus
 std::vector<ScheduledKernel> run_again(const ir::Graph& graph, const passes::FusionPlan& fusion,
                                        const std::vector<ScheduledKernel>& kernels,
                                        std::int64_t bytes) {
+  const bool loops = std::ranges::any_of(
+      kernels, [](const ScheduledKernel& kernel) { return !kernel.slides.empty(); });
+  if (loops) return kernels;
   const StepView view(graph, fusion, kernels);
   std::vector<ScheduledKernel> best = kernels;
   std::int64_t least = memory_of_arena(graph, fusion, kernels).peak_bytes;

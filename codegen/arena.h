@@ -20,6 +20,10 @@ namespace gradus::codegen {
 inline constexpr std::int64_t kStation = -1;
 inline constexpr std::int64_t kUpdatedState = -2;
 
+/// Whether `parameter` lies in the arena.
+[[nodiscard]] bool in_arena(const ir::Graph& graph, const passes::FusionPlan& fusion,
+                            const Parameter& parameter);
+
 /// A buffer of the arena with the kernels, by number, between which it is needed.
 struct ArenaBuffer {
   Parameter memory;
@@ -35,14 +39,16 @@ struct ArenaBuffer {
                                    const Parameter& parameter);
 
 /// The buffers of the arena in the order in which `kernels` first use them. What a chain uses is
-/// needed for all of it, results that are no state to the end.
+/// needed for all of it, what lasts from iteration to iteration for all of its loop, results that
+/// are no state to the end.
 [[nodiscard]] std::vector<ArenaBuffer> arena_buffers(const ir::Graph& graph,
                                                      const passes::FusionPlan& fusion,
                                                      const std::vector<ScheduledKernel>& kernels,
-                                                     std::span<const runtime::Chain> chains = {});
+                                                     std::span<const runtime::Chain> chains = {},
+                                                     std::span<const runtime::Loop> loops = {});
 
 /// The kernels with some of them run again, so that the arena needs at most `bytes`, or as little
-/// as is found (passes/rematerialise.h). They form no chains.
+/// as is found (passes/rematerialise.h). They form no chains. Where there are loops all run once.
 [[nodiscard]] std::vector<ScheduledKernel> run_again(const ir::Graph& graph,
                                                      const passes::FusionPlan& fusion,
                                                      const std::vector<ScheduledKernel>& kernels,

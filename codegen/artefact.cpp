@@ -183,6 +183,11 @@ class ArtefactBuilder {
     std::int64_t input_count = 0;
     std::int64_t buffers = 0;  // of the steps of a chain
   };
+  /// What the last chain of a loop says of it: how many chains it has; none elsewhere.
+  struct LoopEnd {
+    std::int64_t chains = 0;
+    std::int64_t length = 0;
+  };
   /// A kernel's function and the scratch that it needs.
   struct Code {
     llvm::Function* function = nullptr;
@@ -194,7 +199,7 @@ class ArtefactBuilder {
                                  const ArtefactFunction& function);
   [[nodiscard]] Constant* chain(const runtime::Chain& chain, const Executable& executable,
                                 std::span<const Code> code, const ArtefactFunction& function,
-                                Sizes& sizes);
+                                const LoopEnd& loop, Sizes& sizes);
   [[nodiscard]] Constant* program(const ArtefactProgram& program, const Executable& executable,
                                   std::span<const Code> code, Sizes& sizes);
   [[nodiscard]] std::vector<Constant*> outputs(const ArtefactProgram& program,
@@ -271,7 +276,8 @@ Constant* ArtefactBuilder::buffer(const BufferReference& reference, const Execut
     const std::string& name = executable.inputs[static_cast<std::size_t>(offset)].name;
     offset = position_of(std::span(function.inputs), name);
   }
-  return tables_.record({number(static_cast<std::int64_t>(reference.space)), number(offset)});
+  return tables_.record({number(static_cast<std::int64_t>(reference.space)), number(offset),
+                         number(reference.begin), number(reference.stride)});
 }
 
 std::vector<Constant*> ArtefactBuilder::outputs(const ArtefactProgram& program,
@@ -295,7 +301,7 @@ static_assert(runtime::kLongestChain == kDriversLongestChain);
 
 Constant* ArtefactBuilder::chain(const runtime::Chain& chain, const Executable& executable,
                                  std::span<const Code> code, const ArtefactFunction& function,
-                                 Sizes& sizes) {
+                                 const LoopEnd& loop, Sizes& sizes) {
   std::vector<Constant*> steps;
   std::int64_t buffer_count = 0;
   std::int64_t most_workers = 1;
@@ -313,8 +319,8 @@ Constant* ArtefactBuilder::chain(const runtime::Chain& chain, const Executable& 
     sizes.scratch = std::max(sizes.scratch, code[i].scratch_bytes);
   }
   sizes.buffers = std::max(sizes.buffers, buffer_count);
-  return tables_.record(
-      {tables_.array(steps, "steps"), size_of(steps), number(chain.units), number(most_workers)});
+  return tables_.record({tables_.array(steps, "steps"), size_of(steps), number(chain.units),
+                         number(most_workers), number(loop.chains), number(loop.length)});
 }
 
 Constant* ArtefactBuilder::program(const ArtefactProgram& program, const Executable& executable,
@@ -322,12 +328,17 @@ Constant* ArtefactBuilder::program(const ArtefactProgram& program, const Executa
   const std::int64_t function_number = position_of(functions_, program.function);
   const ArtefactFunction& function = functions_[static_cast<std::size_t>(function_number)];
   std::vector<Constant*> chains;
-  auto next = executable.chains.begin();
-  for (std::size_t i = 0; i < code.size();) {
-    runtime::Chain chain{i, 1, executable.steps[i].tasks};
-    if (next != executable.chains.end() && next->first == i) chain = *next++;
-    chains.push_back(this->chain(chain, executable, code, function, sizes));
-    i += chain.count;
+  std::map<std::size_t, std::int64_t> numbers;  // of chains, by first step
+  for (runtime::Turns turns(executable); !turns.at_end(); turns.advance()) {
+    const runtime::Chain& chain = turns->chain;
+    const auto number = static_cast<std::int64_t>(chains.size());
+    if (!numbers.emplace(chain.first, number).second) continue;  // in a loop again
+    LoopEnd end;
+    for (const runtime::Loop& loop : executable.loops) {
+      if (chain.first + chain.count != loop.first + loop.count) continue;
+      end = {number - numbers.at(loop.first) + 1, loop.length};
+    }
+    chains.push_back(this->chain(chain, executable, code, function, end, sizes));
   }
   std::vector<Constant*> input_bytes(function.inputs.size());
   std::int64_t bytes = 0;

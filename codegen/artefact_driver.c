@@ -57,10 +57,13 @@ enum {
 
 enum { kState, kArena, kConstants, kInput };  // runtime::Space
 enum { kLongestChain = 8 };                   // runtime::kLongestChain: artefact.cpp checks it
+static const int64_t kNever = INT64_MAX;
 
 struct buffer {
   int64_t space;
   int64_t offset;  // bytes; of kInput the number of the input
+  int64_t begin;   // in a loop: bytes from there to the slice of the first iteration,
+  int64_t stride;  // and from one iteration's to the next one's
 };
 struct step {
   void (*kernel)(void* const* buffers, void* scratch, int64_t first, int64_t last, uint64_t* fault);
@@ -75,6 +78,8 @@ struct chain {
   int64_t step_count;
   int64_t units;
   int64_t most_workers;
+  int64_t loop_chains;  // at the end of a loop: how many chains it has; else 0
+  int64_t loop_length;
 };
 struct output {
   struct buffer at;
@@ -126,8 +131,9 @@ struct gradus_context {
   // The run.
   const struct program* program;
   char* state;
-  const char* place;     // of the last fault
-  int64_t failed_chain;  // the first, of the run; chain_count: none
+  const char* place;    // of the last fault
+  int64_t failed_turn;  // the first, of the run; kNever: none
+  int64_t failed_chain;
   // The threads.
   int64_t threads;
   int64_t arrived;
@@ -293,21 +299,43 @@ static struct worker* worker_of(const struct gradus_context* c, int64_t number) 
   return (struct worker*)(c->workers + number * c->worker_bytes);
 }
 
-static char* resolve(const struct gradus_context* c, struct buffer buffer) {
+static char* resolve(const struct gradus_context* c, struct buffer buffer, int64_t iteration) {
+  const int64_t moved = buffer.begin + iteration * buffer.stride;
   switch (buffer.space) {
     case kState:
-      return c->state + buffer.offset;
+      return c->state + buffer.offset + moved;
     case kArena:
-      return c->arena + buffer.offset;
+      return c->arena + buffer.offset + moved;
     case kConstants:
-      return c->program->constants + buffer.offset;
+      return c->program->constants + buffer.offset + moved;
     default:
-      return (char*)c->inputs[buffer.offset];
+      return (char*)c->inputs[buffer.offset] + moved;
   }
 }
 
+/// A chain of the program, in one iteration of its loop.
+struct turn {
+  int64_t number;  // of the turns before it
+  int64_t chain;
+  int64_t iteration;
+};
+
+static struct turn turn_after(const struct program* program, struct turn turn) {
+  const struct chain* chain = &program->chains[turn.chain];
+  ++turn.number;
+  if (chain->loop_chains > 0 && turn.iteration + 1 < chain->loop_length) {
+    turn.chain -= chain->loop_chains - 1;
+    ++turn.iteration;
+    return turn;
+  }
+  ++turn.chain;
+  if (chain->loop_chains > 0) turn.iteration = 0;
+  return turn;
+}
+
 /// The worker's share of one chain. Returns whether one of its steps failed.
-static int run_chain(struct gradus_context* c, struct worker* worker, const struct chain* chain) {
+static int run_chain(struct gradus_context* c, struct worker* worker, const struct chain* chain,
+                     int64_t iteration) {
   const int64_t threads = load(&c->threads);
   const int64_t active = chain->most_workers < threads ? chain->most_workers : threads;
   if (worker->number >= active) return 0;
@@ -319,7 +347,9 @@ static int run_chain(struct gradus_context* c, struct worker* worker, const stru
   void** next = buffers;
   for (int64_t s = 0; s < chain->step_count; ++s) {
     const struct step* step = &chain->steps[s];
-    for (int64_t i = 0; i < step->buffer_count; ++i) *next++ = resolve(c, step->buffers[i]);
+    for (int64_t i = 0; i < step->buffer_count; ++i) {
+      *next++ = resolve(c, step->buffers[i], iteration);
+    }
   }
   char* scratch = (char*)worker + c->worker_bytes - c->variant->scratch_bytes;
   const int64_t at_once = chain->step_count == 1 ? last - first : 1;
@@ -344,18 +374,22 @@ static void run_program(struct gradus_context* c, struct worker* worker) {
   const struct program* program = c->program;
   for (int64_t s = 0; s < kLongestChain; ++s) worker->faults[s] = 0;
   int failed = 0;
-  for (int64_t i = 0; i < program->chain_count; ++i) {
+  for (struct turn turn = {0, 0, 0}, next; turn.chain < program->chain_count; turn = next) {
+    next = turn_after(program, turn);
+    const struct chain* chain = &program->chains[turn.chain];
     // After a fault of its own a worker only keeps the others company to the next meeting.
     if (!failed) {
-      failed = run_chain(c, worker, &program->chains[i]);
-      if (failed) store(&c->failed_chain, i);
+      failed = run_chain(c, worker, chain, turn.iteration);
+      if (failed) {
+        store(&c->failed_chain, turn.chain);
+        store(&c->failed_turn, turn.number);
+      }
     }
-    const int is_last = i + 1 == program->chain_count;
-    if (program->chains[i].most_workers > 1 ||
-        (!is_last && program->chains[i + 1].most_workers > 1)) {
+    const int is_last = next.chain == program->chain_count;
+    if (chain->most_workers > 1 || (!is_last && program->chains[next.chain].most_workers > 1)) {
       wait_for_all(c);
       // A faster worker may already have failed in a later chain, to which all must come.
-      if (load(&c->failed_chain) <= i) break;
+      if (load(&c->failed_turn) <= turn.number) break;
     }
   }
   write_control(control);
@@ -489,7 +523,7 @@ static int give_outputs(const struct gradus_context* c, void* const* outputs) {
   int status = kOk;
   for (int64_t i = 0; i < c->program->output_count; ++i) {
     const struct output* output = &c->program->outputs[i];
-    const char* value = resolve(c, output->at);
+    const char* value = resolve(c, output->at, 0);
     if (outputs[i] != NULL) memcpy(outputs[i], value, (size_t)output->bytes);
     if (output->must_be_finite && !is_finite(value, output->bytes)) status = kNotFinite;
   }
@@ -522,11 +556,11 @@ int gradus_run(struct gradus_context* c, int64_t function, int64_t examples, voi
   c->state = state;
   c->place = NULL;
   take_inputs(c, inputs);
-  store(&c->failed_chain, c->program->chain_count);
+  store(&c->failed_turn, kNever);
   wait_for_all(c);
   run_program(c, worker_of(c, 0));
   wait_for_all(c);
-  if (c->failed_chain < c->program->chain_count) return status_of_fault(c);
+  if (c->failed_turn != kNever) return status_of_fault(c);
   return give_outputs(c, outputs);
 }
 

@@ -8,9 +8,12 @@
 
 #include "base/parallel.h"
 #include "codegen/chain.h"
+#include "codegen/copy_kernel.h"
 #include "codegen/jit.h"
 #include "codegen/kernel_scratch.h"
+#include "codegen/loop_kernels.h"
 #include "ir/op.h"
+#include "ir/rewrite.h"
 #include "passes/access.h"
 #include "passes/lower.h"
 #include "passes/pipeline.h"
@@ -38,26 +41,6 @@ class Stopwatch {
   std::vector<StageSeconds>& seconds_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
-
-/// A kernel that copies `type` elements from its first to its second buffer.
-Kernel copy_kernel(const std::string& name, const TensorType& type) {
-  Kernel kernel;
-  kernel.name = name;
-  const TensorType flat{type.element, {type.element_count()}};
-  kernel.axes.push_back({"i", flat.shape[0], -1});
-  kernel.buffers.push_back({"from", flat, BufferRole::input, {}});
-  kernel.buffers.push_back({"to", flat, BufferRole::output, {}});
-  const std::vector<Affine> index{{{{0, 1}}, 0, 1}};
-  Loop loop;
-  loop.axes = {0};
-  loop.body.loads.push_back({{0, index}, {}});
-  ir::ScalarBuilder builder({type.element});
-  loop.body.program = builder.finish({builder.operand(0)});
-  loop.stores.push_back({{1, index}, 0});
-  kernel.tasks.push_back({0, {flat.shape[0], 1, 1}});
-  kernel.stages.push_back(std::move(loop));
-  return kernel;
-}
 
 // Copies that bring a new value to its state when it could not be written in place. A copy within
 // the state goes through the arena, so that updates read the old values in any order.
@@ -105,7 +88,7 @@ class Linker {
 
   BufferReference locate(const Parameter& parameter, bool written) {
     const ir::Node& node = plan_.graph.node(parameter.value);
-    BufferReference reference{Space::arena, 0, node.types[0].byte_size(), written};
+    BufferReference reference{Space::arena, 0, node.types[0].byte_size(), written, 0, 0};
     if (const auto arena = arena_.find(arena_key(parameter)); arena != arena_.end()) {
       reference.offset = plan_.memory.offsets[arena->second];
       reference.bytes = plan_.arena[arena->second].lifetime.bytes;
@@ -134,7 +117,8 @@ class Linker {
   }
 
   void place_arena() {
-    plan_.arena = arena_buffers(plan_.graph, plan_.fusion, plan_.kernels, plan_.chains);
+    plan_.arena =
+        arena_buffers(plan_.graph, plan_.fusion, plan_.kernels, plan_.chains, plan_.loops);
     std::vector<passes::Lifetime> lifetimes;
     for (const ArenaBuffer& buffer : plan_.arena) {
       arena_[buffer.memory] = lifetimes.size();
@@ -176,6 +160,88 @@ std::vector<ScheduledKernel> schedule_group(const Plan& plan, std::size_t group,
   return number == 0 ? first : with(number);
 }
 
+/// From a graph after the passes to its kernels in the order in which they run.
+class ProgramPlanner {
+ public:
+  ProgramPlanner(ir::Graph graph, const CompileOptions& options)
+      : options_(options), plan_{std::move(graph), {}, {}, {}, {}, {}, {}, {}, 0, 0} {}
+
+  Plan run(Stopwatch& watch) {
+    const bool store = options_.store_values && !options_.without.contains(kStoredValues);
+    plan_.fusion = passes::fuse(plan_.graph, {options_.fuse, store});
+    watch.lap("fusion");
+    const Target target = make_target(options_.set);
+    std::vector<std::vector<ScheduledKernel>> scheduled(plan_.fusion.groups.size());
+    // Nothing else runs while the tuner measures.
+    const int threads = options_.tuner == nullptr ? options_.threads : 1;
+    for_each_parallel(scheduled.size(), threads, [&](std::size_t group) {
+      if (scan_of(group)) return;
+      scheduled[group] = schedule_group(plan_, group, target, options_.tuner);
+    });
+    watch.lap("schedule");
+    for (std::size_t group = 0; group < scheduled.size(); ++group) {
+      if (const std::optional<NodeId> scan = scan_of(group)) {
+        append_loop(*scan, watch);
+      } else {
+        std::ranges::move(scheduled[group], std::back_inserter(straight_));
+      }
+    }
+    add_copies(plan_.graph, plan_.fusion, straight_);
+    flush();
+    watch.lap("chains");
+    return std::move(plan_);
+  }
+
+ private:
+  std::optional<NodeId> scan_of(std::size_t group) const {
+    const NodeId first = plan_.fusion.groups[group].roots.front();
+    const bool is_scan =
+        std::holds_alternative<ir::ScanComputation>(plan_.graph.node(first).op->compute);
+    return is_scan ? std::optional(first) : std::nullopt;
+  }
+
+  /// Appends the kernels since the last loop.
+  void flush() {
+    append(std::move(straight_));
+    straight_ = {};
+  }
+
+  /// Appends the kernels, in chains.
+  void append(std::vector<ScheduledKernel> kernels) {
+    if (options_.fuse && !options_.without.contains(kChains)) {
+      for (runtime::Chain chain : chain_kernels(plan_.graph, plan_.fusion, kernels)) {
+        chain.first += plan_.kernels.size();
+        plan_.chains.push_back(chain);
+      }
+    }
+    std::ranges::move(kernels, std::back_inserter(plan_.kernels));
+  }
+
+  void append_loop(NodeId scan, Stopwatch& watch) {
+    const ir::Attributes& attributes = plan_.graph.node(scan).attributes;
+    CompileOptions options = options_;
+    options.without.insert(std::string(kChains));  // found when all kernels of the loop are there
+    Plan body =
+        ProgramPlanner(ir::copy(*attributes.get<ir::GraphPointer>("body")), options).run(watch);
+    LoopKernels loop =
+        loop_kernels(plan_.graph, scan, {body.graph, body.fusion, std::move(body.kernels)});
+    std::ranges::move(loop.before, std::back_inserter(straight_));
+    flush();
+    std::vector<ScheduledKernel> kernels;
+    for (std::vector<ScheduledKernel>* part : {&loop.first, &loop.body, &loop.last}) {
+      std::ranges::move(*part, std::back_inserter(kernels));
+    }
+    if (kernels.empty()) return;
+    plan_.loops.push_back(
+        {plan_.kernels.size(), kernels.size(), attributes.get<std::int64_t>("length")});
+    append(std::move(kernels));
+  }
+
+  const CompileOptions& options_;
+  Plan plan_;
+  std::vector<ScheduledKernel> straight_;  // kernels since the last loop
+};
+
 }  // namespace
 
 std::vector<std::string> optional_stages() {
@@ -193,27 +259,9 @@ Plan plan_program(const ir::Graph& graph, const CompileOptions& options) {
   Stopwatch watch(seconds);
   passes::PipelineOptions pipeline;
   pipeline.disabled = options.without;
-  Plan plan{passes::run_pipeline(graph, pipeline), {}, {}, {}, {}, {}, {}, 0, 0};
+  ir::Graph lowered = passes::run_pipeline(graph, pipeline);
   watch.lap("passes");
-  const bool store = options.store_values && !options.without.contains(kStoredValues);
-  plan.fusion = passes::fuse(plan.graph, {options.fuse, store});
-  watch.lap("fusion");
-  const Target target = make_target(options.set);
-  std::vector<std::vector<ScheduledKernel>> scheduled(plan.fusion.groups.size());
-  // Nothing else runs while the tuner measures.
-  const int threads = options.tuner == nullptr ? options.threads : 1;
-  for_each_parallel(scheduled.size(), threads, [&](std::size_t group) {
-    scheduled[group] = schedule_group(plan, group, target, options.tuner);
-  });
-  for (std::vector<ScheduledKernel>& kernels : scheduled) {
-    std::ranges::move(kernels, std::back_inserter(plan.kernels));
-  }
-  add_copies(plan.graph, plan.fusion, plan.kernels);
-  watch.lap("schedule");
-  if (options.fuse && !options.without.contains(kChains)) {
-    plan.chains = chain_kernels(plan.graph, plan.fusion, plan.kernels);
-  }
-  watch.lap("chains");
+  Plan plan = ProgramPlanner(std::move(lowered), options).run(watch);
   plan.seconds = std::move(seconds);
   return plan;
 }
@@ -222,14 +270,21 @@ runtime::Executable place(Plan& plan, const runtime::StateLayout& layout) {
   runtime::Executable executable;
   executable.name = plan.graph.name();
   executable.chains = plan.chains;
+  executable.loops = plan.loops;
   Linker linker(plan, layout, executable);
   for (const ScheduledKernel& scheduled : plan.kernels) {
     const Kernel& kernel = scheduled.kernel;
     runtime::Step step{kernel.name, kernel.provenance,   nullptr, {}, kernel.task_count(),
                        0,           scheduled.operations};
     for (std::size_t b = 0; b < scheduled.parameters.size(); ++b) {
-      step.buffers.push_back(
-          linker.locate(scheduled.parameters[b], kernel.buffers[b].role != BufferRole::input));
+      BufferReference reference =
+          linker.locate(scheduled.parameters[b], kernel.buffers[b].role != BufferRole::input);
+      if (!scheduled.slides.empty() && scheduled.slides[b].stride != 0) {
+        reference.begin = scheduled.slides[b].begin;
+        reference.stride = scheduled.slides[b].stride;
+        reference.bytes = kernel.buffers[b].type.byte_size();
+      }
+      step.buffers.push_back(reference);
     }
     executable.steps.push_back(std::move(step));
   }

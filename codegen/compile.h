@@ -50,6 +50,7 @@ struct Plan {
   passes::FusionPlan fusion;
   std::vector<ScheduledKernel> kernels;  // a kernel may run more than once
   std::vector<runtime::Chain> chains;    // of kernels; none where a kernel runs more than once
+  std::vector<runtime::Loop> loops;      // of kernels
   std::vector<ArenaBuffer> arena;        // after `place`
   passes::MemoryPlan memory;             // after `place`
   std::vector<StageSeconds> seconds;

@@ -24,12 +24,20 @@ struct Parameter {
   friend auto operator<=>(const Parameter&, const Parameter&) = default;
 };
 
+/// How the place of a buffer moves through a larger one, in bytes: where the first iteration of the
+/// loop around its kernel finds it, and from one iteration to the next.
+struct Slide {
+  std::int64_t begin = 0;
+  std::int64_t stride = 0;
+};
+
 struct ScheduledKernel {
   Kernel kernel;
   std::vector<Parameter> parameters;       // of the leading buffers of the kernel
   std::int64_t operations = 0;             // floating-point operations of all tasks
   std::vector<Candidate> considered = {};  // for its contraction, if it has one
   std::size_t chosen = 0;                  // number of a candidate
+  std::vector<Slide> slides = {};          // in a loop: of every parameter
 };
 
 /// Chooses what the model predicts to be the fastest.

@@ -17,6 +17,7 @@ std::vector<Layer> normalisation_layers();
 std::vector<Layer> random_layers();
 std::vector<Layer> sequence_layers();
 std::vector<Layer> attention_layers();
+std::vector<Layer> recurrent_layers();
 
 // What several families share.
 

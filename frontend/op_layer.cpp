@@ -21,7 +21,10 @@ std::vector<Alternative> element_types() {
 OptionValue default_of(const ir::AttributeSpec& spec) {
   if (!spec.default_value) return {};
   return std::visit(
-      overloaded{[](ElementType type) { return OptionValue(std::string(to_string(type))); },
+      overloaded{[](const ir::GraphPointer&) -> OptionValue {
+                   throw InternalError("a graph is no option");
+                 },
+                 [](ElementType type) { return OptionValue(std::string(to_string(type))); },
                  [](const auto& value) { return OptionValue(value); }},
       *spec.default_value);
 }
@@ -54,6 +57,7 @@ Option option_of(const ir::AttributeSpec& spec) {
       option.kind = OptionKind::tensor;
       break;
     case ir::AttributeKind::text:
+    case ir::AttributeKind::graph:  // of no op that a layer may name
       break;
   }
   return option;

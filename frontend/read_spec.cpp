@@ -202,13 +202,16 @@ class SpecReader {
     layer.op = ir::find_op(layer.kind);
     const bool is_input =
         layer.op && std::holds_alternative<ir::InputComputation>(layer.op->compute);
-    if (layer.op && !is_input) {
+    const bool is_loop =
+        layer.op && std::holds_alternative<ir::ScanComputation>(layer.op->compute);
+    if (layer.op && !is_input && !is_loop) {
       layer.settings = own.settings(op_options(*layer.op));
       return;
     }
     std::string hint = suggestion(layer.kind, names_of(ir::op_records()));
     if (find_layer(layer.kind)) hint = fmt::format("write {{ \"layer\": \"{}\" }}", layer.kind);
     if (is_input) hint = "inputs stand in \"inputs\"";
+    if (is_loop) hint = "loops are layers of their own, such as \"lstm\"";
     findings_.add("E0205", fmt::format("unknown op \"{}\"", layer.kind), layer.where, hint);
     own.abandon();
   }

@@ -5,6 +5,7 @@
 
 #include "base/hash.h"
 #include "base/overloaded.h"
+#include "ir/graph.h"
 
 namespace gradus::ir {
 
@@ -15,6 +16,9 @@ bool same_bits(const Attribute& a, const Attribute& b) {
   }
   if (const TensorPointer* x = std::get_if<TensorPointer>(&a)) {
     return **x == *std::get<TensorPointer>(b);
+  }
+  if (const GraphPointer* x = std::get_if<GraphPointer>(&a)) {
+    return same_structure(**x, *std::get<GraphPointer>(b));
   }
   return a == b;
 }
@@ -27,6 +31,7 @@ std::size_t hash_bits(const Attribute& attribute) {
                        return hash_combine(hash_bytes(tensor->bytes.data(), tensor->bytes.size()),
                                            hash_range(tensor->type.shape));
                      },
+                     [](const GraphPointer& graph) { return graph->hash(); },
                      [](double number) { return hash_value(std::bit_cast<std::uint64_t>(number)); },
                      [](const std::string& text) { return hash_bytes(text.data(), text.size()); },
                      [](auto scalar) { return hash_value(static_cast<std::uint64_t>(scalar)); },

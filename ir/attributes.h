@@ -18,9 +18,12 @@ using gradus::to_string;  // of types and shapes, beside this namespace's own
 using Integers = std::vector<std::int64_t>;
 /// The value of a constant; never null.
 using TensorPointer = std::shared_ptr<const Tensor>;
+class Graph;
+/// The body of a loop; never null, and never changed.
+using GraphPointer = std::shared_ptr<const Graph>;
 
-using Attribute =
-    std::variant<bool, std::int64_t, double, std::string, Integers, ElementType, TensorPointer>;
+using Attribute = std::variant<bool, std::int64_t, double, std::string, Integers, ElementType,
+                               TensorPointer, GraphPointer>;
 
 /// The kinds of attribute in the order of the variant's alternatives.
 enum class AttributeKind : std::uint8_t {
@@ -31,9 +34,10 @@ enum class AttributeKind : std::uint8_t {
   integers,
   element_type,
   tensor,
+  graph,
 };
 
-/// Equality of bits for numbers and tensors.
+/// Equality of bits for numbers and tensors, of structure for graphs.
 [[nodiscard]] bool same_bits(const Attribute& a, const Attribute& b);
 [[nodiscard]] std::size_t hash_bits(const Attribute& attribute);
 

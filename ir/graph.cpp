@@ -225,6 +225,31 @@ std::uint64_t Graph::hash() const {
   return hash;
 }
 
+bool same_structure(const Graph& a, const Graph& b) {
+  if (&a == &b) return true;
+  if (a.hash() != b.hash() || a.results().size() != b.results().size()) return false;
+  const std::vector<bool> live_a = a.live();
+  const std::vector<bool> live_b = b.live();
+  std::vector<NodeId> other(a.size());  // the node of b for a live one of a
+  const auto equal = [&](Value x, Value y) {
+    return other[x.node] == y.node && x.result == y.result;
+  };
+  NodeId next = 0;
+  for (NodeId id = 0; id < a.size(); ++id) {
+    if (!live_a[id]) continue;
+    while (next < b.size() && !live_b[next]) ++next;
+    if (next == b.size() || a.node(id).op != b.node(next).op ||
+        !(a.node(id).attributes == b.node(next).attributes) ||
+        !std::ranges::equal(a.operands(id), b.operands(next), equal)) {
+      return false;
+    }
+    other[id] = next++;
+  }
+  return std::ranges::equal(a.results(), b.results(), [&](const Result& x, const Result& y) {
+    return x.name == y.name && x.update == y.update && equal(x.value, y.value);
+  });
+}
+
 void Graph::merge_provenance(NodeId id, const Provenance& provenance) {
   structure_->graph[id].provenance.merge(provenance);
 }

@@ -146,6 +146,10 @@ class Graph {
   Provenance provenance_;
 };
 
+/// Whether the live parts have the same nodes in the same order and the same results. Provenance
+/// does not count.
+[[nodiscard]] bool same_structure(const Graph& a, const Graph& b);
+
 /// Sets a graph's provenance for the lifetime of the scope.
 class ProvenanceScope {
  public:

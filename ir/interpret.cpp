@@ -14,6 +14,7 @@
 #include "ir/interpret_sums.h"
 #include "ir/op.h"
 #include "ir/order.h"
+#include "ir/scan.h"
 
 namespace gradus::ir {
 namespace {
@@ -257,14 +258,73 @@ Tensor reduction(const Node& node, ReductionKind kind, const Tensor& x) {
   });
 }
 
-}  // namespace
+// --- Loops --------------------------------------------------------------------------------------
 
-Tensor interpret_node(const Node& node, const Operands& operands, Fault& fault) {
+/// Slice number `position` along axis 0 of `stack`, and the other way round.
+Tensor slice_of(const Tensor& stack, const TensorType& type, std::int64_t position) {
+  Tensor slice(type);
+  const std::size_t size = slice.bytes.size();
+  if (size > 0) std::memcpy(slice.bytes.data(), stack.bytes.data() + at(position) * size, size);
+  return slice;
+}
+void put_slice(Tensor& stack, const Tensor& slice, std::int64_t position) {
+  const std::size_t size = slice.bytes.size();
+  if (size > 0) std::memcpy(stack.bytes.data() + at(position) * size, slice.bytes.data(), size);
+}
+
+std::vector<Tensor> scan(const Node& node, const Operands& operands, Fault& fault) {
+  const Graph& body = *node.attributes.get<GraphPointer>("body");
+  const std::int64_t length = node.attributes.get<std::int64_t>("length");
+  const bool backwards = node.attributes.get<bool>("reverse");
+  const ScanSignature signature = scan_signature(body);
+  const auto name = [&](NodeId input) {
+    return body.node(input).attributes.get<std::string>("name");
+  };
+  std::map<std::string, Tensor> inputs;
+  std::size_t next = 0;
+  for (NodeId input : signature.carried) inputs[name(input)] = *operands[next++];
+  const std::size_t first_stack = next;
+  next += signature.stacked.size();
+  for (NodeId input : signature.invariant) inputs[name(input)] = *operands[next++];
+  std::vector<Tensor> results;
+  for (const TensorType& type : node.types) results.emplace_back(type);
+  for (std::int64_t i = 0; i < length; ++i) {
+    const std::int64_t position = backwards ? length - 1 - i : i;
+    for (std::size_t s = 0; s < signature.stacked.size(); ++s) {
+      const NodeId input = signature.stacked[s];
+      inputs[name(input)] =
+          slice_of(*operands[first_stack + s], body.node(input).types[0], position);
+    }
+    if (signature.iteration) {
+      inputs[name(*signature.iteration)] =
+          Tensor::scalar(ElementType::i64, static_cast<std::uint64_t>(position));
+    }
+    const Interpretation one = interpret(body, inputs);
+    if (one.fault.kind != FaultKind::none && fault.kind == FaultKind::none) {
+      fault = {one.fault.kind, 0, 0};
+    }
+    for (const auto& [state, value] : one.updates) inputs[state] = value;
+    for (std::size_t r = 0; r < signature.outputs.size(); ++r) {
+      const Tensor& value = one.outputs.at(signature.outputs[r].name);
+      put_slice(results[signature.carried.size() + r], value, position);
+    }
+  }
+  for (std::size_t r = 0; r < signature.carried.size(); ++r) {
+    results[r] = inputs[name(signature.carried[r])];
+  }
+  return results;
+}
+
+Tensor interpret_single(const Node& node, const Operands& operands, Fault& fault) {
   return std::visit(
       overloaded{
           [](const InputComputation&) -> Tensor {
             throw InternalError("an input has no computation");
           },
+          [](const ScanComputation&) -> Tensor {
+            throw InternalError("a scan has several results");
+          },
+          [&](const ResultComputation&) { return *operands[0]; },
           [&](const ConstantComputation&) { return *node.attributes.get<TensorPointer>("value"); },
           [&](const ElementwiseComputation& compute) {
             return elementwise(node, compute, operands, fault);
@@ -308,10 +368,21 @@ Tensor interpret_node(const Node& node, const Operands& operands, Fault& fault) 
       node.op->compute);
 }
 
+}  // namespace
+
+std::vector<Tensor> interpret_node(const Node& node, const Operands& operands, Fault& fault) {
+  if (std::holds_alternative<ScanComputation>(node.op->compute)) {
+    return scan(node, operands, fault);
+  }
+  std::vector<Tensor> results;
+  results.push_back(interpret_single(node, operands, fault));
+  return results;
+}
+
 Interpretation interpret(const Graph& graph, const std::map<std::string, Tensor>& inputs) {
   const FloatEnvironment environment;
   const std::vector<bool> live = graph.live();
-  std::vector<Tensor> values(graph.size());
+  std::vector<std::vector<Tensor>> values(graph.size());
   Interpretation result;
   for (NodeId id = 0; id < graph.size(); ++id) {
     if (!live[id]) continue;
@@ -321,11 +392,12 @@ Interpretation interpret(const Graph& graph, const std::map<std::string, Tensor>
       const auto input = inputs.find(name);
       GRADUS_CHECK(input != inputs.end() && input->second.type == node.types[0],
                    "no tensor of the right type for input " + name);
-      values[id] = input->second;
+      values[id] = {input->second};
       continue;
     }
     std::vector<const Tensor*> operands;
-    for (Value operand : graph.operands(id)) operands.push_back(&values[operand.node]);
+    for (Value operand : graph.operands(id))
+      operands.push_back(&values[operand.node][operand.result]);
     Fault fault;
     values[id] = interpret_node(node, operands, fault);
     if (fault.kind != FaultKind::none && result.fault.kind == FaultKind::none) {
@@ -333,7 +405,7 @@ Interpretation interpret(const Graph& graph, const std::map<std::string, Tensor>
     }
   }
   for (const Result& r : graph.results()) {
-    (r.update ? result.updates : result.outputs)[r.name] = values[r.value.node];
+    (r.update ? result.updates : result.outputs)[r.name] = values[r.value.node][r.value.result];
   }
   return result;
 }

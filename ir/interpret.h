@@ -32,8 +32,9 @@ struct Interpretation {
 [[nodiscard]] Interpretation interpret(const Graph& graph,
                                        const std::map<std::string, Tensor>& inputs);
 
-/// The value of one node from its operands' values.
-[[nodiscard]] Tensor interpret_node(const Node& node, const std::vector<const Tensor*>& operands,
-                                    Fault& fault);
+/// The results of one node from its operands' values.
+[[nodiscard]] std::vector<Tensor> interpret_node(const Node& node,
+                                                 const std::vector<const Tensor*>& operands,
+                                                 Fault& fault);
 
 }  // namespace gradus::ir

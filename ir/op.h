@@ -36,9 +36,10 @@ struct InferContext {
 /// What a gradient function sees: node y = op(x...), the cotangent dy of y, all in one graph.
 struct VjpContext {
   std::vector<Expr> x;
-  Expr y;
-  Expr dy;
+  Expr y;   // of an op with several results the first
+  Expr dy;  // of an op with one result
   const Attributes& attributes;
+  std::span<const std::optional<Expr>> dys = {};  // by result; empty where none flows
 };
 /// Cotangents by operand; empty where none flows.
 using Cotangents = std::vector<std::optional<Expr>>;
@@ -110,11 +111,26 @@ struct ContractionComputation {
 /// (passes/lower_convolutions.h).
 struct ConvolutionComputation {};
 
+/// Runs attribute "body" attribute "length" times (ir/scan.h). The only one with several results.
+struct ScanComputation {};
+/// A result of a loop as a value of its own, which passes and kernels know by its node.
+struct ResultComputation {};
+
 using Computation =
     std::variant<InputComputation, ConstantComputation, ElementwiseComputation, MovementComputation,
                  ViewComputation, TileComputation, ReductionComputation, BlockSumComputation,
                  CombineComputation, ContractionComputation, ConvolutionComputation,
-                 GatherComputation, ScatterComputation, CumulativeComputation, SortComputation>;
+                 GatherComputation, ScatterComputation, CumulativeComputation, SortComputation,
+                 ScanComputation, ResultComputation>;
+
+/// What hoisting an op out of a loop sees (ir/hoist.h): the operands, of which some are stacks of
+/// those of all iterations along a new axis 0, and the op's result in one iteration.
+struct StackContext {
+  std::span<const Expr> x;
+  std::span<const bool> stacked;
+  const TensorType& result;
+  const Attributes& attributes;
+};
 
 /// An instance of an op: operand types and attributes in text form, such as
 /// {{"f32[2,3]", "f32[]"}, "low = [1,0], high = [0,2], interior = [0,0]"}. Documentation shows it,
@@ -139,6 +155,13 @@ struct OpRecord {
   Computation compute = InputComputation{};
   /// Second derivatives exist and are continuous on the examples' ranges.
   bool smooth = false;
+  /// The results of all iterations as one stack; null: the op stays in its loop.
+  Expr (*stack)(const StackContext& context) = nullptr;
+  /// The sum of the results of all iterations as one op over stacks; null: there is none. Called
+  /// where all operands are stacks.
+  Expr (*stack_sum)(const StackContext& context) = nullptr;
+  /// Linear in all operands together, so that sums over iterations go through it.
+  bool additive = false;
   std::vector<OpExample> examples = {};
 };
 

@@ -113,7 +113,10 @@ TensorPointer tensor(TextLine& line) {
   });
 }
 
-Attribute attribute(TextLine& line, AttributeKind kind) {
+/// A graph between braces; afterwards `line` is the rest of its last line.
+GraphPointer nested_graph(TextLine& line, TextLines& lines);
+
+Attribute attribute(TextLine& line, TextLines& lines, AttributeKind kind) {
   switch (kind) {
     case AttributeKind::boolean:
       return boolean(line);
@@ -128,13 +131,15 @@ Attribute attribute(TextLine& line, AttributeKind kind) {
     case AttributeKind::element_type:
       return element_type(line);
     case AttributeKind::tensor:
+      return tensor(line);
+    case AttributeKind::graph:
       break;
   }
-  return tensor(line);
+  return nested_graph(line, lines);
 }
 
 /// name = value, name = value, ...
-Attributes attributes(TextLine& line, const OpRecord& op) {
+Attributes attributes(TextLine& line, TextLines& lines, const OpRecord& op) {
   Attributes result;
   line.list([&] {
     const std::string_view name = line.peek();
@@ -143,7 +148,7 @@ Attributes attributes(TextLine& line, const OpRecord& op) {
     if (result.find(name)) line.fail("the attribute is there already");
     (void)line.take();
     line.expect("=");
-    result.set(std::string(name), attribute(line, spec->kind));
+    result.set(std::string(name), attribute(line, lines, spec->kind));
   });
   return result;
 }
@@ -196,29 +201,53 @@ Provenance provenance(TextLine& line) {
 
 class Parser {
  public:
-  Parser(std::string_view text, const std::string& file)
-      : lines_(text, file, kMalformed), graph_("") {}
+  explicit Parser(TextLines& lines) : lines_(lines), graph_("") {}
 
   Graph parse() {
     TextLine header = lines_.next("the name of the graph");
-    header.expect("graph");
-    graph_ = Graph(header.quoted());
+    name(header);
     header.expect_end();
     while (!lines_.at_end()) {
       TextLine line = lines_.next("a node or a result");
-      if (line.accept("%")) {
-        node(line);
-      } else if (line.at_string()) {
-        result(line);
-      } else {
-        line.fail("expected a node or a result");
-      }
-      line.expect_end();
+      entry(line);
     }
-    return std::move(graph_);
+    return finish();
+  }
+
+  /// The graph that begins in `line`, up to its brace; `line` is what follows then.
+  Graph parse_nested(TextLine& line) {
+    name(line);
+    line.expect("{");
+    line.expect_end();
+    for (line = lines_.next("the brace after a graph"); !line.accept("}");
+         line = lines_.next("the brace after a graph")) {
+      entry(line);
+    }
+    return finish();
   }
 
  private:
+  void name(TextLine& line) {
+    line.expect("graph");
+    graph_ = Graph(line.quoted());
+  }
+
+  void entry(TextLine& line) {
+    if (line.accept("%")) {
+      node(line);
+    } else if (line.at_string()) {
+      result(line);
+    } else {
+      line.fail("expected a node or a result");
+    }
+    line.expect_end();
+  }
+
+  Graph finish() {
+    graph_.set_provenance({});
+    return std::move(graph_);
+  }
+
   /// Runs `build`; what it breaks is reported at `column`.
   template <typename Function>
   auto lawful(const TextLine& line, std::uint32_t column, Function&& build) {
@@ -268,18 +297,21 @@ class Parser {
     if (line.peek() == "%") line.list([&] { operands.push_back(reference(line)); });
     Attributes given;
     if (line.accept("{")) {
-      given = attributes(line, *op);
+      given = attributes(line, lines_, *op);
       line.expect("}");
     }
-    std::optional<TensorType> type;
+    std::vector<TensorType> types;
     const bool typed = line.accept(":");
     const std::uint32_t type_column = line.column();
-    if (typed) type = line.type();
+    if (typed) line.list([&] { types.push_back(line.type()); });
     read_provenance(line);
     const NodeId id =
         lawful(line, start, [&] { return graph_.add(*op, operands, std::move(given)); });
-    if (type && *type != graph_.node(id).types[0]) {
-      line.fail_at(type_column, kBrokenLaw, "the result is " + to_string(graph_.node(id).types[0]));
+    const ResultTypes& found = graph_.node(id).types;
+    if (typed && !std::ranges::equal(types, found)) {
+      std::string text;
+      for (const TensorType& type : found) text += (text.empty() ? "" : ", ") + to_string(type);
+      line.fail_at(type_column, kBrokenLaw, "the result is " + text);
     }
     return id;
   }
@@ -293,7 +325,15 @@ class Parser {
     const std::uint32_t start = line.column();
     const auto found = nodes_.find(line.integer());
     if (found == nodes_.end()) line.fail_at(start, kMalformed, "there is no such node above");
-    return {found->second, 0};
+    Value value{found->second, 0};
+    if (line.accept("/")) {
+      const std::uint32_t result_column = line.column();
+      value.result = static_cast<std::uint32_t>(line.integer(kGreatestPosition));
+      if (value.result >= graph_.node(value.node).types.size()) {
+        line.fail_at(result_column, kMalformed, "the node has fewer results");
+      }
+    }
+    return value;
   }
 
   void result(TextLine& line) {
@@ -311,26 +351,29 @@ class Parser {
     });
   }
 
-  TextLines lines_;
+  TextLines& lines_;
   Graph graph_;
   std::unordered_map<std::int64_t, NodeId> nodes_;
   std::set<std::pair<std::string, bool>> results_;
 };
 
+GraphPointer nested_graph(TextLine& line, TextLines& lines) {
+  return std::make_shared<const Graph>(Parser(lines).parse_nested(line));
+}
+
 }  // namespace
 
 Graph parse_graph(std::string_view text, const std::string& file) {
-  Graph graph = Parser(text, file).parse();
-  graph.set_provenance({});
-  return graph;
+  TextLines lines(text, file, kMalformed);
+  return Parser(lines).parse();
 }
 
 Attributes parse_attributes(const OpRecord& op, std::string_view text) {
   const std::string file;
-  const TextSource source{text, file, kMalformed};
-  TextLine line(text, source, 1);
-  if (line.at_end()) return {};
-  Attributes result = attributes(line, op);
+  TextLines lines(text, file, kMalformed);
+  if (lines.at_end()) return {};
+  TextLine line = lines.next("attributes");
+  Attributes result = attributes(line, lines, op);
   line.expect_end();
   return result;
 }

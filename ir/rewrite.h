@@ -19,7 +19,8 @@ struct RewriteContext {
 };
 
 /// Copies the live part of `graph` in order. `replace` may give another value for a node (of the
-/// same type); empty copies it. Names, results, updates, inputs and provenance stay; what is added
+/// same type), of one with several results for each, as its results in their order; empty copies
+/// it. Names, results, updates, inputs and provenance stay; what is added
 /// meanwhile has the provenance of the node it replaces.
 [[nodiscard]] Graph rewrite(
     const Graph& graph, const std::function<std::optional<Expr>(const RewriteContext&)>& replace);

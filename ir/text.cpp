@@ -40,6 +40,25 @@ std::string tensor_text(const Tensor& tensor) {
   return text + "]";
 }
 
+/// Every line of the graph but the first indented.
+std::string graph_text(const Graph& graph) {
+  std::string text;
+  for (char c : to_text(graph)) text += c == '\n' ? std::string("\n  ") : std::string(1, c);
+  text.resize(text.size() - 2);
+  return text.insert(text.find('\n'), " {") + '}';
+}
+
+std::string value_text(Value value) {
+  return value.result == 0 ? fmt::format("%{}", value.node)
+                           : fmt::format("%{}/{}", value.node, value.result);
+}
+
+std::string types_text(const ResultTypes& types) {
+  std::string text;
+  for (const TensorType& type : types) text += (text.empty() ? "" : ", ") + to_string(type);
+  return text;
+}
+
 std::string attributes_text(const Node& node) {
   std::string text;
   for (const AttributeSpec& spec : node.op->attributes) {
@@ -85,12 +104,12 @@ std::string node_text(const Graph& graph, NodeId id) {
     text += node.op->name;
     std::string separator = " ";
     for (Value operand : graph.operands(id)) {
-      text += fmt::format("{}%{}", separator, operand.node);
+      text += separator + value_text(operand);
       separator = ", ";
     }
     text += attributes_text(node);
   }
-  return text + " : " + to_string(node.types[0]) + provenance_text(node.provenance) + '\n';
+  return text + " : " + types_text(node.types) + provenance_text(node.provenance) + '\n';
 }
 
 }  // namespace
@@ -104,6 +123,7 @@ std::string to_text(const Attribute& attribute) {
                         [](const Integers& value) { return to_string(value); },
                         [](ElementType value) { return std::string(to_string(value)); },
                         [](const TensorPointer& value) { return tensor_text(*value); },
+                        [](const GraphPointer& value) { return graph_text(*value); },
                     },
                     attribute);
 }
@@ -116,8 +136,8 @@ std::string to_text(const Graph& graph) {
     if (live[id]) text += node_text(graph, id);
   }
   for (const Result& result : graph.results()) {
-    text += fmt::format("{} {} %{}\n", quote(result.name), result.update ? "<-" : "=",
-                        result.value.node);
+    text += fmt::format("{} {} {}\n", quote(result.name), result.update ? "<-" : "=",
+                        value_text(result.value));
   }
   return text;
 }

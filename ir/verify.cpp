@@ -57,6 +57,10 @@ class Verifier {
       const AttributeSpec& spec = node.op->attributes[position++];
       require(name == spec.name && value.index() == static_cast<std::size_t>(spec.kind), id,
               "attributes are not in the order and of the kinds of the schema");
+      if (const GraphPointer* body = std::get_if<GraphPointer>(&value)) {
+        require(*body != nullptr, id, "a loop without a body");
+        verify(**body, where_);
+      }
       const TensorPointer* tensor = std::get_if<TensorPointer>(&value);
       require(!tensor || *tensor, id, "a constant without a tensor");
       require(!tensor || std::cmp_equal((*tensor)->bytes.size(), (*tensor)->type.byte_size()), id,

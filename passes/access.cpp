@@ -77,6 +77,18 @@ Iteration iterate_scatter(const Graph& graph, NodeId id) {
   return iteration;
 }
 
+/// Its kernels are those of its body: it has no axes here.
+Iteration iterate_scan(const Graph& graph, NodeId id) {
+  const auto none = [](std::int64_t rank) {
+    return std::vector<int>(static_cast<std::size_t>(rank), -1);
+  };
+  Iteration iteration{{}, none(graph.node(id).types[0].rank()), -1, {}};
+  for (Value operand : graph.operands(id)) {
+    iteration.operand_slots.push_back(none(graph.type(operand).rank()));
+  }
+  return iteration;
+}
+
 /// Iteration axes of a contraction: batch, lhs free, rhs free, contracted.
 Iteration iterate_contraction(const Graph& graph, NodeId id) {
   const ir::Attributes& attributes = graph.node(id).attributes;
@@ -171,6 +183,8 @@ Access access_of(const Graph& graph, NodeId id) {
                         [](const ir::ScatterComputation&) { return Access::heavy; },
                         [](const ir::CumulativeComputation&) { return Access::heavy; },
                         [](const ir::SortComputation&) { return Access::heavy; },
+                        [](const ir::ScanComputation&) { return Access::heavy; },
+                        [](const ir::ResultComputation&) { return Access::leaf; },
                     },
                     node.op->compute);
 }
@@ -250,6 +264,8 @@ Iteration iteration_of(const Graph& graph, NodeId id) {
             return iteration;
           },
           [&](const ir::GatherComputation&) { return over_result(); },
+          [&](const ir::ScanComputation&) { return iterate_scan(graph, id); },
+          [&](const ir::ResultComputation&) { return over_result(); },
           [&](const ir::InputComputation&) { return over_result(); },
           [&](const ir::ConstantComputation&) { return over_result(); },
           [&](const ir::ElementwiseComputation&) { return over_result(); },

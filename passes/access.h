@@ -15,7 +15,7 @@ namespace gradus::passes {
 
 /// What a node is to a loop over its consumer.
 enum class Access : std::uint8_t {
-  leaf,   // in memory before the step: an input, or a constant of rank > 0
+  leaf,   // in memory: an input, a constant of rank > 0, or a result of a scan
   alias,  // a view whose operand must be in memory; costs nothing
   light,  // computable at any index from its operands: elementwise, movement, gather, scalar
           // constant

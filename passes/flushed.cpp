@@ -131,6 +131,8 @@ bool is_flushed(Expr x, int steps) {
                         [](const ir::ScatterComputation&) { return true; },
                         [](const ir::CumulativeComputation&) { return true; },
                         [](const ir::SortComputation&) { return true; },
+                        [](const ir::ScanComputation&) { return false; },
+                        [](const ir::ResultComputation&) { return false; },
                     },
                     node.op->compute);
 }

@@ -33,9 +33,9 @@ std::optional<Expr> fold_node(const ir::RewriteContext& c) {
   const bool grows = c.node.types[0].element_count() > largest;
   if (largest > kLargestFolded || grows) return std::nullopt;
   ir::Fault fault;
-  Tensor value = ir::interpret_node(c.node, values, fault);
+  std::vector<Tensor> value = ir::interpret_node(c.node, values, fault);
   if (fault.kind != ir::FaultKind::none) return std::nullopt;
-  return ir::constant(c.to, std::move(value));
+  return ir::constant(c.to, std::move(value.front()));
 }
 
 }  // namespace

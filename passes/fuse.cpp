@@ -51,7 +51,7 @@ class Fuser {
         in_place_(updates_in_place(graph, roots_)),
         root_(graph.size()),
         updated_by_(graph.size()),
-        order_(graph.size(), roots_, in_place_),
+        order_(graph, roots_, in_place_),
         judge_(graph, roots_, in_place_),
         groups_(graph.size()),
         owner_(graph.size()),
@@ -405,6 +405,7 @@ class Fuser {
     for (const auto& [from, to] : {std::pair{&a, &b}, std::pair{&b, &a}}) {
       for (NodeId id : from->roots) {
         if (runs_in_order(graph_, id)) return "runs in an order of its own";
+        if (computes<ir::ScanComputation>(graph_, id)) return "a loop";
         for (const Read& read : root_[id]->roots) {
           if (!to->axes.contains(read.value)) continue;
           if (read.through_view) return "read through a view or by index";

@@ -11,6 +11,8 @@
 #include "passes/lower.h"
 #include "passes/lower_convolutions.h"
 #include "passes/lower_indexing.h"
+#include "passes/lower_scans.h"
+#include "passes/merge_scans.h"
 #include "passes/read_padded.h"
 #include "passes/repeat_contractions.h"
 #include "passes/simplify.h"
@@ -21,6 +23,8 @@ namespace {
 constexpr Pass kPipeline[] = {
     {"drop_stop_gradients", "Leaves out stop_gradient once differentiation is done.",
      drop_stop_gradients, true},
+    {"merge_scans", "Scans that carry the same values along become one.", merge_scans},
+    {"narrow_scans", "Scans lose the results that nobody needs.", narrow_scans},
     {"fold", "What depends on constants only becomes a constant.", fold},
     {"simplify", "Algebraic rewrites that keep every bit.", simplify},
     {"lower_convolutions", "Convolutions become contractions over windows.", lower_convolutions,
@@ -42,6 +46,7 @@ constexpr Pass kPipeline[] = {
     {"repeat_contractions",
      "Large results of short sums are made again where they are needed much later.",
      repeat_contractions},
+    {"lower_scans", "The bodies of scans go through these passes too.", lower_scans, true},
 };
 
 /// Runs one pass; what it breaks on the way names it.

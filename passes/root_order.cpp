@@ -3,19 +3,23 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "ir/op.h"
 
 namespace gradus::passes {
 
 using ir::NodeId;
 
-RootOrder::RootOrder(std::size_t nodes, const std::map<NodeId, Root>& roots,
+RootOrder::RootOrder(const ir::Graph& graph, const std::map<NodeId, Root>& roots,
                      const std::map<NodeId, NodeId>& in_place)
-    : before_(nodes), number_(nodes) {
+    : before_(graph.size()), number_(graph.size()) {
   std::map<NodeId, NodeId> updates;  // by state
   for (const auto& [update, state] : in_place) updates[state] = update;
   for (const auto& [id, root] : roots) {
     for (const Read& read : root.roots) before_[id].push_back(read.value);
     for (const Read& read : root.leaves) {
+      if (std::holds_alternative<ir::ResultComputation>(graph.node(read.value).op->compute)) {
+        before_[id].push_back(graph.operands(read.value)[0].node);
+      }
       const auto update = updates.find(read.value);
       if (update != updates.end() && update->second != id) before_[update->second].push_back(id);
     }

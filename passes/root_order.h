@@ -13,7 +13,7 @@ namespace gradus::passes {
 class RootOrder {
  public:
   /// `in_place`: update value -> state input (passes/in_place.h).
-  RootOrder(std::size_t nodes, const std::map<ir::NodeId, Root>& roots,
+  RootOrder(const ir::Graph& graph, const std::map<ir::NodeId, Root>& roots,
             const std::map<ir::NodeId, ir::NodeId>& in_place);
 
   /// The roots that must be complete, or have read, before `id` is written; ascending.

@@ -20,6 +20,9 @@ constexpr std::int64_t kManyUses = 16;
 bool is_elementwise(const Graph& graph, NodeId id) {
   return std::holds_alternative<ir::ElementwiseComputation>(graph.node(id).op->compute);
 }
+bool is_loop(const Graph& graph, NodeId id) {
+  return std::holds_alternative<ir::ScanComputation>(graph.node(id).op->compute);
+}
 bool is_contraction(const Graph& graph, NodeId id) {
   return std::holds_alternative<ir::ContractionComputation>(graph.node(id).op->compute);
 }
@@ -88,6 +91,9 @@ RootFinder::RootFinder(const Graph& graph, bool every_op)
     const std::vector<Value>& operands = graph.operands(id);
     for (std::size_t i = 0; i < operands.size(); ++i) {
       if (reads_whole(graph, id, i)) mark(operands[i].node);
+    }
+    if (is_loop(graph, id)) {
+      for (Value operand : graph.operands(id)) mark(memory_of(graph, operand.node));
     }
     if (is_contraction(graph, id) || is_tile_op(graph, id)) {
       for (Value operand : graph.operands(id)) {

@@ -13,6 +13,11 @@ using ir::NodeId;
 
 /// Values with fewer elements stay in the caches anyway.
 constexpr std::int64_t kLeastElements = 1 << 14;
+/// What is one of several operands of a movement, such as a part of a concatenation, is computed
+/// for every element of the result: as often as the result is larger. So much of a chain's
+/// instructions are worth writing it and reading it instead.
+constexpr std::int64_t kLeastChain = 64;
+constexpr std::int64_t kLeastRepetition = 2;
 /// Tensors of less than this share of a value's elements cost nothing to read.
 constexpr std::int64_t kSmallShare = 4;
 
@@ -28,7 +33,7 @@ class Values {
   std::set<NodeId> stored() {
     const std::vector<bool> live = graph_.live();
     for (NodeId id = 0; id < graph_.size(); ++id) {
-      if (live[id] && worth_storing(id)) stored_.insert(id);
+      if (live[id] && (worth_storing(id) || repeated(id))) stored_.insert(id);
     }
     return std::move(stored_);
   }
@@ -64,6 +69,31 @@ class Values {
     collect(id, node.types[0].element_count(), reads, seen);
     const auto tensors = static_cast<std::int64_t>(reads.size());
     return (users - 1) * tensors > users;
+  }
+
+  /// Whether a movement of several operands would compute the chain that ends here again and again.
+  bool repeated(NodeId id) const {
+    const ir::Node& node = graph_.node(id);
+    if (in_memory(id) || !std::holds_alternative<ir::ElementwiseComputation>(node.op->compute)) {
+      return false;
+    }
+    const std::int64_t most = node.types[0].element_count() * kLeastRepetition;
+    const auto repeats = [&](NodeId user) {
+      const ir::Node& movement = graph_.node(user);
+      return std::holds_alternative<ir::MovementComputation>(movement.op->compute) &&
+             graph_.operands(user).size() > 1 && movement.types[0].element_count() >= most;
+    };
+    if (node.types[0].rank() == 0 || std::ranges::none_of(graph_.users(id), repeats)) return false;
+    std::set<NodeId> seen;
+    return chain_cost(id, seen) >= kLeastChain;
+  }
+
+  /// Instructions per element down to what is in memory.
+  std::int64_t chain_cost(NodeId id, std::set<NodeId>& seen) const {
+    if (in_memory(id) || !seen.insert(id).second) return 0;
+    std::int64_t cost = program_cost(graph_, id);
+    for (ir::Value operand : graph_.operands(id)) cost += chain_cost(operand.node, seen);
+    return cost;
   }
 
   void collect(NodeId id, std::int64_t elements, std::set<NodeId>& reads, std::set<NodeId>& seen) {

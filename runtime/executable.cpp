@@ -22,6 +22,32 @@ std::int64_t Step::most_workers() const {
   return std::max(operations, moved) < kLeastSharedWork ? 1 : tasks;
 }
 
+void Turns::find() {
+  Chain& chain = turn_.chain;
+  const std::vector<Chain>& chains = executable_.chains;
+  while (next_chain_ < chains.size() && chains[next_chain_].first < chain.first) ++next_chain_;
+  if (at_end()) return;
+  const bool found = next_chain_ < chains.size() && chains[next_chain_].first == chain.first;
+  chain = found ? chains[next_chain_] : Chain{chain.first, 1, executable_.steps[chain.first].tasks};
+}
+
+void Turns::advance() {
+  const std::size_t next = turn_.chain.first + turn_.chain.count;
+  turn_.chain.first = next;
+  const std::vector<Loop>& loops = executable_.loops;
+  if (next_loop_ < loops.size() && loops[next_loop_].first + loops[next_loop_].count == next) {
+    const Loop& loop = loops[next_loop_];
+    if (++turn_.iteration < loop.length) {
+      turn_.chain.first = loop.first;
+      next_chain_ = 0;
+    } else {
+      turn_.iteration = 0;
+      ++next_loop_;
+    }
+  }
+  find();
+}
+
 const StateEntry* StateLayout::find(const std::string& name) const {
   for (const StateEntry& entry : entries) {
     if (entry.name == name) return &entry;

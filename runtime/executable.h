@@ -44,6 +44,9 @@ struct BufferReference {
   std::int64_t offset = 0;  // bytes; for Space::input the number of the input
   std::int64_t bytes = 0;
   bool written = false;
+  // In a loop a slice of the buffer, of `bytes` bytes, that moves from iteration to iteration.
+  std::int64_t begin = 0;   // bytes from the start of the buffer to the first iteration's slice
+  std::int64_t stride = 0;  // bytes from one iteration's to the next one's; 0: the whole buffer
 };
 
 /// One kernel call over all of its tasks.
@@ -73,6 +76,15 @@ struct Chain {
   friend bool operator==(const Chain&, const Chain&) = default;
 };
 
+/// `count` steps from number `first` on, all of which run `length` times, one round after another.
+/// A chain lies within a loop or outside of it. Loops do not overlap.
+struct Loop {
+  std::size_t first = 0;
+  std::size_t count = 0;
+  std::int64_t length = 1;
+  friend bool operator==(const Loop&, const Loop&) = default;
+};
+
 struct ExecutableInput {
   std::string name;
   TensorType type;
@@ -87,12 +99,37 @@ struct Executable {
   std::string name;
   std::vector<Step> steps;
   std::vector<Chain> chains;            // ascending; a step of none runs alone
+  std::vector<Loop> loops;              // ascending
   std::vector<ExecutableInput> inputs;  // batch and scalar inputs by number
   std::vector<ExecutableOutput> outputs;
   std::int64_t arena_bytes = 0;
   std::int64_t scratch_bytes = 0;  // greatest of the steps
   std::vector<std::byte, AlignedAllocator<std::byte>> constants;
   std::shared_ptr<const void> code;  // keeps the machine code alive
+};
+
+/// A chain, or a step that is in none, in one iteration of its loop.
+struct Turn {
+  Chain chain;
+  std::int64_t iteration = 0;
+};
+
+/// Walks through a run of an executable.
+class Turns {
+ public:
+  explicit Turns(const Executable& executable) : executable_(executable) { find(); }
+  [[nodiscard]] bool at_end() const { return turn_.chain.first == executable_.steps.size(); }
+  [[nodiscard]] const Turn& operator*() const { return turn_; }
+  [[nodiscard]] const Turn* operator->() const { return &turn_; }
+  void advance();
+
+ private:
+  void find();
+
+  const Executable& executable_;
+  Turn turn_;
+  std::size_t next_chain_ = 0;  // number of the first that begins at the turn's step or behind it
+  std::size_t next_loop_ = 0;   // number of the first that ends behind the turn's step
 };
 
 }  // namespace gradus::runtime

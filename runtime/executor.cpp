@@ -27,15 +27,16 @@ bool is_aligned(const void* pointer) {
 
 }  // namespace
 
-std::byte* Executor::resolve(const BufferReference& reference) const {
+std::byte* Executor::resolve(const BufferReference& reference, std::int64_t iteration) const {
+  const std::int64_t moved = reference.begin + iteration * reference.stride;
   switch (reference.space) {
     case Space::state:
-      return within(state_, reference.offset, reference.bytes);
+      return within(state_, reference.offset + moved, reference.bytes);
     case Space::arena:
-      return within(arena_, reference.offset, reference.bytes);
+      return within(arena_, reference.offset + moved, reference.bytes);
     case Space::constants:
       GRADUS_CHECK(!reference.written, "a step writes a constant");
-      return within(constants_, reference.offset, reference.bytes);
+      return within(constants_, reference.offset + moved, reference.bytes);
     case Space::input:
       break;
   }
@@ -43,7 +44,7 @@ std::byte* Executor::resolve(const BufferReference& reference) const {
   GRADUS_CHECK(
       reference.offset >= 0 && reference.offset < static_cast<std::int64_t>(inputs_.size()),
       "no such input");
-  return within(inputs_[static_cast<std::size_t>(reference.offset)], 0, reference.bytes);
+  return within(inputs_[static_cast<std::size_t>(reference.offset)], moved, reference.bytes);
 }
 
 void Executor::prepare(const Executable& executable, std::span<std::byte> state,
@@ -71,23 +72,25 @@ void Executor::prepare(const Executable& executable, std::span<std::byte> state,
   reports_.assign(static_cast<std::size_t>(workers()), {});
 }
 
-void Executor::resolve_buffers(std::span<const Step> steps) {
+void Executor::resolve_buffers(std::span<const Step> steps, std::int64_t iteration) {
   for (std::size_t i = 0; i < steps.size(); ++i) {
     GRADUS_CHECK(steps[i].scratch_bytes <= scratch_stride_,
                  "a step's scratch exceeds its executable's");
     buffers_[i].clear();
     for (const BufferReference& reference : steps[i].buffers) {
-      buffers_[i].push_back(resolve(reference));
-      GRADUS_CHECK(is_aligned(buffers_[i].back()), "buffer off its alignment");
+      buffers_[i].push_back(resolve(reference, iteration));
+      GRADUS_CHECK(reference.stride != 0 || is_aligned(buffers_[i].back()),
+                   "buffer off its alignment");
     }
   }
 }
 
-RunResult Executor::run_chain(const Executable& executable, const Chain& chain, bool timed) {
+RunResult Executor::run_chain(const Executable& executable, const Turn& turn, bool timed) {
+  const Chain& chain = turn.chain;
   GRADUS_CHECK(chain.count <= kLongestChain && chain.first + chain.count <= executable.steps.size(),
                "a chain leaves the steps");
   const std::span steps = std::span(executable.steps).subspan(chain.first, chain.count);
-  resolve_buffers(steps);
+  resolve_buffers(steps, turn.iteration);
   std::int64_t most = 1;
   for (const Step& step : steps) {
     GRADUS_CHECK(chain.count == 1 || step.tasks % chain.units == 0, "units do not share the tasks");
@@ -143,18 +146,15 @@ RunResult Executor::run(const Executable& executable, std::span<std::byte> state
   prepare(executable, state, inputs);
   const FloatEnvironment environment;
   Clock::time_point before = timed ? Clock::now() : Clock::time_point{};
-  auto next = executable.chains.begin();
-  for (std::size_t i = 0; i < executable.steps.size();) {
-    Chain chain{i, 1, executable.steps[i].tasks};
-    if (next != executable.chains.end() && next->first == i) chain = *next++;
-    const RunResult result = run_chain(executable, chain, timed);
+  for (Turns turns(executable); !turns.at_end(); turns.advance()) {
+    const RunResult result = run_chain(executable, *turns, timed);
     if (timed) {
       const Clock::time_point after = Clock::now();
-      add_seconds(chain, std::chrono::duration<double>(after - before).count(), step_seconds);
+      add_seconds(turns->chain, std::chrono::duration<double>(after - before).count(),
+                  step_seconds);
       before = after;
     }
     if (result.fault != 0) return result;
-    i += chain.count;
   }
   return {};
 }

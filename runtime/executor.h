@@ -53,10 +53,11 @@ class Executor {
 
   void prepare(const Executable& executable, std::span<std::byte> state,
                std::span<const std::span<const std::byte>> inputs);
-  [[nodiscard]] std::byte* resolve(const BufferReference& reference) const;
-  [[nodiscard]] RunResult run_chain(const Executable& executable, const Chain& chain, bool timed);
+  [[nodiscard]] std::byte* resolve(const BufferReference& reference,
+                                   std::int64_t iteration = 0) const;
+  [[nodiscard]] RunResult run_chain(const Executable& executable, const Turn& turn, bool timed);
   void add_seconds(const Chain& chain, double seconds, std::span<double> step_seconds);
-  void resolve_buffers(std::span<const Step> steps);
+  void resolve_buffers(std::span<const Step> steps, std::int64_t iteration);
 
   ThreadPool pool_;
   AlignedBytes arena_;

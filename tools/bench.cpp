@@ -124,7 +124,12 @@ std::vector<KernelRate> kernel_rates(const Variant& variant, const MachinePeak& 
   for (std::size_t i = 0; i < variant.step.steps.size(); ++i) {
     const runtime::Step& step = variant.step.steps[i];
     const double seconds = std::max(quantile(variant.kernel_seconds[i], 0.5), 1e-9);
-    const KernelWork work = work_of(step);
+    KernelWork work = work_of(step);
+    for (const runtime::Loop& loop : variant.step.loops) {
+      if (i < loop.first || i >= loop.first + loop.count) continue;
+      work.flops *= static_cast<double>(loop.length);
+      work.bytes *= static_cast<double>(loop.length);
+    }
     rates.push_back({&step, seconds, work.flops / seconds, work.bytes / seconds,
                      predicted_seconds(work, peak, threads)});
   }

@@ -32,10 +32,11 @@ Tensor widened(const Tensor& tensor) {
   return wide;
 }
 
-/// The same computation with f64 wherever the graph has f32.
-ir::Graph in_double(const ir::Graph& graph) {
+/// The same computation with f64 wherever the graph has f32; a body of a loop keeps its updates.
+ir::Graph in_double(const ir::Graph& graph, bool updates = false) {
   ir::Graph wide(graph.name());
-  std::vector<ir::Value> moved(graph.size());
+  std::vector<ir::NodeId> moved(graph.size());
+  const auto value_of = [&](ir::Value old) { return ir::Value{moved[old.node], old.result}; };
   for (ir::NodeId id = 0; id < graph.size(); ++id) {
     const ir::Node& node = graph.node(id);
     ir::Attributes attributes = node.attributes;
@@ -45,14 +46,18 @@ ir::Graph in_double(const ir::Graph& graph) {
         attributes.set(name, ElementType::f64);
       } else if (const auto* tensor = std::get_if<ir::TensorPointer>(&value)) {
         attributes.set(name, ir::TensorPointer(std::make_shared<Tensor>(widened(**tensor))));
+      } else if (const auto* body = std::get_if<ir::GraphPointer>(&value)) {
+        attributes.set(name, std::make_shared<const ir::Graph>(in_double(**body, true)));
       }
     }
     std::vector<ir::Value> operands;
-    for (ir::Value operand : graph.operands(id)) operands.push_back(moved[operand.node]);
-    moved[id] = {wide.add(*node.op, operands, attributes), 0};
+    for (ir::Value operand : graph.operands(id)) operands.push_back(value_of(operand));
+    moved[id] = wide.add(*node.op, operands, attributes);
   }
   for (const ir::Result& result : graph.results()) {
-    if (!result.update) wide.add_result(result.name, moved[result.value.node]);
+    const ir::Value value = value_of(result.value);
+    if (!result.update) wide.add_result(result.name, value);
+    if (result.update && updates) wide.add_update(result.name, value);
   }
   return wide;
 }

@@ -80,6 +80,12 @@ runtime::DataSource source_of(const frontend::DataSpec& data) {
     options.sizes(digits);
     return digits;
   }
+  if (data.source == "adding") {
+    runtime::AddingData adding;
+    options.sizes(adding);
+    options.number("length", adding.length);
+    return adding;
+  }
   if (data.source == "idx") return runtime::IdxData{options.text("directory")};
   if (data.source == "cifar10") return runtime::Cifar10Data{options.text("directory")};
   if (data.source == "text") {

@@ -74,6 +74,7 @@ std::vector<OpRecord> arithmetic_ops() {
         return Cotangents{reduce_to(c.dy, c.x[0]), reduce_to(-c.dy, c.x[1])};
       },
       true, two);
+  for (OpRecord& record : ops) record.additive = true;  // add and sub
   binary(
       "mul", "a * b; integers wrap.",
       [](ScalarBuilder&, X x, const Attributes&) { return x[0] * x[1]; },
@@ -114,6 +115,7 @@ std::vector<OpRecord> arithmetic_ops() {
                    return -x[0];
                  }},
                  .smooth = true,
+                 .additive = true,
                  .examples = one});
   ops.push_back({.name = "abs",
                  .doc = "|x|; the derivative at 0 is 0.",

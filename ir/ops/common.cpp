@@ -43,6 +43,19 @@ std::vector<TensorType> infer_float(const InferContext& context) {
 
 Expr reduce_to(Expr cotangent, Expr x) { return x.rank() == 0 ? sum_all(cotangent) : cotangent; }
 
+Integers behind_stack_axis(Integers axes) {
+  for (std::int64_t& axis : axes) ++axis;
+  return axes;
+}
+
+Shape stack_shape(const StackContext& context) {
+  Shape shape = context.result.shape;
+  const auto first = std::ranges::find(context.stacked, true);
+  shape.insert(shape.begin(),
+               context.x[static_cast<std::size_t>(first - context.stacked.begin())].shape()[0]);
+  return shape;
+}
+
 void check_axes(const Integers& axes, std::int64_t rank) {
   for (std::size_t i = 0; i < axes.size(); ++i) {
     if (axes[i] < 0 || axes[i] >= rank || (i > 0 && axes[i] <= axes[i - 1])) {

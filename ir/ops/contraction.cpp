@@ -138,6 +138,51 @@ Cotangents dot_vjp(const VjpContext& c) {
           identity ? drhs : transpose(drhs, permutation)};
 }
 
+DotAxes dot_axes(const Attributes& attributes) {
+  return {attributes.get<Integers>("lhs_batch"), attributes.get<Integers>("rhs_batch"),
+          attributes.get<Integers>("lhs_contract"), attributes.get<Integers>("rhs_contract")};
+}
+
+/// A stack of one operand has one free axis more; of both, one batch axis.
+Expr stack_dot(const StackContext& c) {
+  DotAxes axes = dot_axes(c.attributes);
+  const auto batch = static_cast<std::int64_t>(axes.lhs_batch.size());
+  std::int64_t place = batch;  // of the stack axis in the result
+  if (c.stacked[0]) {
+    axes.lhs_batch = behind_stack_axis(axes.lhs_batch);
+    axes.lhs_contract = behind_stack_axis(axes.lhs_contract);
+  } else {
+    place = c.x[0].rank() - static_cast<std::int64_t>(axes.lhs_contract.size());
+  }
+  if (c.stacked[1]) {
+    axes.rhs_batch = behind_stack_axis(axes.rhs_batch);
+    axes.rhs_contract = behind_stack_axis(axes.rhs_contract);
+  }
+  if (c.stacked[0] && c.stacked[1]) {
+    axes.lhs_batch.insert(axes.lhs_batch.begin(), 0);
+    axes.rhs_batch.insert(axes.rhs_batch.begin(), 0);
+    place = 0;
+  }
+  const Expr result = dot(c.x[0], c.x[1], axes, part_rule(c.attributes));
+  Integers permutation{place};
+  for (std::int64_t axis = 0; axis < result.rank(); ++axis) {
+    if (axis != place) permutation.push_back(axis);
+  }
+  return transpose(result, permutation);
+}
+
+/// The stack axes are contracted first.
+Expr stack_sum_of_dots(const StackContext& c) {
+  DotAxes axes = dot_axes(c.attributes);
+  for (Integers* list :
+       {&axes.lhs_batch, &axes.rhs_batch, &axes.lhs_contract, &axes.rhs_contract}) {
+    *list = behind_stack_axis(*list);
+  }
+  axes.lhs_contract.insert(axes.lhs_contract.begin(), 0);
+  axes.rhs_contract.insert(axes.rhs_contract.begin(), 0);
+  return dot(c.x[0], c.x[1], axes);
+}
+
 }  // namespace
 
 std::vector<OpRecord> contraction_ops() {
@@ -169,6 +214,8 @@ std::vector<OpRecord> contraction_ops() {
        .vjp = dot_vjp,
        .compute = ContractionComputation{},
        .smooth = true,
+       .stack = stack_dot,
+       .stack_sum = stack_sum_of_dots,
        .examples = {{{"f32[9,5]", "f32[5,20]"}, "lhs_contract = [1], rhs_contract = [0]"},
                     {{"f32[5,9]", "f32[20,5]"}, "lhs_contract = [0], rhs_contract = [1]"},
                     {{"f64[2,3]", "f64[3,4]"}, "lhs_contract = [1], rhs_contract = [0]"},
@@ -186,6 +233,8 @@ std::vector<OpRecord> contraction_ops() {
   parts.vjp = nullptr;
   parts.compute = ContractionComputation{.parts = true};
   parts.smooth = false;
+  parts.stack = nullptr;
+  parts.stack_sum = nullptr;
   parts.examples = {
       {{"f32[9,2100]", "f32[2100,20]"}, "lhs_contract = [1], rhs_contract = [0]"},
       {{"f32[5,3,700]", "f32[3,700,17]"}, "lhs_contract = [1,2], rhs_contract = [0,1]"},

@@ -18,6 +18,7 @@ std::vector<OpRecord> reduction_ops();
 std::vector<OpRecord> indexing_ops();
 std::vector<OpRecord> contraction_ops();
 std::vector<OpRecord> convolution_ops();
+std::vector<OpRecord> scan_ops();
 
 // What several families share.
 
@@ -31,6 +32,10 @@ std::vector<TensorType> infer_number(const InferContext& context);
 std::vector<TensorType> infer_float(const InferContext& context);
 /// Sums a cotangent of the result's shape to the shape of operand x (x's own, or rank 0).
 Expr reduce_to(Expr cotangent, Expr x);
+/// Every axis one further, for stacks of iterations.
+Integers behind_stack_axis(Integers axes);
+/// [length, shape...], as long as the first stack.
+Shape stack_shape(const StackContext& context);
 /// Throws TypeError unless every axis is one of `rank` and they ascend.
 void check_axes(const Integers& axes, std::int64_t rank);
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "ir/ops/families.h"
+#include "ir/ops/stack_movement.h"
 
 namespace gradus::ir {
 namespace {
@@ -435,6 +436,8 @@ std::vector<OpRecord> movement_ops() {
                  .vjp = broadcast_vjp,
                  .compute = MovementComputation{broadcast_maps},
                  .smooth = true,
+                 .stack = stack_broadcast,
+                 .additive = true,
                  .examples = {{{"f32[5]"}, "shape = [3,5], axes = [1]"},
                               {{"f64[3]"}, "shape = [3,20], axes = [0]"},
                               {{"i32[]"}, "shape = [4], axes = []"}}});
@@ -446,6 +449,8 @@ std::vector<OpRecord> movement_ops() {
        .vjp = [](const VjpContext& c) { return Cotangents{reshape(c.dy, c.x[0].shape())}; },
        .compute = ViewComputation{},
        .smooth = true,
+       .stack = stack_reshape,
+       .additive = true,
        .examples = {{{"f32[6,5]"}, "shape = [3,10]"},
                     {{"f64[3,1]"}, "shape = [1,3]"},
                     {{"f32[12]"}, "shape = [2,3,2]"}}});
@@ -460,6 +465,8 @@ std::vector<OpRecord> movement_ops() {
                      },
                  .compute = MovementComputation{transpose_maps},
                  .smooth = true,
+                 .stack = stack_transpose,
+                 .additive = true,
                  .examples = {{{"f32[3,5]"}, "permutation = [1,0]"},
                               {{"f64[2,3,4]"}, "permutation = [2,0,1]"}}});
   ops.push_back({.name = "slice",
@@ -470,6 +477,8 @@ std::vector<OpRecord> movement_ops() {
                  .vjp = slice_vjp,
                  .compute = MovementComputation{slice_maps},
                  .smooth = true,
+                 .stack = stack_slice,
+                 .additive = true,
                  .examples = {{{"f32[6,20]"}, "start = [1,2], limit = [5,19], stride = [2,1]"},
                               {{"f64[9]"}, "start = [0], limit = [9], stride = [4]"}}});
   ops.push_back(
@@ -484,6 +493,7 @@ std::vector<OpRecord> movement_ops() {
        .vjp = pad_vjp,
        .compute = MovementComputation{pad_maps},
        .smooth = true,
+       .additive = true,
        .examples = {{{"f32[2,3]", "f32[]"}, "low = [1,0], high = [0,2], interior = [0,0]"},
                     {{"f64[5]", "f64[]"}, "low = [-1], high = [2], interior = [2]"},
                     {{"f32[3,20]", "f32[]"}, "low = [0,-2], high = [1,-3], interior = [1,0]"}}});
@@ -496,6 +506,7 @@ std::vector<OpRecord> movement_ops() {
                  .vjp = concat_vjp,
                  .compute = MovementComputation{concat_maps},
                  .smooth = true,
+                 .additive = true,
                  .examples = {{{"f32[2,3]", "f32[2,20]", "f32[2,1]"}, "axis = 1"},
                               {{"f64[2,3]", "f64[1,3]"}, "axis = 0"}}});
   ops.push_back({.name = "reverse",
@@ -508,6 +519,8 @@ std::vector<OpRecord> movement_ops() {
                      },
                  .compute = MovementComputation{reverse_maps},
                  .smooth = true,
+                 .stack = stack_reverse,
+                 .additive = true,
                  .examples = {{{"f32[3,20]"}, "axes = [1]"}, {{"f64[3,5]"}, "axes = [0,1]"}}});
   const std::vector<AttributeSpec> windows{
       list("places", "Axes along which windows slide."),

@@ -1,6 +1,7 @@
 // Counter-based random numbers: Philox 4x32-10 (Salmon et al., SC 2011) as a scalar program. The
 // key is the seed; the counter is (innermost index, outer index / 4, stream, step); the word is the
-// outer index modulo 4, so that vector lanes are counters and four rows share one evaluation.
+// outer index modulo 4, so that vector lanes are counters and four rows share one evaluation. In a
+// loop the position of the iteration is the index along one axis more, in front of the others.
 
 #include <cmath>
 
@@ -15,7 +16,7 @@ using enum ElementType;
 std::vector<TensorType> infer_random(const InferContext& context, bool bernoulli) {
   for (const TensorType& operand : context.operands) {
     if (operand != TensorType{i64, {}}) {
-      throw TypeError("seed and step are i64[], found " + to_string(operand));
+      throw TypeError("seed, step and position are i64[], found " + to_string(operand));
     }
   }
   const ElementType element = bernoulli ? boolean : context.attributes.get<ElementType>("element");
@@ -34,13 +35,15 @@ std::vector<TensorType> infer_bernoulli(const InferContext& c) {
   return infer_random(c, true);
 }
 
-/// 32 uniform bits for this element; operands are seed and step.
+/// 32 uniform bits for this element; operands are seed, step and perhaps the position in a loop.
 Scalar random_word(ScalarBuilder& b, X x, const Attributes& attributes) {
   const auto word = [&](std::uint64_t bits) { return b.constant_bits(u32, bits & 0xFFFFFFFFu); };
   const Integers& shape = attributes.get<Integers>("shape");
   const int rank = static_cast<int>(shape.size());
-  const Scalar inner = rank == 0 ? word(0) : b.index(rank - 1, u32);
-  Scalar outer = word(0);
+  const bool in_loop = x.size() == 3;
+  const Scalar position = in_loop ? convert(x[2], u32) : word(0);
+  const Scalar inner = rank == 0 ? position : b.index(rank - 1, u32);
+  Scalar outer = rank == 0 ? word(0) : position;
   for (int axis = 0; axis + 1 < rank; ++axis) {
     outer = outer * word(static_cast<std::uint64_t>(shape[static_cast<std::size_t>(axis)])) +
             b.index(axis, u32);
@@ -61,7 +64,7 @@ Scalar random_word(ScalarBuilder& b, X x, const Attributes& attributes) {
     key[0] = key[0] + word(0x9E3779B9);
     key[1] = key[1] + word(0xBB67AE85);
   }
-  if (rank <= 1) return counter[0];
+  if (rank + (in_loop ? 1 : 0) <= 1) return counter[0];
   const Scalar lane = outer & word(3);
   const Scalar low = select(equal(lane, word(0)), counter[0], counter[1]);
   const Scalar high = select(equal(lane, word(2)), counter[2], counter[3]);
@@ -131,20 +134,23 @@ std::vector<OpRecord> random_ops() {
     ops.push_back({.name = name,
                    .doc = doc,
                    .least_operands = 2,
-                   .most_operands = 2,
+                   .most_operands = 3,
                    .attributes = std::move(attributes),
                    .infer = infer,
                    .compute = ElementwiseComputation{record},
                    .examples = std::move(examples)});
   };
   random("random_uniform",
-         "Uniform in [0, 1), a multiple of 2^-24 (f32) or 2^-32 (f64), from (seed, step).",
+         "Uniform in [0, 1), a multiple of 2^-24 (f32) or 2^-32 (f64), from (seed, step). A third "
+         "operand is the position t of an iteration: the elements are those at index t of axis 0 "
+         "of a tensor with one axis more.",
          {shape, stream, element}, infer_float_random, record_uniform,
          {{{"i64[]", "i64[]"}, "shape = [5,20], stream = 7"},
-          {{"i64[]", "i64[]"}, "shape = [3], stream = 1, element = f64"}});
+          {{"i64[]", "i64[]"}, "shape = [3], stream = 1, element = f64"},
+          {{"i64[]", "i64[]", "i64[]"}, "shape = [5,20], stream = 7", 0, 9}});
   random("random_normal",
          "Standard normal: the inverse distribution function of a uniform number (Giles 2011), "
-         "from (seed, step).",
+         "from (seed, step), or (seed, step, position) as random_uniform.",
          {shape,
           stream,
           element,
@@ -155,7 +161,9 @@ std::vector<OpRecord> random_ops() {
          {{{"i64[]", "i64[]"}, "shape = [5,20], stream = 7"},
           {{"i64[]", "i64[]"}, "shape = [5,20], stream = 7, share = 0.5"},
           {{"i64[]", "i64[]"}, "shape = [3], stream = 1, element = f64"}});
-  random("random_bernoulli", "True with the given probability, from (seed, step).",
+  random("random_bernoulli",
+         "True with the given probability, from (seed, step), or (seed, step, position) as "
+         "random_uniform.",
          {shape, stream, {"probability", AttributeKind::number, "In [0, 1]."}}, infer_bernoulli,
          record_bernoulli,
          {{{"i64[]", "i64[]"}, "shape = [5,20], stream = 7, probability = 0.25"}});

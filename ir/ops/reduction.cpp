@@ -113,6 +113,16 @@ Cotangents vjp_extremum(const VjpContext& c, std::string_view position) {
                  full_like(x, 0))};
 }
 
+Expr stack_reduction(std::string_view name, const StackContext& c) {
+  return reduce(name, c.x[0], behind_stack_axis(c.attributes.get<Integers>("axes")));
+}
+
+Expr stack_sum_of_sums(const StackContext& c) {
+  Integers axes = behind_stack_axis(c.attributes.get<Integers>("axes"));
+  axes.insert(axes.begin(), 0);
+  return sum(c.x[0], axes);
+}
+
 }  // namespace
 
 std::vector<OpRecord> reduction_ops() {
@@ -131,6 +141,8 @@ std::vector<OpRecord> reduction_ops() {
                  .vjp = vjp_sum,
                  .compute = ReductionComputation{ReductionKind::sum},
                  .smooth = true,
+                 .stack = [](const StackContext& c) { return stack_reduction("sum", c); },
+                 .stack_sum = stack_sum_of_sums,
                  .examples = sums});
   ops.push_back({.name = "reduce_max",
                  .doc = "Greatest element over axes; NaN wins, -0 < +0. The first greatest takes "
@@ -139,6 +151,7 @@ std::vector<OpRecord> reduction_ops() {
                  .infer = infer_extremum,
                  .vjp = [](const VjpContext& c) { return vjp_extremum(c, "arg_max"); },
                  .compute = ReductionComputation{ReductionKind::max},
+                 .stack = [](const StackContext& c) { return stack_reduction("reduce_max", c); },
                  .examples = numbers});
   ops.push_back({.name = "reduce_min",
                  .doc = "Least element over axes; NaN wins, -0 < +0. The first least takes the "
@@ -147,6 +160,7 @@ std::vector<OpRecord> reduction_ops() {
                  .infer = infer_extremum,
                  .vjp = [](const VjpContext& c) { return vjp_extremum(c, "arg_min"); },
                  .compute = ReductionComputation{ReductionKind::min},
+                 .stack = [](const StackContext& c) { return stack_reduction("reduce_min", c); },
                  .examples = numbers});
   ops.push_back({.name = "arg_max",
                  .doc = "Position of the first greatest element, row-major over the axes; NaN is "

@@ -42,6 +42,16 @@ struct DigitsData {
   std::uint64_t seed = 0;
 };
 
+/// The adding problem (Hochreiter and Schmidhuber 1997): sequences of numbers in [0, 1), one of
+/// each half marked; the sum of these two is sought. Arrays `sequence` f32[length,2], number and
+/// mark, and `sum` f32[] per example.
+struct AddingData {
+  std::int64_t length = 100;
+  std::int64_t examples = 10000;
+  std::int64_t test_examples = 2000;
+  std::uint64_t seed = 0;
+};
+
 /// The four files of MNIST's format in one directory: `train-images-idx3-ubyte`,
 /// `train-labels-idx1-ubyte`, and the same with `t10k`, each as it is or with `.gz`. Arrays `image`
 /// u8[rows,columns] and `label` i32[] per example.
@@ -85,8 +95,8 @@ struct Cifar10Data {
   std::string directory;
 };
 
-using DataSource = std::variant<LinearData, SpiralsData, RingData, DigitsData, IdxData, Cifar10Data,
-                                TensorsData, TextData>;
+using DataSource = std::variant<LinearData, SpiralsData, RingData, DigitsData, AddingData, IdxData,
+                                Cifar10Data, TensorsData, TextData>;
 
 /// Makes or reads both splits. Test examples are drawn independently of training examples. Throws
 /// UserError E1007 when a parameter is out of range, E1001 to E1006 and E4001, E4002 naming file
@@ -97,6 +107,7 @@ using DataSource = std::variant<LinearData, SpiralsData, RingData, DigitsData, I
 [[nodiscard]] DataSplits make_spirals(const SpiralsData& parameters);
 [[nodiscard]] DataSplits make_ring(const RingData& parameters);
 [[nodiscard]] DataSplits make_digits(const DigitsData& parameters);
+[[nodiscard]] DataSplits make_adding(const AddingData& parameters);
 [[nodiscard]] DataSplits read_idx(const IdxData& parameters);
 [[nodiscard]] DataSplits read_cifar10(const Cifar10Data& parameters);
 [[nodiscard]] DataSplits read_tensors(const TensorsData& parameters);

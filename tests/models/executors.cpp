@@ -113,25 +113,31 @@ ir::Interpretation interpret_kernels(const ir::Graph& graph, const Inputs& input
   Compiled program(graph, inputs, options);
   runtime::Executable& executable = program.executable;
   std::vector<std::byte> arena(static_cast<std::size_t>(executable.arena_bytes));
-  const auto memory = [&](const runtime::BufferReference& reference) {
+  const auto memory = [&](const runtime::BufferReference& reference, std::int64_t iteration = 0) {
     const auto offset = static_cast<std::size_t>(reference.offset);
+    const std::int64_t moved = reference.begin + iteration * reference.stride;
     switch (reference.space) {
       case runtime::Space::arena:
-        return arena.data() + offset;
+        return arena.data() + offset + moved;
       case runtime::Space::state:
-        return program.state.data() + offset;
+        return program.state.data() + offset + moved;
       case runtime::Space::constants:
-        return executable.constants.data() + offset;
+        return executable.constants.data() + offset + moved;
       case runtime::Space::input:
         break;
     }
-    return const_cast<std::byte*>(program.inputs[offset].data());
+    return const_cast<std::byte*>(program.inputs[offset].data()) + moved;
   };
   runtime::FaultWord fault = 0;
-  for (std::size_t i = 0; i < executable.steps.size() && fault == 0; ++i) {
-    std::vector<std::byte*> buffers;
-    for (const auto& reference : executable.steps[i].buffers) buffers.push_back(memory(reference));
-    codegen::interpret(program.plan.kernels[i].kernel, buffers, &fault);
+  for (runtime::Turns turns(executable); !turns.at_end() && fault == 0; turns.advance()) {
+    const runtime::Chain& chain = turns->chain;
+    for (std::size_t i = chain.first; i < chain.first + chain.count && fault == 0; ++i) {
+      std::vector<std::byte*> buffers;
+      for (const auto& reference : executable.steps[i].buffers) {
+        buffers.push_back(memory(reference, turns->iteration));
+      }
+      codegen::interpret(program.plan.kernels[i].kernel, buffers, &fault);
+    }
   }
   ir::Interpretation result;
   result.fault.kind = static_cast<ir::FaultKind>(fault >> 56);

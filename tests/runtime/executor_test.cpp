@@ -161,6 +161,47 @@ TEST(Executor, AWorkerRunsAllStepsOfAChainForAUnitBeforeTheNextUnit) {
   }
 }
 
+/// Counts up in the first buffer and writes the number down in the second.
+void count_up(std::byte* const* buffers, std::byte*, std::int64_t, std::int64_t, FaultWord*) {
+  auto* count = reinterpret_cast<std::int32_t*>(buffers[0]);
+  *reinterpret_cast<std::int32_t*>(buffers[1]) = ++*count;
+}
+
+TEST(Executor, StepsOfALoopRunOneRoundAfterAnother) {
+  Executable executable;
+  executable.arena_bytes = 320;
+  const std::vector<BufferReference> log{{Space::arena, 0, 128, true}};
+  const std::vector<BufferReference> downwards{{Space::arena, 192, 4, true},
+                                               {.space = Space::arena,
+                                                .offset = 256,
+                                                .bytes = 4,
+                                                .written = true,
+                                                .begin = 8,
+                                                .stride = -4}};
+  executable.steps = {
+      {.name = "a", .provenance = "", .function = note<1>, .buffers = log, .tasks = 1},
+      {.name = "b", .provenance = "", .function = note<2>, .buffers = log, .tasks = 2},
+      {.name = "c", .provenance = "", .function = note<3>, .buffers = log, .tasks = 2},
+      {.name = "d", .provenance = "", .function = count_up, .buffers = downwards, .tasks = 1},
+      {.name = "e", .provenance = "", .function = note<4>, .buffers = log, .tasks = 1}};
+  executable.chains = {{1, 2, 2}};
+  executable.loops = {{1, 3, 3}, {4, 1, 2}};
+  executable.outputs = {{"log", {ElementType::i32, {32}}, log[0]},
+                        {"stack", {ElementType::i32, {3}}, {Space::arena, 256, 64, true}}};
+  Executor executor(1);
+  EXPECT_EQ(executor.run(executable, {}, {}).fault, 0u);
+  const Tensor order = executor.output(executable, 0);
+  const std::vector<std::int32_t> expected{15,  100, 200, 300, 201, 301, 200, 300,
+                                           201, 301, 200, 300, 201, 301, 400, 400};
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    EXPECT_EQ(order.as<std::int32_t>()[i], expected[i]) << i;
+  }
+  const Tensor stack = executor.output(executable, 1);
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(stack.as<std::int32_t>()[i], 3 - static_cast<std::int32_t>(i));
+  }
+}
+
 /// Faults at the last task only.
 void fault_at_nine(std::byte* const*, std::byte*, std::int64_t first, std::int64_t last,
                    FaultWord* fault) {

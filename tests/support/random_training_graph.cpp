@@ -7,6 +7,7 @@
 #include "ir/compositions/normalisation.h"
 #include "ir/compositions/optimizers.h"
 #include "ir/op.h"
+#include "ir/scan.h"
 #include "passes/differentiate.h"
 #include "tests/support/random.h"
 #include "tests/support/random_graph.h"
@@ -100,13 +101,13 @@ class Builder {
 
   Expr layer(Expr x) {
     using Layer = Expr (Builder::*)(Expr);
-    constexpr Layer layers[] = {&Builder::dense,    &Builder::dense,   &Builder::dense,
-                                &Builder::unary,    &Builder::binary,  &Builder::ternary,
-                                &Builder::rows,     &Builder::columns, &Builder::attention,
-                                &Builder::residual, &Builder::dropout, &Builder::move,
-                                &Builder::extrema,  &Builder::folded,  &Builder::by_index,
-                                &Builder::precise,  &Builder::image,   &Builder::image,
-                                &Builder::table,    &Builder::sorted,  &Builder::running};
+    constexpr Layer layers[] = {
+        &Builder::dense,     &Builder::dense,    &Builder::dense,    &Builder::unary,
+        &Builder::binary,    &Builder::ternary,  &Builder::rows,     &Builder::columns,
+        &Builder::attention, &Builder::residual, &Builder::dropout,  &Builder::move,
+        &Builder::extrema,   &Builder::folded,   &Builder::by_index, &Builder::precise,
+        &Builder::image,     &Builder::image,    &Builder::table,    &Builder::sorted,
+        &Builder::running,   &Builder::loop};
     return (this->*random_.pick(layers))(x);
   }
   Expr dense(Expr x) {
@@ -288,6 +289,53 @@ class Builder {
     const Expr windows = ir::windows(x, {1, 2}, {size, size}, {stride, stride}, {1, 1});
     return random_.chance(0.5) ? ir::reduce("reduce_max", windows, {3, 4})
                                : ir::mean(windows, {3, 4});
+  }
+
+  /// A few iterations over damped copies of x: one or two carried values, contractions in the loop
+  /// and before it, noise, normalised rows.
+  Expr loop(Expr x) {
+    if (batch_ > 100) return rows(x);
+    const std::int64_t length = random_.between(1, 5);
+    const std::int64_t units = extent(24);
+    const Shape stack{length, batch_, x.shape()[1]};
+    const Expr damped =
+        ir::broadcast(x, stack, {1, 2}) * ir::broadcast(parameter({length}), stack, {0});
+    const Expr start = ir::broadcast(parameter({units}), {batch_, units}, {1});
+    ir::ScanOperands operands{{start}, {damped}, {parameter({x.shape()[1], units})}};
+    operands.invariant.push_back(parameter({units, units}));
+    operands.invariant.push_back(parameter({units}));
+    const bool two = random_.chance(0.4), noise = random_.chance(0.3), norm = random_.chance(0.3);
+    const bool inside = random_.chance(0.8);
+    if (two) operands.carried.push_back(start * 0.5);
+    if (noise)
+      operands.invariant.insert(operands.invariant.end(), {counter("seed"), counter("step")});
+    const ir::Activation& activation = random_.pick(ir::activations());
+    const std::int64_t stream = random_.between(0, 99);
+    const std::vector<Expr> results =
+        ir::scan(graph_, operands, length, random_.chance(0.4), [&](const ir::ScanIteration& i) {
+          Expr z = ir::matmul(i.slices[0], i.invariant[0]);
+          z = inside ? z + ir::matmul(i.carried[0], i.invariant[1]) : z * i.carried[0];
+          z = z + ir::broadcast_reduced(i.invariant[2], z.shape(), {0});
+          if (norm) z = ir::normalize_rows(z, 1e-3);
+          Expr h = activation.build(z);
+          if (noise) {
+            const Expr keep =
+                ir::apply("random_bernoulli", {i.invariant[3], i.invariant[4], i.position},
+                          {{"shape", h.shape()}, {"stream", stream}, {"probability", 0.75}});
+            h = ir::select(keep, h, i.carried[0]);
+          }
+          if (!two) return ir::ScanResults{{h}, {h}};
+          const Expr c = i.carried[1] * 0.75 + h * h;
+          return ir::ScanResults{{ir::map("tanh", c), c}, {c, i.carried[0]}};
+        });
+    switch (random_.between(0, 2)) {
+      case 0:
+        return results[0];
+      case 1:
+        return ir::sum(results.back(), {0});
+      default:
+        return results[0] + ir::mean(results[two ? 2 : 1], {0});
+    }
   }
 
   // --- Loss and update

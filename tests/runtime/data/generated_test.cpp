@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <numbers>
+#include <set>
 
 #include "../scratch_folder.h"
 #include "base/hash.h"
@@ -153,6 +154,32 @@ TEST(SpiralsData, PointsLieOnTheirArms) {
   EXPECT_EQ(data.test.examples(), 30);
 }
 
+TEST(AddingData, SumsOneNumberOfEachHalf) {
+  const DataSplits data = make_adding({.length = 9, .examples = 200, .test_examples = 20});
+  EXPECT_EQ(data.train.find("sequence")->tensor.type, (TensorType{ElementType::f32, {200, 9, 2}}));
+  const auto sequences = data.train.find("sequence")->tensor.as<float>();
+  const auto sums = data.train.find("sum")->tensor.as<float>();
+  std::set<std::size_t> marked;
+  for (std::size_t i = 0; i < 200; ++i) {
+    float sum = 0;
+    std::size_t marks[2] = {0, 0};
+    for (std::size_t t = 0; t < 9; ++t) {
+      const float number = sequences[(i * 9 + t) * 2], mark = sequences[(i * 9 + t) * 2 + 1];
+      EXPECT_TRUE(number >= 0 && number < 1 && (mark == 0 || mark == 1));
+      sum += number * mark;
+      if (mark == 1) {
+        ++marks[t < 4 ? 0 : 1];
+        marked.insert(t);
+      }
+    }
+    EXPECT_EQ(marks[0], 1u);
+    EXPECT_EQ(marks[1], 1u);
+    EXPECT_EQ(sums[i], sum);
+  }
+  EXPECT_EQ(marked.size(), 9u);
+  EXPECT_EQ(data.test.examples(), 20);
+}
+
 TEST(DigitsData, EveryDigitIsDrawnInsideItsImage) {
   const DataSplits data = make_digits({.examples = 500, .test_examples = 100});
   EXPECT_EQ(data.train.find("image")->tensor.type, (TensorType{ElementType::u8, {500, 28, 28}}));
@@ -184,6 +211,7 @@ TEST(GeneratedData, SameBitsOnEveryMachine) {
             11484652619551823595u);
   EXPECT_NE(digest(load_data(LinearData{.seed = 1})), digest(load_data(LinearData{.seed = 2})));
   EXPECT_NE(digest(load_data(SpiralsData{.seed = 1})), digest(load_data(SpiralsData{.seed = 2})));
+  EXPECT_NE(digest(load_data(AddingData{.seed = 1})), digest(load_data(AddingData{.seed = 2})));
   EXPECT_NE(digest(load_data(DigitsData{.examples = 10, .seed = 1})),
             digest(load_data(DigitsData{.examples = 10, .seed = 2})));
 }
@@ -200,6 +228,7 @@ TEST(GeneratedData, ParametersOutOfRangeAreNamed) {
   refused(RingData{.modes = 0}, "modes is 0");
   refused(SpiralsData{.turns = -1}, "turns");
   refused(SpiralsData{.noise = 1e9}, "noise");
+  refused(AddingData{.length = 1}, "length is 1");
   refused(DigitsData{.examples = 0}, "examples is 0");
   refused(DigitsData{.test_examples = 100000000}, "test_examples");
 }

@@ -1,0 +1,181 @@
+#include <fmt/format.h>
+
+#include "frontend/layer_families.h"
+#include "ir/compositions/activations.h"
+#include "ir/compositions/recurrent.h"
+
+namespace gradus::frontend {
+namespace {
+
+using ir::Expr;
+
+/// What tells the kinds of recurrent layers apart.
+struct Cell {
+  std::int64_t gates;
+  std::int64_t biases;  // 2: the carried value's product has its own
+  ir::RecurrenceResults (*loop)(const LayerBuilder& b, const ir::Recurrence& r);
+};
+
+void need_sequence(const LayerBuilder& b) {
+  need_floats(b);
+  if (b.x().rank() == 3) return;
+  throw LayerError(
+      fmt::format("needs 2 axes per example (time, features), but {}", b.inputs[0].describe()),
+      b.x().rank() == 2 ? R"(add { "layer": "reshape", "shape": [..., 1] } before it)" : "");
+}
+
+/// Examples and times change places: [batch, time, ...] and [time, batch, ...].
+Expr swapped(Expr x) { return ir::transpose(x, {1, 0, 2}); }
+
+Expr row(Expr matrix, std::int64_t number) {
+  const std::int64_t width = matrix.shape()[1];
+  return ir::reshape(ir::slice(matrix, {number, 0}, {number + 1, width}, {1, 1}), {width});
+}
+
+/// One loop over time, its parameters under names with `prefix`.
+Expr run(LayerBuilder& b, const Cell& cell, const std::string& prefix, bool backwards) {
+  const std::int64_t units = b.settings.integer("units");
+  const std::int64_t width = cell.gates * units;
+  const auto parameter = [&](const std::string& name, const Shape& shape, bool penalised) {
+    const std::string path = b.path;
+    b.path += prefix;
+    const Expr value = penalised ? weights(b, name, shape) : b.parameter(name, shape);
+    b.path = path;
+    return value;
+  };
+  const Expr kernel = parameter("kernel", {b.x().shape()[2], width}, true);
+  Expr x = ir::dot(swapped(b.x()), kernel, {{}, {}, {2}, {0}});
+  ir::Recurrence r{
+      x, parameter("recurrent_kernel", {units, width}, true), std::nullopt, {}, backwards};
+  if (b.settings.boolean("use_bias")) {
+    const bool two = cell.biases == 2;
+    const Expr bias = parameter("bias", two ? Shape{2, width} : Shape{width}, false);
+    r.x = x + ir::broadcast(two ? row(bias, 0) : bias, x.shape(), {2});
+    if (two) r.bias = row(bias, 1);
+  }
+  r.functions.activation = ir::find_activation(b.settings.choice("activation").name)->build;
+  if (b.settings.find("recurrent_activation") != nullptr) {
+    r.functions.recurrent =
+        ir::find_activation(b.settings.choice("recurrent_activation").name)->build;
+  }
+  const ir::RecurrenceResults results = cell.loop(b, r);
+  return b.settings.boolean("return_sequences") ? swapped(results.all) : results.last;
+}
+
+Expr recurrent(LayerBuilder& b, const Cell& cell) {
+  need_sequence(b);
+  const std::string& direction = b.settings.choice("direction").name;
+  if (direction != "both") return run(b, cell, "", direction == "backward");
+  const Expr forward = run(b, cell, "/forward", false);
+  const Expr backward = run(b, cell, "/backward", true);
+  const std::string& merge = b.settings.choice("direction").settings.choice("merge").name;
+  if (merge == "sum") return forward + backward;
+  if (merge == "product") return forward * backward;
+  if (merge == "mean") return (forward + backward) * 0.5;
+  const Expr both[] = {forward, backward};
+  return ir::concat(both, forward.rank() - 1);
+}
+
+Expr simple_rnn(LayerBuilder& b) {
+  return recurrent(
+      b, {1, 1, [](const LayerBuilder&, const ir::Recurrence& r) { return ir::simple_rnn(r); }});
+}
+
+/// The forget gate sees `forget_bias` more.
+Expr lstm(LayerBuilder& b) {
+  return recurrent(b, {4, 1, [](const LayerBuilder& builder, const ir::Recurrence& given) {
+                         ir::Recurrence r = given;
+                         const double more = builder.settings.number("forget_bias");
+                         if (more == 0) return ir::lstm(r);
+                         const std::int64_t units = r.kernel.shape()[0];
+                         Tensor bias(TensorType{ElementType::f32, {4 * units}});
+                         for (std::int64_t i = units; i < 2 * units; ++i) {
+                           bias.as<float>()[static_cast<std::size_t>(i)] = static_cast<float>(more);
+                         }
+                         r.x = r.x + ir::broadcast(ir::constant(builder.graph, std::move(bias)),
+                                                   r.x.shape(), {2});
+                         return ir::lstm(r);
+                       }});
+}
+
+Expr gru(LayerBuilder& b) {
+  const bool reset_after = b.settings.boolean("reset_after");
+  return recurrent(
+      b, {3, reset_after ? 2 : 1, [](const LayerBuilder& builder, const ir::Recurrence& r) {
+            return ir::gru(r, builder.settings.boolean("reset_after"));
+          }});
+}
+
+std::vector<Option> recurrent_options(std::vector<Option> own) {
+  Option activation = activation_option();
+  activation.default_value = std::string("tanh");
+  activation.doc = "Of what each time gives.";
+  return joined(
+      {{integer_option("units", {}, "Width of what each time gives.", {1, 1e9}), activation},
+       std::move(own),
+       {boolean_option("return_sequences", false, "Whether all times are given, or the last one."),
+        choice_option("direction", "forward", "The order of times.",
+                      {{"forward", "The first one first.", {}},
+                       {"backward", "The last one first.", {}},
+                       {"both",
+                        "Two loops with weights of their own.",
+                        {choice_option("merge", "concatenate", "What is made of both.",
+                                       {{"concatenate", "One behind the other.", {}},
+                                        {"sum", "Their sum.", {}},
+                                        {"product", "Their product.", {}},
+                                        {"mean", "Half their sum.", {}}})}}}),
+        boolean_option("use_bias", true, "Whether there is a bias."),
+        initializer_option("kernel", "glorot_uniform"),
+        initializer_option("recurrent_kernel", "glorot_uniform"),
+        initializer_option("bias", "zeros"),
+        number_option("l1", 0.0, "The loss grows by l1 times the sum of |kernel|, both kernels.",
+                      kNonNegative),
+        number_option("l2", 0.0, "The loss grows by l2 times the sum of kernel^2, both kernels.",
+                      kNonNegative)}});
+}
+
+Option gate_option() {
+  return choice_option("recurrent_activation", "sigmoid", "Of the gates.",
+                       activation_alternatives());
+}
+
+}  // namespace
+
+std::vector<Layer> recurrent_layers() {
+  return {
+      {"simple_rnn",
+       "A loop over time: h becomes activation(x · kernel + h · recurrent_kernel + bias), from 0.",
+       1,
+       1,
+       recurrent_options({}),
+       simple_rnn,
+       R"({"layer": "simple_rnn", "units": 3})",
+       {"f32[4,2]"}},
+      {"lstm",
+       "Long short-term memory (Hochreiter and Schmidhuber 1997): a loop over time with a cell "
+       "that "
+       "gates guard. Kernels hold input gate, forget gate, candidate, output gate.",
+       1,
+       1,
+       recurrent_options(
+           {gate_option(),
+            number_option("forget_bias", 1.0, "Added to what the forget gate sees.", {-1e3, 1e3})}),
+       lstm,
+       R"({"layer": "lstm", "units": 3, "return_sequences": true})",
+       {"f32[4,2]"}},
+      {"gru",
+       "Gated recurrent unit (Cho et al. 2014). Kernels hold update gate, reset gate, candidate.",
+       1,
+       1,
+       recurrent_options(
+           {gate_option(),
+            boolean_option("reset_after", true,
+                           "Whether the reset gate acts behind the recurrent kernel, which then "
+                           "has a bias of its own, or before it.")}),
+       gru,
+       R"({"layer": "gru", "units": 3, "direction": "both"})",
+       {"f32[4,2]"}},
+  };
+}
+
+}  // namespace gradus::frontend

@@ -1,0 +1,72 @@
+#include "ir/compositions/recurrent.h"
+
+#include "ir/scan.h"
+
+namespace gradus::ir {
+namespace {
+
+/// Gate `number` of [batch, gates * units].
+Expr gate(Expr gates, std::int64_t number, std::int64_t units) {
+  return slice(gates, {0, number * units}, {gates.shape()[0], (number + 1) * units}, {1, 1});
+}
+
+Expr zeros(const Recurrence& r) {
+  return full(*r.x.graph, {r.x.element(), {r.x.shape()[1], r.kernel.shape()[0]}}, 0);
+}
+
+Expr plus_bias(Expr x, Expr bias) { return x + broadcast(bias, x.shape(), {x.rank() - 1}); }
+
+RecurrenceResults loop(const Recurrence& r, const std::vector<Expr>& carried,
+                       const std::function<ScanResults(const ScanIteration&)>& iterate) {
+  ScanOperands operands{carried, {r.x}, {r.kernel}};
+  if (r.bias) operands.invariant.push_back(*r.bias);
+  const std::vector<Expr> results =
+      scan(*r.x.graph, operands, r.x.shape()[0], r.backwards, iterate);
+  return {results[0], results.back()};
+}
+
+}  // namespace
+
+RecurrenceResults simple_rnn(const Recurrence& r) {
+  return loop(r, {zeros(r)}, [&](const ScanIteration& i) {
+    const Expr h = r.functions.activation(i.slices[0] + matmul(i.carried[0], i.invariant[0]));
+    return ScanResults{{h}, {h}};
+  });
+}
+
+RecurrenceResults lstm(const Recurrence& r) {
+  const std::int64_t units = r.kernel.shape()[0];
+  return loop(r, {zeros(r), zeros(r)}, [&](const ScanIteration& i) {
+    const CellActivations& f = r.functions;
+    const Expr gates = i.slices[0] + matmul(i.carried[0], i.invariant[0]);
+    const Expr c = f.recurrent(gate(gates, 1, units)) * i.carried[1] +
+                   f.recurrent(gate(gates, 0, units)) * f.activation(gate(gates, 2, units));
+    const Expr h = f.recurrent(gate(gates, 3, units)) * f.activation(c);
+    return ScanResults{{h, c}, {h}};
+  });
+}
+
+RecurrenceResults gru(const Recurrence& r, bool reset_after) {
+  const std::int64_t units = r.kernel.shape()[0];
+  return loop(r, {zeros(r)}, [&](const ScanIteration& i) {
+    const CellActivations& f = r.functions;
+    const Expr x = i.slices[0], h = i.carried[0], kernel = i.invariant[0];
+    const auto product = [&](Expr value, std::int64_t first, std::int64_t last) {
+      Expr result = matmul(value, slice(kernel, {0, first * units}, {units, last * units}, {1, 1}));
+      if (i.invariant.size() == 1) return result;
+      return plus_bias(result, slice(i.invariant[1], {first * units}, {last * units}, {1}));
+    };
+    const Expr recurrent = product(h, 0, reset_after ? 3 : 2);
+    const auto gate_of = [&](std::int64_t number) {
+      return f.recurrent(gate(x, number, units) + gate(recurrent, number, units));
+    };
+    const Expr update = gate_of(0);
+    const Expr reset = gate_of(1);
+    const Expr inner = reset_after ? reset * gate(recurrent, 2, units) : product(reset * h, 2, 3);
+    const Expr candidate = f.activation(gate(x, 2, units) + inner);
+    const Expr next = update * h + (1.0 - update) * candidate;
+    return ScanResults{{next}, {next}};
+  });
+}
+
+}  // namespace gradus::ir

@@ -1,0 +1,174 @@
+// A scan is its unrolled graph, bit for bit, and so are its gradients; the unroller here knows
+// nothing of how scans are built, moved or differentiated.
+
+#include "ir/scan.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+
+#include "ir/interpret.h"
+#include "ir/op.h"
+#include "ir/text.h"
+#include "ir/verify.h"
+#include "tests/support/random.h"
+#include "tests/support/unroll.h"
+
+namespace gradus::ir {
+namespace {
+
+using Inputs = std::map<std::string, Tensor>;
+
+Inputs random_inputs(const Graph& graph, std::uint64_t seed) {
+  support::Random random(seed);
+  Inputs inputs;
+  for (NodeId id : graph.inputs()) {
+    Tensor tensor(graph.node(id).types[0]);
+    dispatch(tensor.type.element, [&](auto zero) {
+      for (auto& x : tensor.as<decltype(zero)>()) {
+        x = static_cast<decltype(zero)>(static_cast<double>(random.between(-800, 800)) / 500);
+      }
+    });
+    inputs[graph.node(id).attributes.get<std::string>("name")] = tensor;
+  }
+  return inputs;
+}
+
+void expect_equal(const Graph& a, const Graph& b, const Inputs& inputs) {
+  const Interpretation x = interpret(a, inputs);
+  const Interpretation y = interpret(b, inputs);
+  ASSERT_EQ(x.outputs.size(), y.outputs.size());
+  for (const auto& [name, value] : x.outputs) EXPECT_EQ(value, y.outputs.at(name)) << name;
+}
+
+constexpr std::int64_t kLength = 6, kBatch = 9, kUnits = 12;
+
+/// h' = tanh(x w + h u), with all h as outputs; `slices` of x are contracted in the loop.
+std::vector<Expr> recurrent(Graph& graph, bool backwards) {
+  const auto input = [&](const std::string& name, Shape shape) {
+    return Expr{&graph, graph.add_input(name, InputKind::batch, {ElementType::f32, shape})};
+  };
+  const ScanOperands operands{{input("h", {kBatch, kUnits})},
+                              {input("x", {kLength, kBatch, 5})},
+                              {input("w", {5, kUnits}), input("u", {kUnits, kUnits})}};
+  return scan(graph, operands, kLength, backwards, [](const ScanIteration& i) {
+    const Expr h =
+        map("tanh", matmul(i.slices[0], i.invariant[0]) + matmul(i.carried[0], i.invariant[1]));
+    return ScanResults{{h}, {h}};
+  });
+}
+
+std::size_t count(const Graph& graph, std::string_view op) {
+  std::size_t found = 0;
+  const std::vector<bool> live = graph.live();
+  for (NodeId id = 0; id < graph.size(); ++id) found += live[id] && graph.node(id).op->name == op;
+  return found;
+}
+
+TEST(Scan, IsItsUnrolledGraph) {
+  for (bool backwards : {false, true}) {
+    Graph graph("net");
+    const std::vector<Expr> results = recurrent(graph, backwards);
+    ASSERT_EQ(results.size(), 2u);
+    EXPECT_EQ(results[1].shape(), (Shape{kLength, kBatch, kUnits}));
+    graph.add_result("last", results[0].value);
+    graph.add_result("all", results[1].value);
+    verify(graph, "test");
+    const Graph unrolled = support::unroll(graph);
+    EXPECT_EQ(count(unrolled, "scan"), 0u);
+    expect_equal(graph, unrolled, random_inputs(graph, 1));
+  }
+}
+
+/// Against plain loops over numbers, which know nothing of graphs.
+TEST(Scan, ComputesARecurrence) {
+  for (bool backwards : {false, true}) {
+    Graph graph("sums");
+    const Expr x{&graph, graph.add_input("x", InputKind::batch, {ElementType::f64, {4, 2}})};
+    const Expr start{&graph, graph.add_input("s", InputKind::batch, {ElementType::f64, {2}})};
+    const std::vector<Expr> results =
+        scan(graph, {{start}, {x}, {}}, 4, backwards, [](const ScanIteration& i) {
+          const Expr s = i.carried[0] * 0.5 + i.slices[0] * cast(i.position, ElementType::f64);
+          return ScanResults{{s}, {i.carried[0]}};
+        });
+    graph.add_result("last", results[0].value);
+    graph.add_result("before", results[1].value);
+    const Inputs inputs = random_inputs(graph, 3);
+    const Interpretation found = interpret(graph, inputs);
+    for (std::size_t e = 0; e < 2; ++e) {
+      double s = inputs.at("s").as<double>()[e];
+      for (std::size_t i = 0; i < 4; ++i) {
+        const std::size_t t = backwards ? 3 - i : i;
+        EXPECT_EQ(found.outputs.at("before").as<double>()[t * 2 + e], s);
+        s = s * 0.5 + inputs.at("x").as<double>()[t * 2 + e] * static_cast<double>(t);
+      }
+      EXPECT_EQ(found.outputs.at("last").as<double>()[e], s);
+    }
+  }
+}
+
+TEST(Scan, ContractsAllSlicesBeforeTheLoop) {
+  Graph graph("net");
+  const std::vector<Expr> results = recurrent(graph, false);
+  graph.add_result("all", results[1].value);
+  EXPECT_EQ(count(graph, "dot"), 1u);
+  const Node& scan = graph.node(results[0].value.node);
+  EXPECT_EQ(count(*scan.attributes.get<GraphPointer>("body"), "dot"), 1u) << to_text(graph);
+}
+
+/// The numbers of all iterations are those of one tensor.
+TEST(Scan, RandomNumbersKnowTheIteration) {
+  for (const Shape& shape : {Shape{}, Shape{7}, Shape{3, 5}}) {
+    Graph graph("random");
+    const Expr seed = constant(graph, Tensor::scalar(ElementType::i64, std::int64_t{5} << 33));
+    const Expr step = constant(graph, ElementType::i64, 3);
+    Shape stack = shape;
+    stack.insert(stack.begin(), 6);
+    const auto draw = [&](std::initializer_list<Expr> operands, const Shape& wanted) {
+      return apply("random_uniform", operands, {{"shape", wanted}, {"stream", std::int64_t{9}}});
+    };
+    const std::vector<Expr> drawn =
+        scan(graph, {{}, {}, {seed, step}}, 6, true, [&](const ScanIteration& i) {
+          return ScanResults{{}, {draw({i.invariant[0], i.invariant[1], i.position}, shape)}};
+        });
+    graph.add_result("loop", drawn[0].value);
+    graph.add_result("whole", draw({seed, step}, stack).value);
+    const Interpretation found = interpret(graph, {});
+    EXPECT_EQ(found.outputs.at("loop"), found.outputs.at("whole")) << to_string(shape);
+  }
+}
+
+TEST(Scan, TextReadsBack) {
+  Graph graph("net");
+  const std::vector<Expr> results = recurrent(graph, true);
+  graph.add_result("last", results[0].value);
+  graph.add_result("all", results[1].value);
+  const std::string text = to_text(graph);
+  const Graph read = parse_graph(text);
+  EXPECT_EQ(text, to_text(read));
+  EXPECT_EQ(graph.hash(), read.hash());
+}
+
+TEST(Scan, EqualBodiesAreOneNode) {
+  Graph graph("net");
+  const std::vector<Expr> first = recurrent(graph, false);
+  const std::size_t size = graph.size();
+  const std::vector<Expr> second = recurrent(graph, false);
+  EXPECT_EQ(first[0].value, second[0].value);
+  EXPECT_EQ(graph.size(), size);
+  EXPECT_NE(recurrent(graph, true)[0].value, first[0].value);
+}
+
+TEST(Scan, RefusesOperandsThatDoNotFit) {
+  Graph graph("net");
+  const Expr x{&graph, graph.add_input("x", InputKind::batch, {ElementType::f32, {3, 4}})};
+  const auto copy = [](const ScanIteration& i) { return ScanResults{{}, {i.slices[0]}}; };
+  EXPECT_THROW((void)scan(graph, {{}, {x}, {}}, 4, false, copy), TypeError);
+  EXPECT_THROW((void)scan(graph, {{}, {}, {x}}, 4, false,
+                          [](const ScanIteration&) { return ScanResults{}; }),
+               TypeError);
+}
+
+}  // namespace
+}  // namespace gradus::ir
