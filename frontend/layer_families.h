@@ -14,10 +14,10 @@ std::vector<Layer> convolution_layers();
 std::vector<Layer> pooling_layers();
 std::vector<Layer> resizing_layers();
 std::vector<Layer> normalisation_layers();
-std::vector<Layer> recurrent_layers();
 std::vector<Layer> random_layers();
 std::vector<Layer> sequence_layers();
 std::vector<Layer> attention_layers();
+std::vector<Layer> recurrent_layers();
 
 // What several families share.
 

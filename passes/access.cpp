@@ -61,18 +61,6 @@ Iteration iterate_tiles(const Graph& graph, NodeId id) {
   return iteration;
 }
 
-/// Its kernels are those of its body: it has no axes here.
-Iteration iterate_scan(const Graph& graph, NodeId id) {
-  const auto none = [](std::int64_t rank) {
-    return std::vector<int>(static_cast<std::size_t>(rank), -1);
-  };
-  Iteration iteration{{}, none(graph.node(id).types[0].rank()), -1, {}};
-  for (Value operand : graph.operands(id)) {
-    iteration.operand_slots.push_back(none(graph.type(operand).rank()));
-  }
-  return iteration;
-}
-
 /// Along the axes of the updates.
 Iteration iterate_scatter(const Graph& graph, NodeId id) {
   const ir::Node& node = graph.node(id);
@@ -85,6 +73,18 @@ Iteration iterate_scatter(const Graph& graph, NodeId id) {
   for (const ir::AxisMap& map : ir::index_map_of_indexed(axes, node.types[0].rank())) {
     iteration.result_slot.push_back(map.chosen ? kOrderedSlot
                                                : static_cast<int>(map.terms[0].axis));
+  }
+  return iteration;
+}
+
+/// Its kernels are those of its body: it has no axes here.
+Iteration iterate_scan(const Graph& graph, NodeId id) {
+  const auto none = [](std::int64_t rank) {
+    return std::vector<int>(static_cast<std::size_t>(rank), -1);
+  };
+  Iteration iteration{{}, none(graph.node(id).types[0].rank()), -1, {}};
+  for (Value operand : graph.operands(id)) {
+    iteration.operand_slots.push_back(none(graph.type(operand).rank()));
   }
   return iteration;
 }

@@ -404,8 +404,8 @@ class Fuser {
   std::string barrier_between(const Group& a, const Group& b) const {
     for (const auto& [from, to] : {std::pair{&a, &b}, std::pair{&b, &a}}) {
       for (NodeId id : from->roots) {
-        if (computes<ir::ScanComputation>(graph_, id)) return "a loop";
         if (runs_in_order(graph_, id)) return "runs in an order of its own";
+        if (computes<ir::ScanComputation>(graph_, id)) return "a loop";
         for (const Read& read : root_[id]->roots) {
           if (!to->axes.contains(read.value)) continue;
           if (read.through_view) return "read through a view or by index";

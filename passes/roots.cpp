@@ -88,12 +88,12 @@ RootFinder::RootFinder(const Graph& graph, bool every_op)
     if (access_[id] == Access::heavy) is_root_[id] = true;
     if (every_op && is_elementwise(graph, id) && !graph.operands(id).empty()) is_root_[id] = true;
     if (access_[id] == Access::alias) mark(memory_of(graph, graph.operands(id)[0].node));
-    if (is_loop(graph, id)) {
-      for (Value operand : graph.operands(id)) mark(memory_of(graph, operand.node));
-    }
     const std::vector<Value>& operands = graph.operands(id);
     for (std::size_t i = 0; i < operands.size(); ++i) {
       if (reads_whole(graph, id, i)) mark(operands[i].node);
+    }
+    if (is_loop(graph, id)) {
+      for (Value operand : graph.operands(id)) mark(memory_of(graph, operand.node));
     }
     if (is_contraction(graph, id) || is_tile_op(graph, id)) {
       for (Value operand : graph.operands(id)) {
