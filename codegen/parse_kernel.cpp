@@ -254,8 +254,7 @@ class Parser {
     line.expect("=");
     a.kind = reduction(line);
     a.value = result(line, body);
-    line.expect("over");
-    a.over = axis_list(line);
+    if (line.accept("over")) a.over = axis_list(line);
     a.lanes = line.accept("lanes");
     return a;
   }

@@ -89,9 +89,9 @@ class Printer {
     print(loop.body, 0);
     print_stores(loop.stores, loop.body);
     for (const Accumulate& a : loop.accumulates) {
-      line(4, fmt::format("reduce {} = {} {} over {}{}", to_string(a.target, kernel_),
-                          to_string(a.kind), result(loop.body, a.value), names(a.over),
-                          a.lanes ? " lanes" : ""));
+      line(4, fmt::format("reduce {} = {} {}{}{}", to_string(a.target, kernel_), to_string(a.kind),
+                          result(loop.body, a.value),
+                          a.over.empty() ? "" : " over " + names(a.over), a.lanes ? " lanes" : ""));
     }
   }
   void print(const Contract& c) {

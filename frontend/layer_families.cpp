@@ -54,11 +54,11 @@ Expr drop_elements(const LayerBuilder& b, Expr x, double rate, std::int64_t stre
 }
 
 Expr embedding_table(const LayerBuilder& b, const std::string& embedding, const Shape& shape) {
-  const std::optional<ir::Value> table = b.graph.find_input(embedding + "/embeddings");
-  if (!table) {
+  const auto table = b.state.values.find(embedding + "/embeddings");
+  if (table == b.state.values.end()) {
     throw LayerError(fmt::format("is tied to '{}', which is no embedding before it", embedding));
   }
-  const Expr rows{&b.graph, *table};
+  const Expr rows = table->second;
   if (rows.shape() == shape) return rows;
   throw LayerError(fmt::format("needs a table of {}, but '{}' has one of {}", to_string(shape),
                                embedding, to_string(rows.shape())));

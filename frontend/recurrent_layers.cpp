@@ -37,10 +37,10 @@ Expr run(LayerBuilder& b, const Cell& cell, const std::string& prefix, bool back
   const std::int64_t units = b.settings.integer("units");
   const std::int64_t width = cell.gates * units;
   const auto parameter = [&](const std::string& name, const Shape& shape, bool penalised) {
-    const std::string path = b.path;
-    b.path += prefix;
+    const std::string owner = b.owner;
+    b.owner += prefix;
     const Expr value = penalised ? weights(b, name, shape) : b.parameter(name, shape);
-    b.path = path;
+    b.owner = owner;
     return value;
   };
   const Expr kernel = parameter("kernel", {b.x().shape()[2], width}, true);

@@ -19,8 +19,8 @@ using ir::NodeId;
 
 /// So many products are made in the time in which their sum is written and read again.
 constexpr std::int64_t kMostProducts = 128;
-/// Less stays in a second cache until it is needed again.
-constexpr std::int64_t kLeastBytes = 256 * 1024;
+/// Less is not worth a copy.
+constexpr std::int64_t kLeastBytes = 64 * 1024;
 
 bool is_dot(const Graph& graph, NodeId id) { return graph.node(id).op == &ir::op("dot"); }
 

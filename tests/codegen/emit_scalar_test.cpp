@@ -103,10 +103,14 @@ void check_cases(const std::vector<Case>& cases) {
     kernel.axes = {{"i", count, -1}};
     Loop loop;
     loop.axes = {0};
-    loop.body = {{}, c.program, {5, 5}};
+    const auto faults = std::ranges::count_if(c.program.code, [](const auto& instruction) {
+      return ir::can_fault(c.program, instruction);
+    });
+    loop.body = {{}, c.program, std::vector<std::uint32_t>(static_cast<std::size_t>(faults), 5)};
     for (ElementType type : c.program.operand_types) {
       loop.body.loads.push_back({element(static_cast<BufferId>(kernel.buffers.size()), {0}), {}});
-      kernel.buffers.push_back(buffer("x", type, {count}, BufferRole::input));
+      kernel.buffers.push_back(
+          buffer("x" + std::to_string(kernel.buffers.size()), type, {count}, BufferRole::input));
     }
     const auto result = static_cast<std::size_t>(c.program.results[0]);
     kernel.buffers.push_back(buffer("y", c.program.code[result].type, {count}, BufferRole::output));

@@ -1,5 +1,6 @@
 // Whole definitions have as many parameters as published.
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -26,8 +27,7 @@ const Published kPublished[] = {
 
 TEST(ParameterCounts, AreThePublishedOnes) {
   for (const Published& published : kPublished) {
-    const std::string path =
-        std::string(GRADUS_SOURCE_DIR) + "/models/" + published.model + ".json";
+    const std::string path = fmt::format("{}/models/{}.json", GRADUS_SOURCE_DIR, published.model);
     std::ifstream file(path);
     std::ostringstream text;
     text << file.rdbuf();

@@ -57,7 +57,7 @@ std::map<std::string, Tensor> train_by_interpreter(const frontend::Model& model)
 }
 
 TEST_F(Program, TrainsToTheInterpretersBits) {
-  const std::string path = std::string(GRADUS_SOURCE_DIR) + "/models/spirals_mlp.json";
+  const std::string path = GRADUS_SOURCE_DIR "/models/spirals_mlp.json";
   const std::vector<std::string> overrides = {"data.examples=150",
                                               "training={\"steps\":20,\"batch\":40,\"seed\":7}"};
   const frontend::Model model(path, contents(path), overrides);
