@@ -103,7 +103,7 @@ void check_cases(const std::vector<Case>& cases) {
     kernel.axes = {{"i", count, -1}};
     Loop loop;
     loop.axes = {0};
-    const auto faults = std::ranges::count_if(c.program.code, [](const auto& instruction) {
+    const auto faults = std::ranges::count_if(c.program.code, [&](const auto& instruction) {
       return ir::can_fault(c.program, instruction);
     });
     loop.body = {{}, c.program, std::vector<std::uint32_t>(static_cast<std::size_t>(faults), 5)};
