@@ -105,13 +105,15 @@ class Hoister {
 
   /// A value that is the same in every iteration, in the outer graph.
   std::optional<Expr> outside(Value value) {
-    if (const auto found = operand_.find(value.node); found != operand_.end()) return found->second;
     const Node& node = body_.node(value.node);
-    std::vector<Value> operands;
-    for (Value x : body_.operands(value.node)) operands.push_back(outside(x)->value);
-    const Expr result{&graph_, {graph_.add(node, operands), 0}};
-    operand_[value.node] = result;
-    return Expr{&graph_, {result.value.node, value.result}};
+    auto found = operand_.find(value.node);
+    if (found == operand_.end()) {
+      std::vector<Value> operands;
+      for (Value x : body_.operands(value.node)) operands.push_back(outside(x)->value);
+      found = operand_.emplace(value.node, Expr{&graph_, {graph_.add(node, operands), 0}}).first;
+    }
+    if (node.types.size() == 1) return found->second;  // of an input it may be any result
+    return Expr{&graph_, {found->second.value.node, value.result}};
   }
 
   /// The stack of a value of all iterations, in the outer graph; empty where an op on the way has

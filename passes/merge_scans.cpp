@@ -83,7 +83,11 @@ std::vector<Union> find_unions(const Graph& graph) {
     const NodeId first = all.members.front();
     const ir::Attributes& a = graph.node(first).attributes;
     const ir::Attributes& b = graph.node(id).attributes;
+    const ir::ScanSignature one = ir::scan_signature(body_of(graph, first));
+    const ir::ScanSignature other = ir::scan_signature(body_of(graph, id));
     return graph.operands(first) == graph.operands(id) &&
+           one.carried.size() == other.carried.size() &&
+           one.stacked.size() == other.stacked.size() &&
            a.get<std::int64_t>("length") == b.get<std::int64_t>("length") &&
            a.get<bool>("reverse") == b.get<bool>("reverse");
   };

@@ -87,8 +87,7 @@ class Repetition {
 
   /// The first user reads rows that its kernel can make; before it there are only sums along rows.
   void visit_heavy(NodeId id) {
-    if (const auto* reduction =
-            std::get_if<ir::ReductionComputation>(&graph_.node(id).op->compute)) {
+    if (std::holds_alternative<ir::ReductionComputation>(graph_.node(id).op->compute)) {
       const std::int64_t last = graph_.type(graph_.operands(id)[0]).rank() - 1;
       possible_ =
           possible_ && reduction != nullptr && reduced_axes(graph_, id) == ir::Integers{last};

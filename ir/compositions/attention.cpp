@@ -30,19 +30,31 @@ void check_shapes(Expr query, Expr key, Expr value) {
   if (q[0] != k[0] || k[0] != v[0] || k[1] != v[1] || q[3] != k[3] || !groups) fail();
 }
 
-/// Which scores [batch, groups, heads, queries, keys] count; empty: all.
-std::optional<Expr> seen(Expr scores, const AttentionOptions& options) {
+/// Which scores [batch * groups, heads * queries, keys] count, where there are so many groups and
+/// queries; empty: all.
+std::optional<Expr> seen(Expr scores, std::int64_t groups, std::int64_t queries,
+                         const AttentionOptions& options) {
   const Shape& shape = scores.shape();
   std::optional<Expr> result;
   if (options.causal) {
-    const Expr query = iota(*scores.graph, ElementType::i32, shape, 3);
-    result = map("less_equal", iota(*scores.graph, ElementType::i32, shape, 4), query);
+    Expr query = iota(*scores.graph, ElementType::i32, shape, 1);
+    if (shape[1] != queries)
+      query = map("rem", query, full_like(query, static_cast<double>(queries)));
+    result = map("less_equal", iota(*scores.graph, ElementType::i32, shape, 2), query);
   }
   if (options.keys) {
-    const Expr keys = broadcast(*options.keys, shape, {0, 4});
+    const Shape each{shape[0] / groups, groups, shape[2]};
+    const Expr rows = reshape(broadcast(*options.keys, each, {0, 2}), {shape[0], shape[2]});
+    const Expr keys = broadcast(rows, shape, {0, 2});
     result = result ? map("and", *result, keys) : keys;
   }
   return result;
+}
+
+/// [batch, positions, groups, width] as a matrix [positions, width] for every group of every batch.
+Expr matrices(Expr x) {
+  const Shape& shape = x.shape();
+  return reshape(transpose(x, {0, 2, 1, 3}), {shape[0] * shape[2], shape[1], shape[3]});
 }
 
 /// A program of one f64 operand.
@@ -133,15 +145,18 @@ Expr scaled_dot_product_attention(Expr query, Expr key, Expr value,
   const Shape q = query.shape();
   const std::int64_t groups = key.shape()[2];
   const std::int64_t heads = q[2] / groups;  // of a group
+  const std::int64_t width = value.shape()[3];
   const Expr split = transpose(reshape(query, {q[0], q[1], groups, heads, q[3]}), {0, 2, 3, 1, 4});
-  Expr scores = dot(split, key, {{0, 1}, {0, 2}, {4}, {3}}) * options.scale;
-  if (const std::optional<Expr> counts = seen(scores, options)) {
+  const Expr rows = reshape(split, {q[0] * groups, heads * q[1], q[3]});
+  Expr scores = dot(rows, matrices(key), {{0}, {0}, {2}, {2}}) * options.scale;
+  if (const std::optional<Expr> counts = seen(scores, groups, q[1], options)) {
     scores = select(*counts, scores, full_like(scores, kUnseen));
   }
   Expr weights = softmax(scores);
   if (options.on_weights) weights = options.on_weights(weights);
-  const Expr taken = dot(weights, value, {{0, 1}, {0, 2}, {4}, {1}});
-  return reshape(transpose(taken, {0, 3, 1, 2, 4}), {q[0], q[1], q[2], value.shape()[3]});
+  const Expr taken = reshape(dot(weights, matrices(value), {{0}, {0}, {2}, {1}}),
+                             {q[0], groups, heads, q[1], width});
+  return reshape(transpose(taken, {0, 3, 1, 2, 4}), {q[0], q[1], q[2], width});
 }
 
 Expr rotate_positions(Expr x, double base) {
