@@ -281,9 +281,9 @@ class GroupScheduler {
     };
     for (AxisId axis : contract.batch) renamed[axis] = add_axis(name(axis), loops_.extent(axis));
     const std::int64_t n = loops_.extent(contract.n);
-    const AxisId p = add_axis("p", (n + contract.panel - 1) / contract.panel);
+    const AxisId p = add_axis("panel", (n + contract.panel - 1) / contract.panel);
     for (AxisId axis : contract.k) renamed[axis] = add_axis(name(axis), loops_.extent(axis));
-    const AxisId j = add_axis("j", contract.panel);
+    const AxisId j = add_axis("column", contract.panel);
     const std::int64_t panels = kernel.axes[static_cast<std::size_t>(p)].extent;
     kernel.tasks.push_back({p, {panels, std::min(panels, kMostPackingTasks), 1}});
     kernel.buffers.push_back({"source", type, BufferRole::input, {}});

@@ -89,8 +89,7 @@ class Repetition {
   void visit_heavy(NodeId id) {
     if (std::holds_alternative<ir::ReductionComputation>(graph_.node(id).op->compute)) {
       const std::int64_t last = graph_.type(graph_.operands(id)[0]).rank() - 1;
-      possible_ =
-          possible_ && reduction != nullptr && reduced_axes(graph_, id) == ir::Integers{last};
+      possible_ = possible_ && reduced_axes(graph_, id) == ir::Integers{last};
       return;
     }
     if (user_ || !is_dot(graph_, id) || kept_[graph_.operands(id)[1].node]) {
