@@ -102,7 +102,7 @@ TEST_F(TrainingProgram, AnInterruptedRunGoesOn) {
       " -o ";
   const std::string interrupted = (folder_ / "interrupted").string();
   const Outcome stopped = run_shell(
-      GRADUS_SOURCE_DIR, "timeout --preserve-status -s INT 0.6 gradus " + arguments + interrupted);
+      GRADUS_SOURCE_DIR, "timeout --preserve-status -s INT 1.2 gradus " + arguments + interrupted);
   ASSERT_EQ(stopped.status, 130) << stopped.output;
   EXPECT_NE(stopped.output.find("\"interrupted\":true"), std::string::npos) << stopped.output;
   EXPECT_EQ(gradus(arguments + interrupted + " --resume").status, 0);
