@@ -14,7 +14,8 @@ Expr dense(LayerBuilder& b) {
   const std::int64_t units = b.settings.integer("units");
   const std::string& embedding = b.settings.text("tied_to");
   if (!embedding.empty()) {
-    const Expr rows = embedding_table(b, embedding, {units, x.shape().back()});
+    const Expr rows =
+        embedding_table(b, embedding, {units, x.shape().back()}, "kernel", kKernelInitializer);
     return add_bias_and_activate(b, ir::dot(x, rows, {{}, {}, {x.rank() - 1}, {1}}));
   }
   const Expr kernel = weights(b, "kernel", {x.shape().back(), units});

@@ -69,9 +69,13 @@ using Selection = std::vector<bool>;
 void build_forward(const ModelSpec& spec, Forward& forward, const Selection& selection,
                    Findings& findings);
 
-/// A loss with the penalties of the parameters that it trains; empty when it failed.
+/// A value of the state as it stands.
+[[nodiscard]] ir::Expr state_value(Forward& forward, const std::string& name,
+                                   const TensorType& type);
+
+/// A loss with the penalties of those parameters of the model that it trains; empty when it failed.
 std::optional<ir::Expr> build_loss(const ModelSpec& spec, Forward& forward, const LossSpec& loss,
-                                   Findings& findings);
+                                   std::span<const ParameterSpec> parameters, Findings& findings);
 
 /// A result of the metric's name.
 void build_metric(const ModelSpec& spec, Forward& forward, const MetricSpec& metric,

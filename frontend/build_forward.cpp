@@ -214,8 +214,15 @@ void build_forward(const ModelSpec& spec, Forward& forward, const Selection& sel
   }
 }
 
+Expr state_value(Forward& forward, const std::string& name, const TensorType& type) {
+  const auto known = forward.state.values.find(name);
+  if (known != forward.state.values.end()) return known->second;
+  const Expr value{&forward.graph, forward.graph.add_input(name, ir::InputKind::state, type)};
+  return forward.state.values.emplace(name, value).first->second;
+}
+
 std::optional<Expr> build_loss(const ModelSpec& spec, Forward& forward, const LossSpec& loss,
-                               Findings& findings) {
+                               std::span<const ParameterSpec> parameters, Findings& findings) {
   std::optional<Expr> total;
   for (const LossTerm& term : loss.terms) {
     forward.graph.set_provenance(
@@ -225,9 +232,10 @@ std::optional<Expr> build_loss(const ModelSpec& spec, Forward& forward, const Lo
     if (term.weight != 1) value = *value * term.weight;
     total = total ? *total + *value : *value;
   }
-  for (const ParameterSpec& parameter : forward.state.parameters) {
-    if (!is_trained_by(spec, loss, parameter)) continue;
-    const Expr w = forward.state.values.at(parameter.name);
+  for (const ParameterSpec& parameter : parameters) {
+    const bool penalised = parameter.l1 > 0 || parameter.l2 > 0;
+    if (!penalised || !is_trained_by(spec, loss, parameter)) continue;
+    const Expr w = state_value(forward, parameter.name, parameter.type);
     if (parameter.l1 > 0) total = *total + ir::sum_all(ir::map("abs", w)) * parameter.l1;
     if (parameter.l2 > 0) total = *total + ir::sum_all(w * w) * parameter.l2;
   }

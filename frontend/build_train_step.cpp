@@ -19,13 +19,16 @@ void add_names(const Comparison& comparison, std::set<std::string>& names) {
   names.insert(comparison.target.name);
 }
 
-/// The layers on which these values depend.
+/// The layers on which these values depend: what they read, and whose parameters they are tied to.
 Selection layers_for(const ModelSpec& spec, std::set<std::string> names) {
   Selection selection(spec.layers.size());
+  std::set<std::string> owners;
   for (std::size_t i = spec.layers.size(); i-- > 0;) {
-    selection[i] = names.contains(spec.layers[i].name);
+    const LayerSpec& layer = spec.layers[i];
+    selection[i] = names.contains(layer.name) || owners.erase(layer.owner) > 0;
     if (!selection[i]) continue;
-    for (const Reference& reference : spec.layers[i].from) names.insert(reference.name);
+    for (const Reference& reference : layer.from) names.insert(reference.name);
+    if (layer.settings.find("tied_to")) owners.insert(layer.settings.text("tied_to"));
   }
   return selection;
 }
@@ -103,7 +106,7 @@ class TrainStep {
     Findings findings;
     build_forward(spec_, forward_, last_of_all ? schedule_.last : schedule_.layers[update],
                   findings);
-    const std::optional<Expr> value = build_loss(spec_, forward_, loss, findings);
+    const std::optional<Expr> value = build_loss(spec_, forward_, loss, parameters_, findings);
     findings.raise();
     if (last) {
       add_loss(loss, update, *value);

@@ -70,14 +70,6 @@ std::string slot_name(const ModelSpec& spec, std::size_t update, const Parameter
   return fmt::format("{}/{}", parameter.name, slot.name);
 }
 
-/// A value of the state as it stands.
-Expr state_value(Forward& forward, const std::string& name, const TensorType& type) {
-  const auto known = forward.state.values.find(name);
-  if (known != forward.state.values.end()) return known->second;
-  const Expr value{&forward.graph, forward.graph.add_input(name, ir::InputKind::state, type)};
-  return forward.state.values.emplace(name, value).first->second;
-}
-
 /// visit(update number, parameter, slot) for every slot, by update and parameter.
 template <typename Visit>
 void for_each_slot(const ModelSpec& spec, std::span<const ParameterSpec> parameters,

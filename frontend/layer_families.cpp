@@ -53,7 +53,17 @@ Expr drop_elements(const LayerBuilder& b, Expr x, double rate, std::int64_t stre
   return ir::select(keep, x * (1 / (1 - rate)), ir::full_like(x, 0));
 }
 
-Expr embedding_table(const LayerBuilder& b, const std::string& embedding, const Shape& shape) {
+Expr embedding_table(const LayerBuilder& b, const std::string& embedding, const Shape& shape,
+                     const std::string& parameter, std::string_view initializer) {
+  const auto given = [&](std::string_view penalty) {
+    return b.settings.find(penalty) && b.settings.number(penalty) > 0;
+  };
+  if (b.settings.choice(parameter + "_initializer").name != initializer || given("l1") ||
+      given("l2")) {
+    throw LayerError(fmt::format("is tied to '{}' and has no {} of its own to start or to penalise",
+                                 embedding, parameter),
+                     fmt::format("say it of '{}'", embedding));
+  }
   const auto table = b.state.values.find(embedding + "/embeddings");
   if (table == b.state.values.end()) {
     throw LayerError(fmt::format("is tied to '{}', which is no embedding before it", embedding));
@@ -100,7 +110,7 @@ std::vector<Option> joined(std::initializer_list<std::vector<Option>> lists) {
 std::vector<Option> weight_options(const std::vector<std::string>& kernels) {
   std::vector<Option> initializers;
   for (const std::string& kernel : kernels) {
-    initializers.push_back(initializer_option(kernel, "glorot_uniform"));
+    initializers.push_back(initializer_option(kernel, kKernelInitializer));
   }
   return joined(
       {{activation_option(), boolean_option("use_bias", true, "Whether there is a bias.")},

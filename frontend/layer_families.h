@@ -36,8 +36,13 @@ void need_image(const LayerBuilder& b, std::int64_t spatial);
 ir::Expr drop_elements(const LayerBuilder& b, ir::Expr x, double rate, std::int64_t stream,
                        const ir::Integers& axes);
 
-/// The table of the embedding of that name; throws LayerError unless it is there and of `shape`.
-ir::Expr embedding_table(const LayerBuilder& b, const std::string& embedding, const Shape& shape);
+/// The table of the embedding of that name, in place of `parameter`. Throws LayerError unless it is
+/// there and of `shape`, and when the layer has another initializer than the default or penalties.
+ir::Expr embedding_table(const LayerBuilder& b, const std::string& embedding, const Shape& shape,
+                         const std::string& parameter, std::string_view initializer);
+
+/// Of kernels, unless the layer says otherwise.
+inline constexpr const char* kKernelInitializer = "glorot_uniform";
 
 std::vector<Alternative> activation_alternatives();
 /// "activation", by default linear.

@@ -23,15 +23,25 @@ std::vector<Layer> make_layers() {
 }
 
 /// Two layers have one parameter only if they want the same.
-void check_shared(const LayerBuilder& b, const std::string& name, const TensorType& wanted,
-                  const TensorType& known) {
-  if (wanted == known) return;
-  const std::string full = b.owner + "/" + name;
-  const auto first = std::ranges::find(b.state.parameters, full, &ParameterSpec::name);
-  GRADUS_CHECK(first != b.state.parameters.end(), "a parameter without specification");
-  throw LayerError(fmt::format("needs a {} of {}, but shares \"{}\" (line {}), which is {}", name,
-                               to_string(wanted), full, first->where().line, to_string(known)),
-                   "all uses of a module read the same shape");
+void check_shared(const LayerBuilder& b, const std::string& name, const ParameterSpec& wanted) {
+  const auto first = std::ranges::find(b.state.parameters, wanted.name, &ParameterSpec::name);
+  if (first == b.state.parameters.end()) return;  // a part of the model that was checked as a whole
+  const std::string shares =
+      fmt::format("but shares \"{}\" (line {})", wanted.name, first->where().line);
+  if (wanted.type != first->type) {
+    throw LayerError(fmt::format("needs a {} of {}, {}, which is {}", name, to_string(wanted.type),
+                                 shares, to_string(first->type)),
+                     "all uses of a module read the same shape");
+  }
+  if (wanted.initialiser != first->initialiser ||
+      wanted.initialiser_parameters != first->initialiser_parameters) {
+    throw LayerError(fmt::format("has another {}_initializer, {}", name, shares),
+                     "write the same in both, or none");
+  }
+  if (wanted.l1 != first->l1 || wanted.l2 != first->l2) {
+    throw LayerError(fmt::format("has other penalties of its {}, {}", name, shares),
+                     "write the same \"l1\" and \"l2\" in both, or none");
+  }
 }
 
 }  // namespace
@@ -75,15 +85,15 @@ Expr LayerBuilder::parameter(const std::string& name, Shape shape, double l1, do
   if ((!state.taken.insert(full).second && !shared) || is_input) {
     throw LayerError(fmt::format("has a {} of the name \"{}\", which is taken", name, full));
   }
-  if (known != state.values.end()) {
-    check_shared(*this, name, type, known->second.type());
-    return known->second;
-  }
   const Choice& choice = settings.choice(name + "_initializer");
   ParameterSpec spec{full, type, ir::find_initialiser(choice.name), {}, l1, l2, graph.provenance(),
                      true};
   for (const Setting& setting : choice.settings.entries()) {
     spec.initialiser_parameters.push_back(std::get<double>(setting.value));
+  }
+  if (known != state.values.end()) {
+    check_shared(*this, name, spec);
+    return known->second;
   }
   const Expr value{&graph, graph.add_input(spec.name, ir::InputKind::state, spec.type)};
   state.values.emplace(full, value);

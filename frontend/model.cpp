@@ -16,7 +16,8 @@ ModelSpec read(const std::string& file, std::string_view text,
 std::vector<ir::Expr> build_losses(const ModelSpec& spec, Forward& forward, Findings& findings) {
   std::vector<ir::Expr> losses;
   for (const LossSpec& loss : spec.losses) {
-    if (const auto value = build_loss(spec, forward, loss, findings)) losses.push_back(*value);
+    if (const auto value = build_loss(spec, forward, loss, forward.state.parameters, findings))
+      losses.push_back(*value);
   }
   return losses;
 }

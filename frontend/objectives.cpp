@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 namespace gradus::frontend {
 namespace {
@@ -184,6 +185,15 @@ class ObjectiveReader {
       return;
     }
     for (const Json& update : *list) read_update(update);
+    std::set<std::size_t> minimized;
+    for (const UpdateSpec& update : spec_.updates) minimized.insert(update.loss);
+    if (minimized.contains(spec_.losses.size())) return;  // a misspelled one
+    for (std::size_t loss = 0; loss < spec_.losses.size(); ++loss) {
+      if (minimized.contains(loss)) continue;
+      findings_.add("E0213",
+                    fmt::format("no update minimizes the loss \"{}\"", spec_.losses[loss].name),
+                    spec_.losses[loss].where, "what is only watched is a metric");
+    }
   }
 
   void read_update(const Json& json) {

@@ -202,8 +202,7 @@ class SpecReader {
     layer.op = ir::find_op(layer.kind);
     const bool is_input =
         layer.op && std::holds_alternative<ir::InputComputation>(layer.op->compute);
-    const bool is_loop =
-        layer.op && std::holds_alternative<ir::ScanComputation>(layer.op->compute);
+    const bool is_loop = layer.op && std::holds_alternative<ir::ScanComputation>(layer.op->compute);
     if (layer.op && !is_input && !is_loop) {
       layer.settings = own.settings(op_options(*layer.op));
       return;

@@ -9,6 +9,8 @@ namespace {
 
 using ir::Expr;
 
+constexpr const char* kEmbeddingsInitializer = "uniform";
+
 void need_indices(const LayerBuilder& b) {
   if (is_integer(b.x().element())) return;
   throw LayerError("needs integers, but " + b.inputs[0].describe(),
@@ -26,8 +28,9 @@ Expr embedding(LayerBuilder& b) {
   need_indices(b);
   const Shape shape{b.settings.integer("input_dim"), b.settings.integer("output_dim")};
   const std::string& tied = b.settings.text("tied_to");
-  const Expr table =
-      tied.empty() ? b.parameter("embeddings", shape) : embedding_table(b, tied, shape);
+  const Expr table = tied.empty()
+                         ? b.parameter("embeddings", shape)
+                         : embedding_table(b, tied, shape, "embeddings", kEmbeddingsInitializer);
   return ir::gather(table, b.x(), 0);
 }
 
@@ -79,7 +82,7 @@ std::vector<Layer> sequence_layers() {
         integer_option("output_dim", {}, "Features of a row.", {1, 1e9}),
         text_option("tied_to", std::string(),
                     "Name of an embedding whose table this one reads; its own when absent."),
-        initializer_option("embeddings", "uniform")},
+        initializer_option("embeddings", kEmbeddingsInitializer)},
        embedding,
        R"({"layer": "embedding", "input_dim": 50, "output_dim": 3})",
        {"i32[4]"}},

@@ -26,6 +26,14 @@ std::vector<unsigned char> read_all(const std::string& path) {
   }
 }
 
+/// Whether UTF-8 has the character in as many bytes (RFC 3629): in the fewest, and not the halves
+/// of pairs of UTF-16.
+bool is_encoded_in(std::uint32_t character, std::size_t bytes) {
+  constexpr std::uint32_t kLeast[] = {0, 0, 0x80, 0x800, 0x10000};
+  const bool half = character >= 0xD800 && character <= 0xDFFF;
+  return character >= kLeast[bytes] && character <= 0x10FFFF && !half;
+}
+
 /// The code points of UTF-8.
 Tokens characters_of(const std::vector<unsigned char>& bytes, const std::string& path) {
   Tokens result;
@@ -33,13 +41,13 @@ Tokens characters_of(const std::vector<unsigned char>& bytes, const std::string&
     const unsigned char first = bytes[at];
     const std::size_t length = first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
     std::uint32_t character = length == 1 ? first : first & (0xFFu >> (length + 1));
-    bool valid = first < 0x80 || (first >= 0xC2 && first <= 0xF4);
+    bool valid = first < 0x80 || (first >= 0xC0 && first < 0xF8);
     valid = valid && at + length <= bytes.size();
     for (std::size_t i = 1; valid && i < length; ++i) {
       valid = (bytes[at + i] & 0xC0) == 0x80;
       character = character << 6 | (bytes[at + i] & 0x3F);
     }
-    if (!valid) {
+    if (!valid || !is_encoded_in(character, length)) {
       throw UserError("E1002", fmt::format("byte {}: no character of UTF-8", at), {path},
                       "\"tokens\": \"bytes\" takes any file");
     }

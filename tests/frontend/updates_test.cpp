@@ -14,8 +14,19 @@ using Tensors = std::map<std::string, Tensor>;
 
 constexpr double kRate = 0.1;
 
+/// The losses that `updates` name, and `losses`.
 std::string file_with(const std::string& updates, const std::string& layers = "",
                       const std::string& losses = "") {
+  std::string all;
+  if (updates.find("critic_loss") != std::string::npos) {
+    all += R"("critic_loss": [{"function": "mean", "values": "low"},
+                              {"function": "mean", "values": "high/c", "weight": -1}],)";
+  }
+  if (updates.find("generator_loss") != std::string::npos) {
+    all += R"("generator_loss": {"function": "mean", "values": "low", "weight": -1},)";
+  }
+  all += losses;
+  if (all.ends_with(',')) all.pop_back();
   return R"({"gradus": 1, "data": {"source": "ring"},
   "model": {
     "inputs": {"z": "f32[1]", "x": "f32[1]"},
@@ -27,11 +38,8 @@ std::string file_with(const std::string& updates, const std::string& layers = ""
       {"module": "critic", "name": "low"},
       {"module": "critic", "from": "x", "name": "high"})" +
          layers + R"(]},
-  "losses": {
-    "critic_loss": [{"function": "mean", "values": "low"},
-                    {"function": "mean", "values": "high/c", "weight": -1}],
-    "generator_loss": {"function": "mean", "values": "low", "weight": -1})" +
-         losses + R"(},
+  "losses": {)" +
+         all + R"(},
   "updates": [)" +
          updates + R"(], "training": {"steps": 1, "batch": 2}})";
 }
@@ -62,18 +70,20 @@ double mean(const std::vector<double>& values, std::size_t first, std::size_t co
   return sum / static_cast<double>(count);
 }
 
-ir::Interpretation step(const Model& model, std::size_t examples) {
+ir::Interpretation step(const Model& model, std::size_t examples, const Tensors& more = {}) {
   const auto head = [&](const std::vector<double>& values) {
     return column({values.begin(), values.begin() + static_cast<std::ptrdiff_t>(examples)});
   };
   const ir::Graph graph = model.train_step(static_cast<std::int64_t>(examples));
   ir::verify(graph, "train_step");
-  return ir::interpret(graph, {{"z", head(kZ)},
-                               {"x", head(kX)},
-                               {"generator/g/kernel", column({kG})},
-                               {"critic/c/kernel", column({kC})},
-                               {"seed", Tensor::scalar(ElementType::i64, std::int64_t{1})},
-                               {"step", Tensor::scalar(ElementType::i64, std::int64_t{7})}});
+  Tensors inputs{{"z", head(kZ)},
+                 {"x", head(kX)},
+                 {"generator/g/kernel", column({kG})},
+                 {"critic/c/kernel", column({kC})},
+                 {"seed", Tensor::scalar(ElementType::i64, std::int64_t{1})},
+                 {"step", Tensor::scalar(ElementType::i64, std::int64_t{7})}};
+  inputs.insert(more.begin(), more.end());
+  return ir::interpret(graph, inputs);
 }
 
 TEST(Updates, EachSeesTheStateThatTheOneBeforeHasLeft) {
@@ -125,12 +135,42 @@ TEST(Updates, WhatNoneNamesIsFrozen) {
   EXPECT_TRUE(result.updates.contains("critic/c/kernel"));
 }
 
+TEST(Updates, PenaltiesDoNotDependOnWhatARunEvaluates) {
+  // Only the last run evaluates "apart"; every update that names it decays it.
+  const std::string updates = R"({"minimize": "critic_loss", "of": ["critic", "apart"],
+      "optimizer": {"method": "sgd", "learning_rate": 0.1}},)" +
+                              update("generator_loss", "generator");
+  const Model model("file.json", file_with(updates, R"(, {"layer": "dense", "units": 1, "from": "z",
+      "use_bias": false, "l2": 0.25, "name": "apart"})"));
+  const double w = 3;
+  const auto result = step(model, 2, {{"apart/kernel", column({w})}});
+  EXPECT_NEAR(only(result.updates, "apart/kernel"), w - kRate * 2 * 0.25 * w, 1e-6);
+  const double slope = kG * mean(kZ, 0, 2) - mean(kX, 0, 2);
+  EXPECT_NEAR(only(result.outputs, "critic_loss"), kC * slope + 0.25 * w * w, 1e-6);
+}
+
+TEST(Updates, ARunEvaluatesTheEmbeddingsThatItsLayersAreTiedTo) {
+  const Model model("file.json", R"({"gradus": 1, "data": {"source": "text", "file": "t"},
+    "model": {"inputs": {"text": "i32[4]", "x": "f32[3]"}, "layers": [
+      {"layer": "embedding", "from": "text", "input_dim": 5, "output_dim": 3, "name": "table"},
+      {"layer": "dense", "from": "x", "units": 5, "tied_to": "table", "use_bias": false,
+       "name": "scores"}]},
+    "losses": {"scores_loss": {"function": "mean", "values": "scores"},
+               "table_loss": {"function": "mean", "values": "table"}},
+    "updates": [{"minimize": "scores_loss", "optimizer": {"method": "sgd"}},
+                {"minimize": "table_loss", "optimizer": {"method": "sgd"}}],
+    "training": {"steps": 1}})");
+  const ir::Graph graph = model.train_step(2);
+  ir::verify(graph, "train_step");
+  EXPECT_EQ(graph.results().size(), 4u);  // two losses, the table, the step
+}
+
 TEST(Updates, OptimizersCountTheirOwnRunsAndHaveTheirOwnSlots) {
   const std::string adam = R"(", "repeat": 2, "optimizer": {"method": "adam"}})";
   const Model model("file.json",
                     file_with(R"({"minimize": "critic_loss", "of": "critic)" + adam +
                                   R"(, {"minimize": "other", "of": "critic/c)" + adam,
-                              "", R"(, "other": {"function": "mean", "values": "low"})"));
+                              "", R"("other": {"function": "mean", "values": "low"})"));
   std::vector<std::string> names;
   for (const StateSpec& entry : model.state()) {
     if (entry.kind == StateKind::slot) names.push_back(entry.name);
@@ -149,7 +189,7 @@ TEST(Updates, RandomNumbersAreNewInEveryRunAndStep) {
                         {"module": "critic", "from": "noise", "name": "of_noise"},
                         {"module": "generator", "from": "noise", "name": "drawing"},
                         {"layer": "add", "from": ["of_noise", "drawing"], "name": "both"})",
-                     R"(, "drawn": {"function": "mean", "values": "both"})");
+                     R"("drawn": {"function": "mean", "values": "both"})");
   };
   // With a slope of 1 a run takes the mean of its noise times the rate off the weight.
   const auto result = step(Model("file.json", file("")), 2);

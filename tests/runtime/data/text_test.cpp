@@ -48,7 +48,10 @@ TEST(TextSource, SaysWhatIsWrong) {
                "3 tokens for training", text);
   expect_error([&] { (void)read_text({text, 1, 0, 0, "words"}); }, "E1007", "\"words\"", "");
   expect_error([&] { (void)read_text({text, 0, 0, 0, "bytes"}); }, "E1007", "length is 0", "");
-  for (const char* bytes : {"ab\xC3", "ab\xC3z", "ab\x80", "ab\xF8zzzz"}) {
+  // Cut short, broken, overlong (of two, three and four bytes), a half of a pair, beyond the last.
+  for (const char* bytes :
+       {"ab\xC3", "ab\xC3z", "ab\x80", "ab\xF8zzzz", "ab\xC1\xBF", "ab\xE0\x9F\xBF",
+        "ab\xF0\x8F\xBF\xBF", "ab\xED\xA0\x80", "ab\xF4\x90\x80\x80"}) {
     const std::string path = folder.write("bytes", bytes);
     expect_error([&] { (void)read_text({path, 1, 0, 0, "characters"}); }, "E1002", "byte 2", path);
   }
