@@ -20,8 +20,9 @@
 // Afterwards groups without contraction that reduce a large value join each other, and then the
 // group that has most reads in common with them: all sums and maps of a backward pass read their
 // inputs once.
-// Several contractions are in one group where one makes what another needs and that is no smaller
-// than what it is made of, such as the scores of an attention.
+// Several contractions are in one group where one makes what others of the group need and that is no
+// smaller than what it is made of, such as the scores of an attention; none whose rows are another
+// one's columns, and none twice.
 // Never inside one group: a combine and its block sums (all tasks must be complete), a contraction
 // and its right operand's maker alone, a view or gather and what it reads, roots in an own order.
 

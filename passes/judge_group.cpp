@@ -42,6 +42,8 @@ std::string GroupJudge::refusal(const Group& merged, const Group& a, const Group
   if (contraction_reads_update(merged)) return "an operand that is updated in place";
   const std::vector<NodeId> contractions = contractions_of(merged);
   if (contractions.size() > 1 && !keeps_large_sums(merged)) return "two contractions";
+  if (makes_twice(merged)) return "made again for another kernel";
+  if (cuts_rows_and_columns(merged)) return "rows of one contraction are columns of another";
   if (merged.parallel.empty() && work(merged) == 0) return "";
   for (NodeId id : merged.roots) {
     const int slot = roots_.at(id).iteration.block_slot;
@@ -117,12 +119,12 @@ std::vector<NodeId> GroupJudge::contractions_of(const Group& group) const {
   return result;
 }
 
-/// Whether every contraction either makes what another one needs, and more than it reads, or needs
-/// what another one makes: what lies between them is worth keeping.
+/// Whether every contraction either makes what others in the group need, and more than it reads, or
+/// needs what another one makes: what lies between them is worth keeping.
 bool GroupJudge::keeps_large_sums(const Group& group) const {
   std::set<NodeId> makers;
   std::set<NodeId> users;
-  for (NodeId user : contractions_of(group)) {
+  for (NodeId user : group.roots) {
     for (NodeId id : needed_by(group, user)) {
       if (!is_contraction(id)) continue;
       makers.insert(id);
@@ -131,6 +133,32 @@ bool GroupJudge::keeps_large_sums(const Group& group) const {
   }
   return std::ranges::all_of(contractions_of(group), [&](NodeId id) {
     return makers.contains(id) ? makes_more(id) : users.contains(id);
+  });
+}
+
+/// Whether two contractions of the group are the same sums (passes/repeat_contractions.h).
+bool GroupJudge::makes_twice(const Group& group) const {
+  std::set<std::vector<ir::Value>> operands;
+  return !std::ranges::all_of(contractions_of(group), [&](NodeId id) {
+    return operands.insert(graph_.operands(id)).second;
+  });
+}
+
+/// Whether tasks have whole rows of one contraction and parts of the rows of another: what the
+/// second one needs of its right operand would be little used.
+bool GroupJudge::cuts_rows_and_columns(const Group& group) const {
+  std::set<int> rows;
+  std::set<int> columns;
+  for (NodeId id : contractions_of(group)) {
+    const ContractionCounts counts = contraction_counts(graph_, id);
+    const std::vector<int>& axes = group.axes.at(id);
+    const auto row = axes.begin() + static_cast<std::ptrdiff_t>(counts.batch);
+    const auto column = row + static_cast<std::ptrdiff_t>(counts.rows);
+    rows.insert(row, column);
+    columns.insert(column, column + static_cast<std::ptrdiff_t>(counts.columns));
+  }
+  return std::ranges::any_of(group.parallel, [&](const ParallelAxis& axis) {
+    return rows.contains(axis.axis) && columns.contains(axis.axis);
   });
 }
 

@@ -1,11 +1,14 @@
 #include "passes/lower.h"
 
 #include <algorithm>
+#include <set>
+#include <vector>
 
 #include "ir/op.h"
 #include "ir/order.h"
 #include "ir/rewrite.h"
 #include "passes/fuse.h"
+#include "passes/repeat_contractions.h"
 #include "passes/roots.h"
 
 namespace gradus::passes {
@@ -218,6 +221,25 @@ std::optional<Expr> canonicalize(const ir::RewriteContext& c) {
 constexpr std::int64_t kFewTasks = 64;
 /// ... and all partial results have no more bytes than this.
 constexpr std::int64_t kPartialBytes = 8 * 1024 * 1024;
+/// ... or than this where the rows of lhs may be made by the kernel that reads them (fuse.h), which
+/// needs them whole.
+constexpr std::int64_t kFewTasksOfMadeRows = 16;
+
+/// Whether a value is made, element by element, of large results of short sums.
+bool is_made_of_sums(const ir::Graph& graph, ir::NodeId value) {
+  std::set<ir::NodeId> seen{value};
+  std::vector<ir::NodeId> open{value};
+  while (!open.empty()) {
+    const ir::NodeId id = open.back();
+    open.pop_back();
+    if (is_cheap_to_repeat(graph, id)) return true;
+    if (!std::holds_alternative<ir::ElementwiseComputation>(graph.node(id).op->compute)) continue;
+    for (ir::Value operand : graph.operands(id)) {
+      if (seen.insert(operand.node).second) open.push_back(operand.node);
+    }
+  }
+  return false;
+}
 
 std::optional<Expr> split(const ir::RewriteContext& c) {
   if (!is_complete(c.node)) return std::nullopt;
@@ -236,7 +258,9 @@ std::optional<Expr> split(const ir::RewriteContext& c) {
   }
   tasks *=
       std::max<std::int64_t>(1, product(c.operands[1].shape(), roles.rhs_free) / kLeastTaskColumns);
-  if (tasks >= kFewTasks) return std::nullopt;
+  const ir::Expr made = c.operands[0];
+  const bool made_rows = is_made_of_sums(*made.graph, made.value.node);
+  if (tasks >= (made_rows ? kFewTasksOfMadeRows : kFewTasks)) return std::nullopt;
   return ir::apply("combine", {ir::apply("dot_parts", c.operands, c.node.attributes)});
 }
 

@@ -16,6 +16,7 @@
 #include "passes/read_padded.h"
 #include "passes/repeat_contractions.h"
 #include "passes/simplify.h"
+#include "passes/turn_contractions.h"
 
 namespace gradus::passes {
 namespace {
@@ -36,6 +37,12 @@ constexpr Pass kPipeline[] = {
     {"canonicalize_contractions",
      "Every contraction gets one axis per role, or reads windows in place.",
      canonicalize_contractions, true},
+    {"repeat_contractions",
+     "Large results of short sums are made again where they are needed much later.",
+     repeat_contractions},
+    {"turn_contractions",
+     "Matrices that are made again are made with rows and columns exchanged for who needs columns.",
+     turn_contractions},
     {"split_contractions", "Long contractions with few results become parts and their combination.",
      split_contractions},
     {"split_sums", "Sums of several blocks become block sums and their combination.", split_sums,
@@ -43,9 +50,6 @@ constexpr Pass kPipeline[] = {
     {"simplify_again", "Algebraic rewrites of what lowering brought.", simplify},
     {"read_padded", "Values that are in memory with zeros around them are read from there.",
      read_padded},
-    {"repeat_contractions",
-     "Large results of short sums are made again where they are needed much later.",
-     repeat_contractions},
     {"lower_scans", "The bodies of scans go through these passes too.", lower_scans, true},
 };
 

@@ -24,23 +24,6 @@ constexpr std::int64_t kLeastBytes = 64 * 1024;
 
 bool is_dot(const Graph& graph, NodeId id) { return graph.node(id).op == &ir::op("dot"); }
 
-/// Whether making the sums of a contraction again costs no more than keeping them.
-bool is_cheap(const Graph& graph, NodeId id) {
-  if (!is_dot(graph, id)) return false;
-  std::int64_t operands = 0;
-  for (ir::Value operand : graph.operands(id)) {
-    if (!operand_read(graph, operand.node).permuted()) return false;
-    operands += graph.type(operand).byte_size();
-  }
-  std::int64_t products = 1;
-  const TensorType& lhs = graph.type(graph.operands(id)[0]);
-  for (std::int64_t axis : graph.node(id).attributes.get<ir::Integers>("lhs_contract")) {
-    products *= lhs.shape[static_cast<std::size_t>(axis)];
-  }
-  const std::int64_t bytes = graph.node(id).types[0].byte_size();
-  return bytes >= std::max(operands, kLeastBytes) && products <= kMostProducts;
-}
-
 /// A contraction with what is made of it, element by element, before its first user among
 /// contractions is complete.
 class Repetition {
@@ -149,11 +132,27 @@ class Copies {
 
 }  // namespace
 
+bool is_cheap_to_repeat(const Graph& graph, NodeId id) {
+  if (!is_dot(graph, id)) return false;
+  std::int64_t operands = 0;
+  for (ir::Value operand : graph.operands(id)) {
+    if (!operand_read(graph, operand.node).permuted()) return false;
+    operands += graph.type(operand).byte_size();
+  }
+  std::int64_t products = 1;
+  const TensorType& lhs = graph.type(graph.operands(id)[0]);
+  for (std::int64_t axis : graph.node(id).attributes.get<ir::Integers>("lhs_contract")) {
+    products *= lhs.shape[static_cast<std::size_t>(axis)];
+  }
+  const std::int64_t bytes = graph.node(id).types[0].byte_size();
+  return bytes >= std::max(operands, kLeastBytes) && products <= kMostProducts;
+}
+
 Graph repeat_contractions(const Graph& graph) {
   const std::vector<bool> live = graph.live();
   std::vector<Repetition> repetitions;
   for (NodeId id = 0; id < graph.size(); ++id) {
-    if (!live[id] || !is_cheap(graph, id)) continue;
+    if (!live[id] || !is_cheap_to_repeat(graph, id)) continue;
     Repetition repetition(graph, live, id);
     if (repetition.worth()) repetitions.push_back(std::move(repetition));
   }

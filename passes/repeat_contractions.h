@@ -10,4 +10,7 @@ namespace gradus::passes {
 /// node, told apart by its attribute `copy`, with copies of what is light between it and its users.
 [[nodiscard]] ir::Graph repeat_contractions(const ir::Graph& graph);
 
+/// Whether making the sums of a contraction again costs no more than keeping them.
+[[nodiscard]] bool is_cheap_to_repeat(const ir::Graph& graph, ir::NodeId id);
+
 }  // namespace gradus::passes

@@ -8,6 +8,7 @@
 #include <array>
 
 #include "ir/compositions/activations.h"
+#include "ir/compositions/attention.h"
 #include "ir/expr.h"
 #include "ir/op.h"
 #include "ir/text.h"
@@ -35,8 +36,9 @@ void check_choices(const ir::Graph& graph, const Inputs& inputs,
   }
 }
 
-void check_all_executors(const ir::Graph& graph, const Inputs& inputs) {
-  const ir::Interpretation expected = ir::interpret(graph, inputs);
+/// Returns what the interpreter gives.
+ir::Interpretation check_all_executors(const ir::Graph& graph, const Inputs& inputs) {
+  ir::Interpretation expected = ir::interpret(graph, inputs);
   for (codegen::InstructionSet set : codegen::kInstructionSets) {
     if (!codegen::host_supports(set)) continue;
     for (bool fuse : {true, false}) {
@@ -50,6 +52,7 @@ void check_all_executors(const ir::Graph& graph, const Inputs& inputs) {
       }
     }
   }
+  return expected;
 }
 
 TEST(Executors, EveryOpOnEveryInstructionSet) {
@@ -153,9 +156,9 @@ TEST(Executors, LargerConvolutions) {
     graph.add_result("y", y.value);
     graph.add_result("dx", gradients[0].value);
     graph.add_result("dw", gradients[1].value);
-    check_all_executors(graph, inputs);
-    check_choices(graph, inputs, ir::interpret(graph, inputs));
-    expect_same(ir::interpret(graph, inputs), interpret_kernels(graph, inputs), "kernels");
+    const ir::Interpretation expected = check_all_executors(graph, inputs);
+    check_choices(graph, inputs, expected);
+    expect_same(expected, interpret_kernels(graph, inputs), "kernels");
   }
 }
 
@@ -210,9 +213,43 @@ TEST(Executors, LongContractionsOverSeveralAxes) {
       operands.push_back({&graph, graph.add_input(name, ir::InputKind::batch, type)});
     }
     graph.add_result("y", ir::dot(operands[0], operands[1], axes).value);
-    check_all_executors(graph, inputs);
-    check_choices(graph, inputs, ir::interpret(graph, inputs));
-    expect_same(ir::interpret(graph, inputs), interpret_kernels(graph, inputs), "kernels");
+    const ir::Interpretation expected = check_all_executors(graph, inputs);
+    check_choices(graph, inputs, expected);
+    expect_same(expected, interpret_kernels(graph, inputs), "kernels");
+  }
+}
+
+/// Scores that are made in the kernels that read them, forward and twice backward: of several heads
+/// with dropout, and of more positions than one chain of products has.
+TEST(Executors, AttentionWhoseScoresNobodyKeeps) {
+  for (const auto& [positions, heads] : {std::array{256, 4}, {1030, 1}}) {
+    SCOPED_TRACE(positions);
+    const TensorType type{ElementType::f32, {1, positions, heads, 8}};
+    ir::Graph graph("attention");
+    Inputs inputs;
+    std::vector<Expr> operands;
+    for (const char* name : {"query", "key", "value"}) {
+      inputs[name] = random_tensor(type, static_cast<std::uint32_t>(operands.size()) + 1, -1, 1);
+      operands.push_back({&graph, graph.add_input(name, ir::InputKind::state, type)});
+    }
+    ir::AttentionOptions options{.scale = 0.5, .causal = heads > 1};
+    if (heads > 1) {
+      options.on_weights = [](Expr weights) {
+        const Expr zero = ir::constant(*weights.graph, ElementType::i64, 0);
+        const Expr keep = ir::apply(
+            "random_bernoulli", {zero, zero},
+            {{"shape", weights.shape()}, {"stream", std::int64_t{7}}, {"probability", 0.75}});
+        return ir::select(keep, weights * (1 / 0.75), ir::full_like(weights, 0));
+      };
+    }
+    const Expr y = ir::scaled_dot_product_attention(operands[0], operands[1], operands[2], options);
+    const std::vector<Expr> gradients = passes::gradients(ir::sum_all(y * y), operands);
+    graph.add_result("y", y.value);
+    for (std::size_t i = 0; i < gradients.size(); ++i) {
+      graph.add_result("d" + std::to_string(i), gradients[i].value);
+    }
+    const ir::Interpretation expected = check_all_executors(graph, inputs);
+    if (heads > 1) expect_same(expected, interpret_kernels(graph, inputs), "kernels");
   }
 }
 

@@ -115,6 +115,17 @@ class Memory : public Program {
   }
 };
 
+/// One head of attention over so many positions, trained.
+std::string attention_model(std::int64_t positions) {
+  const std::string type = "f32[" + std::to_string(positions) + ",64]";
+  return R"({"gradus": 1, "data": {"source": "tensors", "file": "x.safetensors"},
+    "model": {"inputs": {"x": ")" +
+         type + R"(", "y": ")" + type + R"("}, "layers": [
+      {"layer": "multi_head_attention", "from": "x", "num_heads": 1, "key_dim": 64, "name": "a"}]},
+    "loss": {"function": "mean_squared_error", "predictions": "a", "targets": "y"},
+    "optimizer": {"method": "sgd"}, "training": {"steps": 1, "batch": 1}})";
+}
+
 /// Sanitizers have memory of their own.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr bool kCanMeasure = false;
@@ -136,6 +147,19 @@ TEST_F(Memory, ARunTakesWhatThePlanSays) {
         << run.memory;
     EXPECT_LE(run.memory["activations"].get<double>(), 1.1 * run.memory["alive"].get<double>());
   }
+}
+
+TEST_F(Memory, AttentionKeepsNoScores) {
+  std::int64_t before = 0;
+  for (const std::int64_t positions : {1024, 2048, 4096, 8192}) {
+    std::ofstream(folder_ / "attention.json") << attention_model(positions);
+    const std::string table =
+        printed("gradus inspect attention.json --stage memory --threads 2 --program train_step");
+    const std::int64_t total = std::stoll(table.substr(table.find("total") + 5));
+    if (before > 0) EXPECT_LE(total, before * 21 / 10) << positions;
+    before = total;
+  }
+  EXPECT_LT(before, 8192LL * 8192 * 4 / 4);
 }
 
 TEST_F(Memory, ALimitChangesNoBit) {
