@@ -86,6 +86,32 @@ runtime::DataSource source_of(const frontend::DataSpec& data) {
     options.number("length", adding.length);
     return adding;
   }
+  if (data.source == "sequences") {
+    runtime::SequencesData sequences{options.text("task")};
+    options.sizes(sequences);
+    options.number("length", sequences.length);
+    options.number("least_length", sequences.least_length);
+    options.number("vocabulary", sequences.vocabulary);
+    return sequences;
+  }
+  if (data.source == "brackets") {
+    runtime::BracketsData brackets;
+    options.sizes(brackets);
+    options.number("pairs", brackets.pairs);
+    options.number("least_pairs", brackets.least_pairs);
+    options.number("kinds", brackets.kinds);
+    return brackets;
+  }
+  if (data.source == "sines") {
+    runtime::SinesData sines;
+    options.sizes(sines);
+    options.number("waves", sines.waves);
+    options.number("length", sines.length);
+    options.number("least_frequency", sines.least_frequency);
+    options.number("greatest_frequency", sines.greatest_frequency);
+    options.number("noise", sines.noise);
+    return sines;
+  }
   if (data.source == "idx") return runtime::IdxData{options.text("directory")};
   if (data.source == "cifar10") return runtime::Cifar10Data{options.text("directory")};
   if (data.source == "text") {
