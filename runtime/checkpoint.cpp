@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <functional>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -72,10 +74,30 @@ std::set<std::string> other_entries(const std::optional<json>& manifest) {
   return names;
 }
 
-/// Reads the wanted entries of the layout; the file must have these and, but for `ignored`, no
-/// others.
+bool stands_below(const std::string& name, const std::string& above) {
+  return name.starts_with(above + "/");
+}
+
+/// Each of these names has a weight below it.
+void check_names(const StateLayout& layout, std::span<const std::string> names) {
+  for (const std::string& above : names) {
+    const bool found = std::ranges::any_of(layout.entries, [&](const StateEntry& entry) {
+      return is_weight(entry.kind) && stands_below(entry.name, above);
+    });
+    if (found) continue;
+    throw UserError("E1005", fmt::format("the model has no parameter below '{}'", above));
+  }
+}
+
+/// What is read: entries of the layout, which the file must have; others that it has are unexpected
+/// unless they are ignored.
+struct Reading {
+  std::function<bool(const StateEntry& entry)> wants;
+  std::function<bool(const std::string& name)> ignores;
+};
+
 void fill(const SafetensorsReader& file, const StateLayout& layout, std::span<std::byte> state,
-          bool whole, const std::set<std::string>& ignored) {
+          const Reading& reading) {
   GRADUS_CHECK(static_cast<std::int64_t>(state.size()) >= layout.bytes, "state too short");
   std::vector<Diagnostic> findings;
   std::set<std::string> expected;
@@ -83,7 +105,7 @@ void fill(const SafetensorsReader& file, const StateLayout& layout, std::span<st
     findings.push_back({"E1005", std::move(message), {file.path()}, {}});
   };
   for (const StateEntry& entry : layout.entries) {
-    if (!whole && !is_weight(entry.kind)) continue;
+    if (!reading.wants(entry)) continue;
     expected.insert(entry.name);
     const SafetensorsEntry* found = file.find(entry.name);
     if (found == nullptr) {
@@ -95,7 +117,7 @@ void fill(const SafetensorsReader& file, const StateLayout& layout, std::span<st
     }
   }
   for (const SafetensorsEntry& entry : file.entries()) {
-    if (expected.contains(entry.name) || ignored.contains(entry.name)) continue;
+    if (expected.contains(entry.name) || reading.ignores(entry.name)) continue;
     report(fmt::format("unexpected: '{}' {}", entry.name, to_string(entry.type)));
   }
   if (!findings.empty()) throw UserError(std::move(findings));
@@ -171,7 +193,8 @@ Progress load_checkpoint(const std::string& path, const StateLayout& layout,
     reject(file, "the file is no checkpoint: it has no training progress");
   }
   Progress progress = parse_progress(file, *manifest);
-  fill(file, layout, state, true, {});
+  fill(file, layout, state,
+       {[](const StateEntry&) { return true; }, [](const std::string&) { return false; }});
   return progress;
 }
 
@@ -180,9 +203,22 @@ void save_weights(const std::string& path, const StateLayout& layout,
   save(path, layout, state, false, {{"kind", "weights"}, {"model_hash", model_hash}});
 }
 
-void load_weights(const std::string& path, const StateLayout& layout, std::span<std::byte> state) {
+void load_weights(const std::string& path, const StateLayout& layout, std::span<std::byte> state,
+                  std::span<const std::string> of) {
   const SafetensorsReader file(path);
-  fill(file, layout, state, false, other_entries(read_manifest(file)));
+  const std::set<std::string> others = other_entries(read_manifest(file));
+  check_names(layout, of);
+  const auto is_meant = [&](const std::string& name) {
+    const auto is_below = [&](const std::string& above) { return stands_below(name, above); };
+    return of.empty() || std::ranges::any_of(of, is_below);
+  };
+  const auto wants = [&](const StateEntry& entry) {
+    return is_weight(entry.kind) && is_meant(entry.name);
+  };
+  const auto ignores = [&](const std::string& name) {
+    return others.contains(name) || !is_meant(name);
+  };
+  fill(file, layout, state, {wants, ignores});
 }
 
 }  // namespace gradus::runtime

@@ -46,8 +46,10 @@ void save_weights(const std::string& path, const StateLayout& layout,
                   std::span<const std::byte> state, const std::string& model_hash);
 
 /// Fills parameters and statistics from a weights file, a checkpoint (whose other entries are left
-/// out), or any safetensors file with exactly these names, shapes and types. Throws as
-/// load_checkpoint does.
-void load_weights(const std::string& path, const StateLayout& layout, std::span<std::byte> state);
+/// out), or any safetensors file with exactly these names, shapes and types. With names of modules,
+/// blocks or layers in `of` only theirs are meant, on both sides: "encoder" is whatever begins with
+/// "encoder/". Throws as load_checkpoint does, also where the model has nothing of such a name.
+void load_weights(const std::string& path, const StateLayout& layout, std::span<std::byte> state,
+                  std::span<const std::string> of = {});
 
 }  // namespace gradus::runtime

@@ -119,7 +119,7 @@ void Trainer::start() {
 void Trainer::initialise() {
   state_ = initial_state(programs_, executor_, options_.seed);
   if (!options_.initial_weights.empty()) {
-    load_weights(options_.initial_weights, programs_.layout, state_);
+    load_weights(options_.initial_weights, programs_.layout, state_, options_.initial_of);
   }
 }
 

@@ -29,6 +29,7 @@ struct TrainOptions {
   ModelOptions model;
   std::string output = "run";
   std::string initial_weights;
+  std::vector<std::string> initial_of;
   bool resume = false;
   std::optional<std::uint64_t> seed;
 };
@@ -148,6 +149,10 @@ std::string model_hash(const frontend::Model& model) {
     hash = hash_combine(hash, hash_bytes(name.data(), name.size()));
     hash = hash_combine(hash, std::bit_cast<std::uint64_t>(value));
   }
+  for (const auto& [name, text] : model.data().texts) {
+    if (name == "file" || name == "test_file" || name == "directory") continue;  // may be moved
+    hash = hash_combine(hash, hash_bytes(text.data(), text.size()));
+  }
   return fmt::format("{:016x}", hash);
 }
 
@@ -163,6 +168,7 @@ runtime::TrainingOptions training_options(const TrainOptions& options,
   training.losses = losses_of(model);
   training.metrics = metrics_of(model);
   training.initial_weights = options.initial_weights;
+  training.initial_of = options.initial_of;
   training.checkpoint = options.output + "/checkpoint.safetensors";
   training.resume = options.resume;
   training.metrics_file = options.output + "/metrics.jsonl";
@@ -266,6 +272,11 @@ void add_train(CLI::App& app, int& status) {
   options->model.add_tune_to(*command);
   command->add_option("-o,--output", options->output, "Directory for weights and metrics");
   command->add_option("--init", options->initial_weights, "Weights to start from (safetensors)");
+  command
+      ->add_option("--init-of", options->initial_of,
+                   "Names of modules, blocks or layers: only these start from --init")
+      ->delimiter(',')
+      ->needs("--init");
   command->add_flag("--resume", options->resume, "Go on from the checkpoint in the directory");
   command->add_option("--seed", options->seed, "Overrides training.seed")->envname("GRADUS_SEED");
   command->callback([options, &status] { status = train(*options); });
