@@ -81,6 +81,50 @@ void check_result(const LayerSpec& spec, Expr result, std::int64_t batch) {
   throw LayerError("loses the batch axis: it gives " + to_string(result.type()));
 }
 
+/// How many times the inputs of a time-distributed layer have. Throws LayerError unless all have as
+/// many.
+std::int64_t times_of(const std::vector<LayerInput>& inputs) {
+  if (inputs.empty()) throw LayerError("reads nothing that it could be distributed over");
+  std::int64_t times = 0;
+  for (const LayerInput& input : inputs) {
+    const Shape& shape = input.value.shape();
+    if (shape.size() < 2) {
+      throw LayerError("is time_distributed and needs an axis of times, but " + input.describe());
+    }
+    if (&input == &inputs.front()) times = shape[1];
+    if (shape[1] == times) continue;
+    throw LayerError(
+        fmt::format("is time_distributed over {} times, but {}", times, input.describe()));
+  }
+  return times;
+}
+
+/// Every time of every example is an example to the layer.
+Expr build_over_times(const LayerSpec& spec, LayerBuilder& builder) {
+  const std::int64_t examples = builder.batch;
+  const std::int64_t times = times_of(builder.inputs);
+  builder.batch = examples * times;
+  for (LayerInput& input : builder.inputs) {
+    Shape shape = input.value.shape();
+    shape.erase(shape.begin());
+    shape.front() = builder.batch;
+    input.value = ir::reshape(input.value, shape);
+  }
+  const Expr result = spec.layer ? spec.layer->build(builder) : build_op(builder, *spec.op);
+  if (result.rank() == 0 || result.shape()[0] != builder.batch) {
+    throw LayerError("does not keep examples apart, so that it cannot be time_distributed");
+  }
+  Shape shape = result.shape();
+  shape.front() = times;
+  shape.insert(shape.begin(), examples);
+  return ir::reshape(result, shape);
+}
+
+Expr build_with(const LayerSpec& spec, LayerBuilder& builder) {
+  if (spec.time_distributed) return build_over_times(spec, builder);
+  return spec.layer ? spec.layer->build(builder) : build_op(builder, *spec.op);
+}
+
 Expr build_layer(const LayerSpec& spec, Forward& forward, const std::vector<LayerInput>& inputs,
                  Findings& findings) {
   LayerBuilder builder{forward.graph, spec.settings,   spec.name,        spec.owner,
@@ -93,7 +137,7 @@ Expr build_layer(const LayerSpec& spec, Forward& forward, const std::vector<Laye
   };
   try {
     check_count(spec, inputs.size());
-    const Expr result = spec.layer ? spec.layer->build(builder) : build_op(builder, *spec.op);
+    const Expr result = build_with(spec, builder);
     check_result(spec, result, forward.run.examples);
     return result;
   } catch (const LayerError& error) {
@@ -104,26 +148,29 @@ Expr build_layer(const LayerSpec& spec, Forward& forward, const std::vector<Laye
   return {};
 }
 
-/// The two sides of a comparison, or the one that there is; empty when one of them failed before.
+/// What a comparison looks at: the prediction, the target and the weights, as far as there are
+/// such. Empty when one of them failed before.
 std::vector<LayerInput> sides(const ModelSpec& spec, Forward& forward, const Comparison& comparison,
                               Findings& findings) {
-  const std::optional<LayerInput> prediction =
-      value_of(spec, forward, comparison.prediction.name, findings);
-  if (!prediction) return {};
+  std::vector<LayerInput> all;
+  const auto add = [&](const Reference& reference) {
+    const std::optional<LayerInput> value = value_of(spec, forward, reference.name, findings);
+    if (value) all.push_back(*value);
+    return value.has_value();
+  };
+  if (!add(comparison.prediction)) return {};
   if (comparison.number) {
-    const Expr target = ir::full_like(prediction->value, *comparison.number);
-    return {*prediction, {fmt::format("{}", *comparison.number), 0, target}};
+    const Expr target = ir::full_like(all.front().value, *comparison.number);
+    all.push_back({fmt::format("{}", *comparison.number), 0, target});
+  } else if (!comparison.target_key.empty() && !add(comparison.target)) {
+    return {};
   }
-  if (comparison.target_key.empty()) return {*prediction};
-  const std::optional<LayerInput> target =
-      value_of(spec, forward, comparison.target.name, findings);
-  if (!target) return {};
-  return {*prediction, *target};
+  if (comparison.weights && !add(*comparison.weights)) return {};
+  return all;
 }
 
 /// How to bring two sides of unlike type together, where that is clear.
 std::string comparison_hint(const ModelSpec& spec, const std::vector<LayerInput>& sides) {
-  if (sides.size() < 2) return "";
   const std::string& name = sides[1].name;
   const bool declared =
       std::ranges::find(spec.inputs, name, &ModelInput::name) != spec.inputs.end();
@@ -140,19 +187,26 @@ std::string comparison_hint(const ModelSpec& spec, const std::vector<LayerInput>
   return fmt::format("reshape '{}' to {}", name, to_string(prediction.shape));
 }
 
-/// Builds a loss or metric and names both sides when they do not fit.
+ir::Compared compared(const Comparison& comparison, const std::vector<LayerInput>& sides) {
+  ir::Compared result{sides.front().value, comparison.kind()};
+  if (!comparison.target_key.empty()) result.target = sides[1].value;
+  if (comparison.weights) result.weights = sides.back().value;
+  return result;
+}
+
+/// Builds a loss or metric and names all sides when they do not fit.
 template <typename Record>
 std::optional<Expr> compare(const ModelSpec& spec, Forward& forward, const Record& record,
                             const Comparison& comparison, Findings& findings) {
-  const std::vector<LayerInput> both = sides(spec, forward, comparison, findings);
-  if (both.empty()) return std::nullopt;
+  const std::vector<LayerInput> all = sides(spec, forward, comparison, findings);
+  if (all.empty()) return std::nullopt;
   try {
-    return record.build(both.front().value, comparison.kind(), both.back().value);
+    return record.build(compared(comparison, all));
   } catch (const ir::TypeError& error) {
     findings.add("E0204",
                  name_batch(fmt::format("{} does not fit: {}{}", record.name, error.what(),
-                                        sources_of(both))),
-                 comparison.where, comparison_hint(spec, both));
+                                        sources_of(all))),
+                 comparison.where, comparison.target_key.empty() ? "" : comparison_hint(spec, all));
     return std::nullopt;
   }
 }

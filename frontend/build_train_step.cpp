@@ -17,6 +17,7 @@ using ir::Expr;
 void add_names(const Comparison& comparison, std::set<std::string>& names) {
   names.insert(comparison.prediction.name);
   names.insert(comparison.target.name);
+  if (comparison.weights) names.insert(comparison.weights->name);
 }
 
 /// The layers on which these values depend.

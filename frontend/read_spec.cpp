@@ -151,6 +151,8 @@ class SpecReader {
     name_layer(layer, name, expanded);
     layer.from = own.references("from");
     name_parameters(layer, own, expanded);
+    const Option distributed = boolean_option("time_distributed", expanded.time_distributed, "");
+    layer.time_distributed = own.settings({&distributed, 1}).boolean("time_distributed");
     if (layer.kind.empty())
       own.abandon();
     else if (key == "op")
@@ -202,8 +204,7 @@ class SpecReader {
     layer.op = ir::find_op(layer.kind);
     const bool is_input =
         layer.op && std::holds_alternative<ir::InputComputation>(layer.op->compute);
-    const bool is_loop =
-        layer.op && std::holds_alternative<ir::ScanComputation>(layer.op->compute);
+    const bool is_loop = layer.op && std::holds_alternative<ir::ScanComputation>(layer.op->compute);
     if (layer.op && !is_input && !is_loop) {
       layer.settings = own.settings(op_options(*layer.op));
       return;

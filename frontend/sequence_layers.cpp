@@ -9,12 +9,6 @@ namespace {
 
 using ir::Expr;
 
-void need_indices(const LayerBuilder& b) {
-  if (is_integer(b.x().element())) return;
-  throw LayerError("needs integers, but " + b.inputs[0].describe(),
-                   "add { \"op\": \"cast\", \"element\": \"i32\" } before it");
-}
-
 /// Throws LayerError unless an example is f32 [positions, features].
 void need_sequence(const LayerBuilder& b) {
   need_floats(b);
@@ -28,7 +22,9 @@ Expr embedding(LayerBuilder& b) {
   const std::string& tied = b.settings.text("tied_to");
   const Expr table =
       tied.empty() ? b.parameter("embeddings", shape) : embedding_table(b, tied, shape);
-  return ir::gather(table, b.x(), 0);
+  const Expr rows = ir::gather(table, b.x(), 0);
+  const double scale = b.settings.number("scale");
+  return scale == 1 ? rows : rows * scale;
 }
 
 Expr one_hot(LayerBuilder& b) {
@@ -79,6 +75,7 @@ std::vector<Layer> sequence_layers() {
         integer_option("output_dim", {}, "Features of a row.", {1, 1e9}),
         text_option("tied_to", std::string(),
                     "Name of an embedding whose table this one reads; its own when absent."),
+        number_option("scale", 1.0, "What the row is multiplied by.", {0, 1e9}),
         initializer_option("embeddings", "uniform")},
        embedding,
        R"({"layer": "embedding", "input_dim": 50, "output_dim": 3})",

@@ -63,7 +63,10 @@ std::string layer_reference() {
       "# Layers\n\nEvery layer may have a `\"name\"` and a `\"from\"`: the input or layer (or the "
       "list of "
       "them) that it reads; without it, the layer above. `{\"op\": \"exp\"}` applies any op of "
-      "[ops.md](ops.md).\n";
+      "[ops.md](ops.md). With `\"time_distributed\": true` the first axis of what a layer reads is "
+      "that of times, and it does with each what it otherwise does with an example; a block or "
+      "module used so does it with all of its layers. Layers that work on the last axis, such as "
+      "`dense`, do so anyway.\n";
   for (const frontend::Layer& layer : frontend::layers()) {
     text +=
         fmt::format("\n## {}\n\n{}\n\n```json\n{}\n```\n", layer.name, layer.doc, layer.example);
