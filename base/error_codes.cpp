@@ -107,6 +107,10 @@ constexpr ErrorCode kErrorCodes[] = {
      "An update minimises one of \"losses\"; what stands in its \"of\" has parameters on which "
      "that "
      "loss depends, and no other update takes them down the same loss."},
+    {"E0214", ErrorClass::model, "no generation with this model",
+     "`gradus generate` gives a model one token after another. It needs a loss that predicts the "
+     "class of the next one, one input of tokens, and layers between them that look at positions "
+     "up to the present only: the reference of layers names them."},
     {"E0301", ErrorClass::model, "malformed graph",
      "The text of a graph has one node per line, then its results; ir/README.md shows the form."},
     {"E0302", ErrorClass::model, "graph breaks a law",

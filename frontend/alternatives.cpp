@@ -146,6 +146,19 @@ std::vector<Alternative> make_optimizers() {
 
 }  // namespace
 
+std::span<const Option> data_options() {
+  static const std::vector<Option> options{
+      number_option("validation", 0.0, "Share of the examples kept for validation.", {0, 1, true}),
+      boolean_option("shuffle", true,
+                     "Whether each epoch has its own order of examples; false with "
+                     "`contiguous`."),
+      boolean_option("contiguous", false,
+                     "Whether example i of a batch is the one behind example i of the batch "
+                     "before: the examples are cut into as many streams as a batch has examples, "
+                     "so that layers that are `stateful` read on in a text.")};
+  return options;
+}
+
 std::span<const Alternative> data_sources() {
   static const std::vector<Alternative> sources = make_sources();
   return sources;

@@ -75,6 +75,9 @@ Expr concatenate(LayerBuilder& b) {
     throw LayerError(
         fmt::format("along axis {} of an example, but {}", given, b.inputs[0].describe()));
   }
+  if (b.decoding != nullptr && axis == 0 && rank > 1) {
+    throw LayerError("joins positions of several sequences");
+  }
   std::vector<Expr> values;
   for (const LayerInput& input : b.inputs) {
     TensorType type = input.value.type();
@@ -106,7 +109,8 @@ std::vector<Layer> basic_layers() {
                weight_options()}),
        dense,
        R"({"layer": "dense", "units": 3, "activation": "relu"})",
-       {"f32[5]"}},
+       {"f32[5]"},
+       Decodes::features},
       {"activation",
        "An activation function.",
        1,
@@ -114,7 +118,8 @@ std::vector<Layer> basic_layers() {
        {choice_option("function", {}, "Which one.", activation_alternatives())},
        activation,
        R"({"layer": "activation", "function": "gelu"})",
-       {"f32[5]"}},
+       {"f32[5]"},
+       Decodes::elements},
       {"flatten",
        "All axes of an example in one.",
        1,
@@ -138,7 +143,8 @@ std::vector<Layer> basic_layers() {
        {number_option("rate", {}, "Share of elements that become 0.", {0, 1, true})},
        dropout,
        R"({"layer": "dropout", "rate": 0.5})",
-       {"f32[5]"}},
+       {"f32[5]"},
+       Decodes::elements},
       {"spatial_dropout",
        "As dropout, for all places of a channel together.",
        1,
@@ -146,7 +152,8 @@ std::vector<Layer> basic_layers() {
        {number_option("rate", {}, "Share of channels that become 0.", {0, 1, true})},
        spatial_dropout,
        R"({"layer": "spatial_dropout", "rate": 0.5})",
-       {"f32[4,3]"}},
+       {"f32[4,3]"},
+       Decodes::elements},
       {"add",
        "Sum of several inputs of one type.",
        2,
@@ -154,7 +161,8 @@ std::vector<Layer> basic_layers() {
        {},
        add,
        R"({"layer": "add"})",
-       {"f32[5]", "f32[5]"}},
+       {"f32[5]", "f32[5]"},
+       Decodes::elements},
       {"concatenate",
        "Several inputs one after another along an axis.",
        2,
@@ -162,7 +170,8 @@ std::vector<Layer> basic_layers() {
        {integer_option("axis", std::int64_t{-1}, "Axis of an example; -1 is the last.", {-16, 16})},
        concatenate,
        R"({"layer": "concatenate"})",
-       {"f32[5]", "f32[2]"}},
+       {"f32[5]", "f32[2]"},
+       Decodes::features},
   };
 }
 

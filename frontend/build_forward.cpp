@@ -22,16 +22,6 @@ std::string name_batch(const std::string& text) {
   return std::regex_replace(text, number, "batch");
 }
 
-/// `count` examples from `first` on.
-Expr rows(Expr all, std::int64_t first, std::int64_t count) {
-  if (count == all.shape()[0]) return all;
-  ir::Integers start(all.shape().size(), 0);
-  Shape limit = all.shape();
-  start[0] = first;
-  limit[0] = first + count;
-  return ir::slice(all, start, limit, ir::Integers(start.size(), 1));
-}
-
 /// The input or layer of that name; empty when it failed before.
 std::optional<LayerInput> value_of(const ModelSpec& spec, Forward& forward, const std::string& name,
                                    Findings& findings) {
@@ -43,6 +33,7 @@ std::optional<LayerInput> value_of(const ModelSpec& spec, Forward& forward, cons
   const auto input = std::ranges::find(spec.inputs, name, &ModelInput::name);
   GRADUS_CHECK(input != spec.inputs.end(), "an unchecked name: " + name);
   TensorType type = input->example;
+  if (forward.decoding && type.rank() > 0) type.shape.front() = 1;
   type.shape.insert(type.shape.begin(), forward.batch);
   if (!is_valid(type.shape)) {
     findings.add("E0204",
@@ -53,8 +44,10 @@ std::optional<LayerInput> value_of(const ModelSpec& spec, Forward& forward, cons
   }
   const ir::ProvenanceScope scope(forward.graph,
                                   provenance_of(input->where, name, ir::Role::forward));
-  const Expr all{&forward.graph, forward.graph.add_input(name, ir::InputKind::batch, type)};
-  const Expr value = rows(all, forward.run.first, forward.run.examples);
+  const TensorType given{forward.decoding ? ElementType::i32 : type.element, type.shape};
+  const Expr read{&forward.graph, forward.graph.add_input(name, ir::InputKind::batch, given)};
+  const Expr all = given == type ? read : ir::cast(read, type.element);
+  const Expr value = examples_of(all, forward.run.first, forward.run.examples);
   return forward.values.emplace(name, LayerInput{name, input->where.line, value}).first->second;
 }
 
@@ -125,18 +118,67 @@ Expr build_with(const LayerSpec& spec, LayerBuilder& builder) {
   return spec.layer ? spec.layer->build(builder) : build_op(builder, *spec.op);
 }
 
-Expr build_layer(const LayerSpec& spec, Forward& forward, const std::vector<LayerInput>& inputs,
-                 Findings& findings) {
-  LayerBuilder builder{forward.graph, spec.settings,   spec.name,        spec.owner,
-                       spec.shared,   spec.where,      forward.training, forward.run.examples,
-                       inputs,        forward.streams, forward.state,    forward.run};
+/// The type of an example of that input or layer, on whole sequences.
+TensorType whole_type(const ModelSpec& spec, const Forward& forward, const std::string& name) {
+  const auto layer = std::ranges::find(forward.whole, name, &LayerSummary::path);
+  if (layer != forward.whole.end()) return layer->result;
+  const auto input = std::ranges::find(spec.inputs, name, &ModelInput::name);
+  return input == spec.inputs.end() ? TensorType{ElementType::i64, {}} : input->example;
+}
+
+Decodes decodes(const LayerSpec& layer) {
+  if (layer.time_distributed) return Decodes::no;
+  if (layer.layer != nullptr) return layer.layer->decodes;
+  const bool elements =
+      std::holds_alternative<ir::ElementwiseComputation>(layer.op->compute) && !layer.from.empty();
+  return elements ? Decodes::elements : Decodes::no;
+}
+
+/// Throws LayerError unless the layer can be given one position after another.
+void check_decodes(const ModelSpec& spec, const Forward& forward, const LayerSpec& layer,
+                   const std::vector<LayerInput>& inputs) {
+  const Decodes how = decodes(layer);
+  if (how == Decodes::no) throw LayerError("takes positions together");
+  for (const LayerInput& input : inputs) {
+    const TensorType type = example_type(input.value.type());
+    if (input.value.rank() < 2)
+      throw LayerError("reads " + input.name + ", which has no positions");
+    if (how == Decodes::features && type.rank() == 1 &&
+        type != whole_type(spec, forward, input.name)) {
+      throw LayerError("takes positions as features");
+    }
+  }
+}
+
+Expr build_layer(const ModelSpec& model, const LayerSpec& spec, Forward& forward,
+                 const std::vector<LayerInput>& inputs, Findings& findings) {
+  LayerBuilder builder{.graph = forward.graph,
+                       .settings = spec.settings,
+                       .path = spec.name,
+                       .owner = spec.owner,
+                       .shared = spec.shared,
+                       .where = spec.where,
+                       .training = forward.training,
+                       .batch = forward.run.examples,
+                       .inputs = inputs,
+                       .streams = forward.streams,
+                       .state = forward.state,
+                       .run = forward.run,
+                       .carried_batch = forward.carried_batch,
+                       .decoding = forward.decoding ? &*forward.decoding : nullptr};
   const auto report = [&](const std::string& message, const std::string& hint) {
     const std::string who = spec.named ? fmt::format("{} '{}'", spec.kind, spec.name) : spec.kind;
     const BlockScope found(findings, spec.uses);
-    findings.add("E0204", name_batch(fmt::format("{} {}", who, message)), spec.where, hint);
+    if (forward.decoding) {
+      findings.add("E0214", fmt::format("no generation with {}: it {}", who, message), spec.where,
+                   hint);
+    } else {
+      findings.add("E0204", name_batch(fmt::format("{} {}", who, message)), spec.where, hint);
+    }
   };
   try {
     check_count(spec, inputs.size());
+    if (forward.decoding) check_decodes(model, forward, spec, inputs);
     const Expr result = build_with(spec, builder);
     check_result(spec, result, forward.run.examples);
     return result;
@@ -236,6 +278,16 @@ void Forward::start(const Run& next) {
 
 Selection every_layer(const ModelSpec& spec) { return Selection(spec.layers.size(), true); }
 
+Selection layers_for(const ModelSpec& spec, std::set<std::string> names) {
+  Selection selection(spec.layers.size());
+  for (std::size_t i = spec.layers.size(); i-- > 0;) {
+    selection[i] = names.contains(spec.layers[i].name);
+    if (!selection[i]) continue;
+    for (const Reference& reference : spec.layers[i].from) names.insert(reference.name);
+  }
+  return selection;
+}
+
 void build_forward(const ModelSpec& spec, Forward& forward, const Selection& selection,
                    Findings& findings) {
   for (std::size_t number = 0; number < spec.layers.size(); ++number) {
@@ -252,7 +304,7 @@ void build_forward(const ModelSpec& spec, Forward& forward, const Selection& sel
     if (inputs.size() == layer.from.size()) {
       forward.graph.set_provenance(
           provenance_of(layer.where, layer.name, ir::Role::forward, layer.uses));
-      result = build_layer(layer, forward, inputs, findings);
+      result = build_layer(spec, layer, forward, inputs, findings);
     }
     if (!result.graph) {
       forward.failed.insert(layer.name);
@@ -295,6 +347,15 @@ void build_metric(const ModelSpec& spec, Forward& forward, const MetricSpec& met
   if (const std::optional<Expr> value =
           compare(spec, forward, *metric.record, metric.comparison, findings)) {
     forward.graph.add_result(metric.name, value->value);
+  }
+}
+
+void build_carried(Forward& forward) {
+  for (const CarriedSpec& carried : forward.state.carried) {
+    const Expr value = forward.state.values.at(carried.name);
+    if (value.value == *forward.graph.find_input(carried.name)) continue;
+    forward.graph.set_provenance(carried.provenance);
+    forward.graph.add_update(carried.name, value.value);
   }
 }
 

@@ -20,17 +20,6 @@ void add_names(const Comparison& comparison, std::set<std::string>& names) {
   if (comparison.weights) names.insert(comparison.weights->name);
 }
 
-/// The layers on which these values depend.
-Selection layers_for(const ModelSpec& spec, std::set<std::string> names) {
-  Selection selection(spec.layers.size());
-  for (std::size_t i = spec.layers.size(); i-- > 0;) {
-    selection[i] = names.contains(spec.layers[i].name);
-    if (!selection[i]) continue;
-    for (const Reference& reference : spec.layers[i].from) names.insert(reference.name);
-  }
-  return selection;
-}
-
 bool includes(const Selection& all, const Selection& part) {
   for (std::size_t i = 0; i < part.size(); ++i) {
     if (part[i] && !all[i]) return false;
@@ -80,6 +69,7 @@ class TrainStep {
         parameters_(parameters),
         forward_("train_step", batch, true),
         part_((batch + spec.parts() - 1) / spec.parts()) {
+    forward_.carried_batch = spec.training.batch;
     for (const UpdateSpec& update : spec.updates) runs_ += update.repeat;
   }
 

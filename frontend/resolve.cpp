@@ -159,6 +159,7 @@ std::string resolved_json(const ModelSpec& spec) {
   for (const auto& [name, value] : spec.data.texts) data[name] = value;
   data["validation"] = spec.data.validation;
   data["shuffle"] = spec.data.shuffle;
+  data["contiguous"] = spec.data.contiguous;
   Object& model = file["model"];
   for (const ModelInput& input : spec.inputs)
     model["inputs"][input.name] = to_string(input.example);

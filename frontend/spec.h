@@ -94,6 +94,7 @@ struct DataSpec {
   std::map<std::string, std::string> texts;
   double validation = 0;  // share of the examples
   bool shuffle = true;
+  bool contiguous = false;  // example i of a batch follows example i of the batch before
   SourceLocation where = {};
 };
 
@@ -127,6 +128,8 @@ struct ModelSpec {
 /// The same model with every default written out: JSON that reads as an equal specification.
 [[nodiscard]] std::string resolved_json(const ModelSpec& spec);
 
+/// What all data sources may be told.
+[[nodiscard]] std::span<const Option> data_options();
 /// The data sources with their options.
 [[nodiscard]] std::span<const Alternative> data_sources();
 /// The options of an optimizer: learning_rate (a number or a schedule), its hyperparameters,

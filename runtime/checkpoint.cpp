@@ -18,9 +18,10 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* kManifest = "gradus";
+constexpr const char* kVocabulary = "vocabulary";
 constexpr int kFormat = 1;
 
-constexpr std::string_view kKindNames[] = {"parameter", "slot", "statistic", "counter"};
+constexpr std::string_view kKindNames[] = {"parameter", "slot", "statistic", "carried", "counter"};
 
 std::string_view kind_name(StateKind kind) { return kKindNames[static_cast<std::size_t>(kind)]; }
 
@@ -67,9 +68,9 @@ std::set<std::string> other_entries(const std::optional<json>& manifest) {
   std::set<std::string> names;
   if (!manifest || !manifest->contains("kinds") || !(*manifest)["kinds"].is_object()) return names;
   for (const auto& [name, kind] : (*manifest)["kinds"].items()) {
-    if (kind == kind_name(StateKind::slot) || kind == kind_name(StateKind::counter)) {
-      names.insert(name);
-    }
+    const bool weight =
+        kind == kind_name(StateKind::parameter) || kind == kind_name(StateKind::statistic);
+    if (!weight) names.insert(name);
   }
   return names;
 }
@@ -142,6 +143,7 @@ json to_json(const Progress& progress) {
           {"batch_size", progress.batch_size},
           {"examples", progress.examples},
           {"shuffle", progress.shuffle},
+          {kVocabulary, progress.vocabulary},
           {"model_hash", progress.model_hash},
           {"version", progress.version}};
 }
@@ -154,6 +156,11 @@ std::vector<double> values_of(const json& manifest, const char* key) {
                                      : value.get<double>());
   }
   return values;
+}
+
+/// Older files, and data without one, have none.
+std::vector<std::uint32_t> vocabulary_of(const json& manifest) {
+  return manifest.value(kVocabulary, std::vector<std::uint32_t>());
 }
 
 Progress parse_progress(const SafetensorsReader& file, const json& manifest) {
@@ -170,6 +177,7 @@ Progress parse_progress(const SafetensorsReader& file, const json& manifest) {
     manifest.at("batch_size").get_to(progress.batch_size);
     manifest.at("examples").get_to(progress.examples);
     manifest.at("shuffle").get_to(progress.shuffle);
+    progress.vocabulary = vocabulary_of(manifest);
     manifest.at("model_hash").get_to(progress.model_hash);
     manifest.at("version").get_to(progress.version);
   } catch (const json::exception& error) {
@@ -199,8 +207,21 @@ Progress load_checkpoint(const std::string& path, const StateLayout& layout,
 }
 
 void save_weights(const std::string& path, const StateLayout& layout,
-                  std::span<const std::byte> state, const std::string& model_hash) {
-  save(path, layout, state, false, {{"kind", "weights"}, {"model_hash", model_hash}});
+                  std::span<const std::byte> state, const std::string& model_hash,
+                  const std::vector<std::uint32_t>& vocabulary) {
+  json manifest{{"kind", "weights"}, {"model_hash", model_hash}};
+  if (!vocabulary.empty()) manifest[kVocabulary] = vocabulary;
+  save(path, layout, state, false, std::move(manifest));
+}
+
+std::vector<std::uint32_t> saved_vocabulary(const std::string& path) {
+  const SafetensorsReader file(path);
+  const std::optional<json> manifest = read_manifest(file);
+  try {
+    return manifest ? vocabulary_of(*manifest) : std::vector<std::uint32_t>();
+  } catch (const json::exception& error) {
+    reject(file, fmt::format("damaged manifest: {}", error.what()));
+  }
 }
 
 void load_weights(const std::string& path, const StateLayout& layout, std::span<std::byte> state,

@@ -1,10 +1,13 @@
 #include "tools/session.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 #include <fstream>
 #include <sstream>
 
+#include "runtime/checkpoint.h"
 #include "tools/memory_report.h"
 
 namespace gradus::tools {
@@ -18,6 +21,8 @@ runtime::StateKind kind_of(frontend::StateKind kind) {
       return runtime::StateKind::statistic;
     case frontend::StateKind::slot:
       return runtime::StateKind::slot;
+    case frontend::StateKind::carried:
+      return runtime::StateKind::carried;
     case frontend::StateKind::counter:
       break;
   }
@@ -156,6 +161,15 @@ runtime::DataSplits load_data_of(const frontend::Model& model) {
   return splits;
 }
 
+void check_vocabulary(const std::string& weights, const runtime::DataSplits& data) {
+  const std::vector<std::uint32_t> saved = runtime::saved_vocabulary(weights);
+  if (saved.empty() || data.vocabulary.empty() || saved == data.vocabulary) return;
+  throw UserError("E1005",
+                  fmt::format("the weights are for {} other characters than the {} of the data",
+                              saved.size(), data.vocabulary.size()),
+                  {weights}, "a text's tokens are numbers of its own characters");
+}
+
 std::vector<runtime::Metric> metrics_of(const frontend::Model& model) {
   std::vector<runtime::Metric> metrics;
   for (const frontend::MetricSpec& metric : model.metrics()) {
@@ -222,7 +236,7 @@ double ProgramCache::compile_seconds() const {
 }
 
 runtime::Programs ProgramCache::programs() {
-  return {layout_,
+  return {layout_, model_.data().contiguous,
           [this](runtime::Program program, std::int64_t batch) -> const runtime::Executable& {
             return get(program, batch);
           }};

@@ -145,6 +145,7 @@ void print_parameters(const runtime::StateLayout& layout, std::span<const std::b
 std::string model_hash(const frontend::Model& model) {
   std::uint64_t hash = model.train_step(2).hash();
   hash = hash_combine(hash, hash_bytes(model.data().source.data(), model.data().source.size()));
+  if (model.data().contiguous) hash = hash_combine(hash, 1);
   for (const auto& [name, value] : model.data().numbers) {
     hash = hash_combine(hash, hash_bytes(name.data(), name.size()));
     hash = hash_combine(hash, std::bit_cast<std::uint64_t>(value));
@@ -156,8 +157,8 @@ std::string model_hash(const frontend::Model& model) {
   return fmt::format("{:016x}", hash);
 }
 
-runtime::TrainingOptions training_options(const TrainOptions& options,
-                                          const frontend::Model& model) {
+runtime::TrainingOptions training_options(const TrainOptions& options, const frontend::Model& model,
+                                          const runtime::DataSplits& data) {
   runtime::TrainingOptions training;
   training.epochs = model.training().epochs;
   training.steps = model.training().steps;
@@ -165,6 +166,7 @@ runtime::TrainingOptions training_options(const TrainOptions& options,
   training.parts = model.spec().parts();
   training.seed = model.training().seed;
   training.shuffle = model.data().shuffle;
+  training.vocabulary = data.vocabulary;
   training.losses = losses_of(model);
   training.metrics = metrics_of(model);
   training.initial_weights = options.initial_weights;
@@ -232,12 +234,13 @@ int train(const TrainOptions& options) {
     std::tie(data.train, validation) =
         runtime::split_validation(std::move(data.train), model.data().validation);
   }
+  if (!options.initial_weights.empty()) check_vocabulary(options.initial_weights, data);
   make_directory(options.output);
   runtime::OutputFile resolved(options.output + "/model.json");
   resolved.write(model.resolved());
   resolved.commit();
   std::signal(SIGINT, [](int) { interrupted = 1; });
-  const runtime::TrainingOptions training = training_options(options, model);
+  const runtime::TrainingOptions training = training_options(options, model, data);
   const auto locate = [&](const runtime::NumericFailure& failure) {
     return locate_failure(model, model_options.compile_options(), failure);
   };
@@ -250,7 +253,8 @@ int train(const TrainOptions& options) {
   reporter.memory(cache.memory(runtime::Program::train_step, batch), resident_bytes());
   const runtime::TrainingEnded ended = trainer.run();
   const std::string weights = options.output + "/weights.safetensors";
-  runtime::save_weights(weights, programs.layout, trainer.state(), training.model_hash);
+  runtime::save_weights(weights, programs.layout, trainer.state(), training.model_hash,
+                        data.vocabulary);
   std::vector<runtime::MetricValue> test;
   if (!ended.interrupted && data.test.examples() > 0) {
     test = runtime::evaluate(programs, executor, trainer.state(), data.test, model.training().batch,
