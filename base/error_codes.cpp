@@ -94,17 +94,23 @@ constexpr ErrorCode kErrorCodes[] = {
     {"E0210", ErrorClass::model, "unusable block",
      "A block is defined in \"blocks\" with a list of layers, is not inside itself, and is "
      "repeated "
-     "1 to 10000 times."},
+     "1 to 10000 times. What it reads beside \"input\" has names of its own in \"inputs\"."},
     {"E0211", ErrorClass::model, "malformed expression",
      "A text that begins with \"=\" is an expression over the block's parameters: numbers, names, "
      "+ - "
      "* / // %, min, max and parentheses. Whole numbers stay whole; / must divide them exactly."},
     {"E0212", ErrorClass::model, "unusable module",
-     "A module is defined in \"modules\" with a list of layers and is not inside itself. All of its "
+     "A module is defined in \"modules\" with a list of layers and is not inside itself. All of "
+     "its "
      "uses share its parameters."},
     {"E0213", ErrorClass::model, "unusable update",
-     "An update minimises one of \"losses\"; what stands in its \"of\" has parameters on which that "
+     "An update minimises one of \"losses\"; what stands in its \"of\" has parameters on which "
+     "that "
      "loss depends, and no other update takes them down the same loss."},
+    {"E0214", ErrorClass::model, "no generation with this model",
+     "`gradus generate` gives a model one token after another. It needs a loss that predicts the "
+     "class of the next one, one input of tokens, and layers between them that look at positions "
+     "up to the present only: the reference of layers names them."},
     {"E0301", ErrorClass::model, "malformed graph",
      "The text of a graph has one node per line, then its results; ir/README.md shows the form."},
     {"E0302", ErrorClass::model, "graph breaks a law",

@@ -41,6 +41,38 @@ std::vector<Alternative> make_sources() {
        "Sequences of numbers, two of them marked: inputs sequence f32[length,2] and sum f32[1].",
        generated({integer_option("length", int64_t{100}, "Numbers of a sequence.", {2, 1e6})},
                  10000, 2000)},
+      {"sequences",
+       "Sequences of tokens to copy, reverse or sort: inputs source, target and next i32[length]. "
+       "next is the result, target the same one position later. Token 0 is padding, 1 the start.",
+       generated({text_option("task", {}, "\"copy\", \"reverse\" or \"sort\" (ascending)."),
+                  integer_option("length", int64_t{10}, "Tokens of a sequence.", {1, 1e6}),
+                  integer_option("least_length", int64_t{0},
+                                 "Sequences have this many tokens up to length, then padding; 0: "
+                                 "length.",
+                                 {0, 1e6}),
+                  integer_option("vocabulary", int64_t{10},
+                                 "Number of tokens, padding and start included.", {3, 1e9})},
+                 10000, 1000)},
+      {"brackets",
+       "Sequences of brackets: inputs sequence i32[2 pairs] and label i32[], 1 for balanced ones, "
+       "0 for such in which two brackets changed places. Tokens 1 to kinds open, kinds + 1 to 2 "
+       "kinds close, 0 is padding.",
+       generated({integer_option("pairs", int64_t{16}, "Pairs of a sequence.", {1, 1e5}),
+                  integer_option("least_pairs", int64_t{0},
+                                 "Sequences have this many pairs up to pairs, then padding; 0: "
+                                 "pairs.",
+                                 {0, 1e5}),
+                  integer_option("kinds", int64_t{2}, "Kinds of brackets.", {1, 1e6})},
+                 10000, 1000)},
+      {"sines",
+       "Means of sines: inputs sequence f32[length], next f32[length], the same one step further, "
+       "and label i32[], the number of sines less 1.",
+       generated({integer_option("waves", int64_t{3}, "Most sines of a sequence.", {1, 1000}),
+                  integer_option("length", int64_t{64}, "Steps of a sequence.", {1, 1e6}),
+                  number_option("least_frequency", 0.02, "In turns per step.", {0, 0.5}),
+                  number_option("greatest_frequency", 0.2, "In turns per step.", {0, 0.5}),
+                  number_option("noise", 0.05, "Standard deviation of what is added.", {0, 1e6})},
+                 10000, 1000)},
       {"idx",
        "MNIST's four files, plain or gzip: inputs image f32[28,28,1] and label i32[].",
        {text_option("directory", {}, "Where the files are.")}},
@@ -113,6 +145,19 @@ std::vector<Alternative> make_optimizers() {
 }
 
 }  // namespace
+
+std::span<const Option> data_options() {
+  static const std::vector<Option> options{
+      number_option("validation", 0.0, "Share of the examples kept for validation.", {0, 1, true}),
+      boolean_option("shuffle", true,
+                     "Whether each epoch has its own order of examples; false with "
+                     "`contiguous`."),
+      boolean_option("contiguous", false,
+                     "Whether example i of a batch is the one behind example i of the batch "
+                     "before: the examples are cut into as many streams as a batch has examples, "
+                     "so that layers that are `stateful` read on in a text.")};
+  return options;
+}
 
 std::span<const Alternative> data_sources() {
   static const std::vector<Alternative> sources = make_sources();

@@ -4,6 +4,7 @@
 
 #include "frontend/layer_families.h"
 #include "ir/compositions/attention.h"
+#include "ir/compositions/indexing.h"
 
 namespace gradus::frontend {
 namespace {
@@ -64,8 +65,34 @@ std::function<Expr(Expr)> weight_dropout(LayerBuilder& b) {
   };
 }
 
+/// Of one position the layer knows only those before it.
+void need_past(const LayerBuilder& b) {
+  if (b.decoding == nullptr) return;
+  if (b.inputs.size() > 1) throw LayerError("attends to another sequence, or by a mask");
+  if (!b.settings.boolean("causal")) throw LayerError("attends to positions yet to come");
+}
+
+/// i64: where a value of `shape` stands along its axis 1, which is that of positions.
+Expr positions_along(const LayerBuilder& b, const Shape& shape) {
+  return ir::iota(b.graph, ElementType::i64, shape, 1);
+}
+
+/// All positions so far of x [batch, 1, heads, width], at their places in [batch, positions, heads,
+/// width].
+Expr remember(LayerBuilder& b, const std::string& name, Expr x) {
+  Shape shape = x.shape();
+  shape[1] = b.positions_of(x);
+  const Expr before = b.carried(name, {shape.begin() + 1, shape.end()});
+  const Expr here = ir::map("equal", positions_along(b, shape), b.decoding->position);
+  const Expr row = ir::reshape(x, {shape[0], shape[2], shape[3]});
+  const Expr all = ir::select(here, ir::broadcast(row, shape, {0, 2, 3}), before);
+  b.carry(name, all);
+  return all;
+}
+
 Expr multi_head_attention(LayerBuilder& b) {
   const Sources sources = sources_of(b);
+  need_past(b);
   const std::int64_t heads = b.settings.integer("num_heads");
   const std::int64_t width = b.settings.integer("key_dim");
   const std::int64_t value_dim = b.settings.integer("value_dim");
@@ -77,15 +104,27 @@ Expr multi_head_attention(LayerBuilder& b) {
   }
   Expr query = project(b, sources.query, "query", heads, width);
   Expr key = project(b, sources.memory, "key", groups, width);
-  const Expr value = project(b, sources.memory, "value", groups, value_width);
+  Expr value = project(b, sources.memory, "value", groups, value_width);
   if (b.settings.boolean("rotary")) {
     const double base = b.settings.number("rotary_base");
-    query = ir::rotate_positions(query, base);
-    key = ir::rotate_positions(key, base);
+    const auto rotated = [&](Expr x) {
+      const ir::Rotation all = ir::rotation(b.graph, b.positions_of(x), width, base);
+      return ir::rotate_positions(x, {b.at_positions(all.sines), b.at_positions(all.cosines)});
+    };
+    query = rotated(query);
+    key = rotated(key);
   }
   const double scale = 1 / std::sqrt(static_cast<double>(width));
-  const Expr taken = ir::scaled_dot_product_attention(
-      query, key, value, {scale, b.settings.boolean("causal"), sources.keys, weight_dropout(b)});
+  ir::AttentionOptions options{scale, b.settings.boolean("causal"), sources.keys,
+                               weight_dropout(b)};
+  if (b.decoding != nullptr) {
+    key = remember(b, "keys", key);
+    value = remember(b, "values", value);
+    options.causal = false;
+    options.keys =
+        ir::map("less_equal", positions_along(b, {b.batch, key.shape()[1]}), b.decoding->position);
+  }
+  const Expr taken = ir::scaled_dot_product_attention(query, key, value, options);
   const Shape& shape = sources.query.shape();
   const Expr joined = ir::reshape(taken, {shape[0], shape[1], heads * value_width});
   const std::int64_t features = b.settings.integer("output_dim");
@@ -132,7 +171,8 @@ std::vector<Layer> attention_layers() {
            attention_options(),
            multi_head_attention,
            R"({"layer": "multi_head_attention", "num_heads": 2, "key_dim": 4, "causal": true})",
-           {"f32[5,6]"}}};
+           {"f32[5,6]"},
+           Decodes::by_position}};
 }
 
 }  // namespace gradus::frontend

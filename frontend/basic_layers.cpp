@@ -76,6 +76,9 @@ Expr concatenate(LayerBuilder& b) {
     throw LayerError(
         fmt::format("along axis {} of an example, but {}", given, b.inputs[0].describe()));
   }
+  if (b.decoding != nullptr && axis == 0 && rank > 1) {
+    throw LayerError("joins positions of several sequences");
+  }
   std::vector<Expr> values;
   for (const LayerInput& input : b.inputs) {
     TensorType type = input.value.type();
@@ -107,7 +110,8 @@ std::vector<Layer> basic_layers() {
                weight_options()}),
        dense,
        R"({"layer": "dense", "units": 3, "activation": "relu"})",
-       {"f32[5]"}},
+       {"f32[5]"},
+       Decodes::features},
       {"activation",
        "An activation function.",
        1,
@@ -115,7 +119,8 @@ std::vector<Layer> basic_layers() {
        {choice_option("function", {}, "Which one.", activation_alternatives())},
        activation,
        R"({"layer": "activation", "function": "gelu"})",
-       {"f32[5]"}},
+       {"f32[5]"},
+       Decodes::elements},
       {"flatten",
        "All axes of an example in one.",
        1,
@@ -139,7 +144,8 @@ std::vector<Layer> basic_layers() {
        {number_option("rate", {}, "Share of elements that become 0.", {0, 1, true})},
        dropout,
        R"({"layer": "dropout", "rate": 0.5})",
-       {"f32[5]"}},
+       {"f32[5]"},
+       Decodes::elements},
       {"spatial_dropout",
        "As dropout, for all places of a channel together.",
        1,
@@ -147,7 +153,8 @@ std::vector<Layer> basic_layers() {
        {number_option("rate", {}, "Share of channels that become 0.", {0, 1, true})},
        spatial_dropout,
        R"({"layer": "spatial_dropout", "rate": 0.5})",
-       {"f32[4,3]"}},
+       {"f32[4,3]"},
+       Decodes::elements},
       {"add",
        "Sum of several inputs of one type.",
        2,
@@ -155,7 +162,8 @@ std::vector<Layer> basic_layers() {
        {},
        add,
        R"({"layer": "add"})",
-       {"f32[5]", "f32[5]"}},
+       {"f32[5]", "f32[5]"},
+       Decodes::elements},
       {"concatenate",
        "Several inputs one after another along an axis.",
        2,
@@ -163,7 +171,8 @@ std::vector<Layer> basic_layers() {
        {integer_option("axis", std::int64_t{-1}, "Axis of an example; -1 is the last.", {-16, 16})},
        concatenate,
        R"({"layer": "concatenate"})",
-       {"f32[5]", "f32[2]"}},
+       {"f32[5]", "f32[2]"},
+       Decodes::features},
   };
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <set>
 
 #include "frontend/expression.h"
 
@@ -13,6 +14,7 @@ namespace {
 
 constexpr std::int64_t kGreatestRepeat = 10'000;
 constexpr std::size_t kMostLayers = 100'000;
+constexpr const char* kInput = "input";  // in a block: what the use's "from" names
 
 /// What can be defined once and used by name.
 struct Kind {
@@ -27,17 +29,23 @@ constexpr Kind kModule{"module", "modules", "E0212", true};
 struct Definition {
   const Kind* kind = nullptr;
   Parameters defaults;
+  std::vector<Reference> inputs;  // what its layers read beside "input"
   const Json::Array* layers = nullptr;
 };
 using Definitions = std::map<std::string, Definition>;
+
+/// What stands under a name of an instance's inputs: values of the whole model, and where they are
+/// named.
+using Inputs = std::map<std::string, std::vector<Reference>>;
 
 /// What the layers of one list see.
 struct Scope {
   std::string prefix;  // "stage1/2/"
   std::string owner;   // the prefix of parameters
   bool shared = false;
+  bool time_distributed = false;
   Parameters parameters;
-  std::vector<std::string> input;            // what the instance reads; none at the top
+  Inputs inputs;                             // of the instance; of the model at the top
   std::map<std::string, std::string> names;  // of this list -> of the whole model
   std::map<std::string, int> unnamed;        // by kind
   BlockUses uses;
@@ -52,7 +60,7 @@ class Expander {
 
   ExpandedModel run(const Json::Array& layers, const std::string& first_input) {
     Scope top;
-    if (!first_input.empty()) top.input = {first_input};
+    if (!first_input.empty()) top.inputs[kInput] = {{first_input, {}}};
     expand(layers, top);
     if (failed_) findings_.raise();  // a value that is not there would be reported again
     std::erase_if(top.names, [](const auto& name) { return name.first == name.second; });
@@ -67,8 +75,9 @@ class Expander {
       if (member.key == "comment") continue;
       ObjectReader own(&member.value, fmt::format("{} \"{}\"", kind.name, member.key), findings_);
       if (!own.is_object()) continue;
-      Definition definition{&kind, {}, nullptr};
+      Definition definition{&kind, {}, {}, nullptr};
       if (!kind.shares) read_defaults(own, definition);
+      read_inputs(own, member.key, definition);
       const Json* layers = own.required("layers");
       own.finish();
       if (layers) definition.layers = layers->get<Json::Array>();
@@ -89,6 +98,25 @@ class Expander {
     if (!all.is_object()) return;
     for (const Member& parameter : *parameters->get<Json::Object>()) {
       if (parameter.key != "comment") definition.defaults[parameter.key] = parameter.value;
+    }
+  }
+
+  /// "inputs": names that a use has as keys.
+  void read_inputs(ObjectReader& own, const std::string& name, Definition& definition) {
+    std::set<std::string, std::less<>> taken{kInput,   "name", "from", "repeat", "time_distributed",
+                                             "comment"};
+    taken.emplace(definition.kind->name);
+    for (const auto& [parameter, value] : definition.defaults) taken.insert(parameter);
+    for (const Reference& input : own.references("inputs")) {
+      if (taken.insert(input.name).second) {
+        definition.inputs.push_back(input);
+        continue;
+      }
+      findings_.add(std::string(definition.kind->code),
+                    fmt::format("an input of {} \"{}\" cannot be \"{}\": a use has another key of "
+                                "that name",
+                                definition.kind->name, name, input.name),
+                    input.where);
     }
   }
 
@@ -114,17 +142,25 @@ class Expander {
     const Json* name = json.find("name");
     const std::string* given = name ? name->get<std::string>() : nullptr;
     const bool named = given && !given->empty();
+    const SourceLocation where = named ? name->where : json.where;
     const Json* kind = json.find("layer") ? json.find("layer") : json.find("op");
     const std::string* text = kind ? kind->get<std::string>() : nullptr;
     const std::string own = named ? *given : numbered(scope, text ? *text : "");
     const std::string full = scope.prefix + own;
     if (auto* object = std::get_if<Json::Object>(&json.value)) {
       resolve_from(*object, scope);
+      resolve_tie(*object, scope);
       const bool reads_input = !scope.prefix.empty() && !previous && !json.find("from");
-      if (reads_input && !scope.input.empty()) write_from(*object, scope.input, json.where);
+      if (reads_input && !scope.inputs[kInput].empty()) {
+        write_from(*object, scope.inputs[kInput], json.where);
+      }
     }
-    if (named) scope.names[own] = full;
-    result_.push_back({std::move(json), full, scope.owner + own, scope.shared, named, scope.uses});
+    if (named) {
+      check_free(own, scope, where);
+      scope.names[own] = full;
+    }
+    result_.push_back({std::move(json), full, scope.owner + own, scope.shared, named,
+                       scope.time_distributed, scope.uses});
     return full;
   }
 
@@ -133,11 +169,18 @@ class Expander {
     return number == 0 ? kind : fmt::format("{}_{}", kind, number);
   }
 
-  static void write_from(Json::Object& object, const std::vector<std::string>& names,
+  static void write_from(Json::Object& object, const std::vector<Reference>& values,
                          const SourceLocation& where) {
     Json::Array list;
-    for (const std::string& name : names) list.push_back({name, where});
+    for (const Reference& value : values) list.push_back({value.name, value.where});
     object.push_back({"from", where, {std::move(list), where}});
+  }
+
+  /// In a block or module a name is that of an input or of a layer.
+  void check_free(const std::string& name, const Scope& scope, const SourceLocation& where) {
+    if (scope.prefix.empty() || !scope.inputs.contains(name)) return;
+    findings_.add("E0208", fmt::format("\"{}\" is what the block reads", name), where,
+                  "give the layer another \"name\"");
   }
 
   /// "from" of a layer in terms of the whole model.
@@ -151,8 +194,8 @@ class Expander {
           resolved.push_back(one);
           return;
         }
-        for (const std::string& name : resolve(*text, scope)) {
-          resolved.push_back({name, one.where});
+        for (const Reference& value : resolve({*text, one.where}, scope)) {
+          resolved.push_back({value.name, value.where});
         }
       };
       if (const auto* list = member.value.get<Json::Array>()) {
@@ -164,13 +207,23 @@ class Expander {
       }
     }
   }
+  /// "tied_to" names a layer above it in this list, or else the owner of parameters as it is.
+  static void resolve_tie(Json::Object& object, const Scope& scope) {
+    for (Member& member : object) {
+      auto* name = std::get_if<std::string>(&member.value.value);
+      if (member.key == "tied_to" && name && scope.names.contains(*name)) {
+        *name = scope.owner + *name;
+      }
+    }
+  }
   /// A name that is not of this list stays as it is at the top, and is none of the model's inside.
-  std::vector<std::string> resolve(const std::string& name, const Scope& scope) const {
-    const auto known = scope.names.find(name);
-    if (known != scope.names.end()) return {known->second};
-    if (scope.prefix.empty()) return {name};
-    if (name == "input") return scope.input;
-    return {scope.prefix + name};
+  std::vector<Reference> resolve(const Reference& reference, const Scope& scope) const {
+    const auto known = scope.names.find(reference.name);
+    if (known != scope.names.end()) return {{known->second, reference.where}};
+    if (scope.prefix.empty()) return {reference};
+    const auto input = scope.inputs.find(reference.name);
+    if (input != scope.inputs.end()) return input->second;
+    return {{scope.prefix + reference.name, reference.where}};
   }
 
   // --- Uses ---
@@ -199,6 +252,30 @@ class Expander {
     return &found->second;
   }
 
+  /// What a use reads: "from" as "input", the definition's inputs under their names.
+  Inputs read_values(ObjectReader& use, const Definition& definition, const Scope& outer) {
+    Inputs values;
+    const auto read = [&](const std::string& key, const std::string& name) {
+      for (const Reference& reference : use.references(key)) {
+        for (Reference& value : resolve(reference, outer)) values[name].push_back(std::move(value));
+      }
+    };
+    read("from", kInput);
+    for (const Reference& input : definition.inputs) {
+      if (use.required(input.name)) read(input.name, input.name);
+      failed_ = failed_ || values[input.name].empty();
+    }
+    return values;
+  }
+
+  static Parameters read_parameters(ObjectReader& use, const Definition& definition) {
+    Parameters parameters = definition.defaults;
+    for (auto& [key, value] : parameters) {
+      if (const Json* given = use.raw(key)) value = *given;
+    }
+    return parameters;
+  }
+
   std::optional<std::string> instance(const Json& item, const Kind& kind, Scope& outer,
                                       const std::optional<std::string>& previous) {
     const Json& use = *item.find(kind.name);
@@ -210,20 +287,18 @@ class Expander {
     reader.point_at(use.where);
     (void)reader.raw(kind.name);
     const std::string own = reader.text("name", numbered(outer, name));
-    std::vector<std::string> input;
-    for (const Reference& reference : reader.references("from")) {
-      for (const std::string& source : resolve(reference.name, outer)) input.push_back(source);
-    }
+    check_free(own, outer, use.where);
+    Inputs inputs = read_values(reader, *definition, outer);
     const Option repeat =
         integer_option("repeat", std::int64_t{1}, "", {1, static_cast<double>(kGreatestRepeat)});
+    const Option distributed = boolean_option("time_distributed", outer.time_distributed, "");
     const std::int64_t times = reader.settings({&repeat, 1}).integer("repeat");
-    Parameters parameters = definition->defaults;
-    for (auto& [key, value] : parameters) {
-      if (const Json* given = reader.raw(key)) value = *given;
-    }
+    const bool time_distributed = reader.settings({&distributed, 1}).boolean("time_distributed");
+    const Parameters parameters = read_parameters(reader, *definition);
     reader.finish();
-    if (input.empty() && previous) input = {*previous};
-    if (input.empty()) input = outer.input;
+    std::vector<Reference>& input = inputs[kInput];
+    if (input.empty() && previous) input = {{*previous, use.where}};
+    if (input.empty()) input = outer.inputs[kInput];
     std::optional<std::string> result;
     open_.push_back(definition);
     for (std::int64_t i = 1; i <= times; ++i) {
@@ -231,14 +306,16 @@ class Expander {
       Scope scope{outer.prefix + path + "/",
                   kind.shares ? name + "/" : outer.owner + path + "/",
                   kind.shares || outer.shared,
+                  time_distributed,
                   parameters,
-                  result ? std::vector{*result} : input,
+                  inputs,
                   {},
                   {},
                   outer.uses};
       scope.uses.push_back(use.where);
       result = expand(*definition->layers, scope);
       if (!result) break;
+      input = {{*result, use.where}};
       outer.names[path] = *result;
     }
     open_.pop_back();
@@ -273,7 +350,7 @@ class Expander {
   Findings& findings_;
   std::map<std::string_view, Definitions> definitions_;  // by kind
   std::vector<const Definition*> open_;                  // being expanded
-  bool failed_ = false;                                  // some expression
+  bool failed_ = false;                                  // some expression or input
   std::vector<ExpandedLayer> result_;
 };
 

@@ -17,7 +17,7 @@ namespace gradus::frontend {
 /// may have up to kMaximumElements / kAnyBatch = 2^27 elements.
 inline constexpr std::int64_t kAnyBatch = 8191;
 
-enum class StateKind : std::uint8_t { parameter, statistic, slot, counter };
+enum class StateKind : std::uint8_t { parameter, statistic, slot, carried, counter };
 struct StateSpec {
   std::string name;
   TensorType type;
@@ -41,6 +41,7 @@ struct Forward {
       : graph(std::move(program)),
         batch(batch_size),
         training(for_training),
+        carried_batch(batch_size),
         run{0, 1, 0, batch_size} {}
   Forward(const Forward&) = delete;
   Forward& operator=(const Forward&) = delete;
@@ -51,6 +52,9 @@ struct Forward {
   ir::Graph graph;
   std::int64_t batch;  // examples of the program
   bool training;
+  std::int64_t carried_batch;  // examples whose state layers carry from batch to batch
+  std::optional<Decoding> decoding = {};
+  std::span<const LayerSummary> whole = {};  // the layers on whole sequences; when decoding
   StateValues state;
   Streams streams;
   // Of the run:
@@ -63,9 +67,11 @@ struct Forward {
 /// Of layers: which are evaluated.
 using Selection = std::vector<bool>;
 [[nodiscard]] Selection every_layer(const ModelSpec& spec);
+/// Those on which the values of these names depend, and those whose parameters they are tied to.
+[[nodiscard]] Selection layers_for(const ModelSpec& spec, std::set<std::string> names);
 
 /// The layers of the run. Inputs that nothing reads are not in the graph. What does not fit is
-/// E0204, once: layers that read a failed one are silent.
+/// E0204, or E0214 when decoding, once: layers that read a failed one are silent.
 void build_forward(const ModelSpec& spec, Forward& forward, const Selection& selection,
                    Findings& findings);
 
@@ -93,6 +99,8 @@ void check_updates(const ModelSpec& spec, const Forward& forward, std::span<cons
 /// parameters and slots.
 void build_update(const ModelSpec& spec, std::size_t update, std::int64_t index, Forward& forward,
                   std::span<const ParameterSpec> parameters, ir::Expr loss);
+/// A result per value that layers carry to the next batch.
+void build_carried(Forward& forward);
 /// A result per value of the state that is another than before, the counter of steps included.
 void build_state(const ModelSpec& spec, Forward& forward,
                  std::span<const ParameterSpec> parameters);
@@ -105,13 +113,41 @@ void build_state(const ModelSpec& spec, Forward& forward,
                                          std::span<const ParameterSpec> parameters,
                                          std::int64_t batch);
 
-/// The state of the model: parameters and statistics, then slots, then the counters "seed" and
-/// "step".
+/// The state of the model: parameters and statistics, then slots, then what layers carry from batch
+/// to batch, then the counters "seed" and "step".
 [[nodiscard]] std::vector<StateSpec> state_of(const ModelSpec& spec,
-                                              std::span<const ParameterSpec> parameters);
+                                              std::span<const ParameterSpec> parameters,
+                                              std::span<const CarriedSpec> carried);
+
+/// What is carried for a batch of so many examples.
+[[nodiscard]] StateSpec carried_state(const CarriedSpec& carried, std::int64_t batch);
 
 /// Seed -> state. The input is the scalar i64[] "initial_seed": "seed" is a state of that name.
-[[nodiscard]] ir::Graph build_init(const ModelSpec& spec,
-                                   std::span<const ParameterSpec> parameters);
+[[nodiscard]] ir::Graph build_init(const ModelSpec& spec, std::span<const ParameterSpec> parameters,
+                                   std::span<const CarriedSpec> carried);
+
+/// How the next token is chosen.
+struct Sampling {
+  bool greedy = false;      // always the likeliest
+  double temperature = 1;   // by which logits are divided
+  std::int64_t top_k = 0;   // only of so many likeliest tokens; 0: of all
+  std::int64_t tokens = 0;  // that there are; 0: as many as there are logits
+};
+
+/// A program that reads a token of each of `batch` sequences and chooses the next one.
+struct DecodeProgram {
+  ir::Graph graph;
+  std::vector<StateSpec> carried;  // the state that it has beside the model's
+  std::string token;               // its input, i32[batch, 1]
+  std::int64_t positions = 0;      // that it has; 0: any number
+};
+
+/// Every layer's form for one position after another, then the next token: the class whose
+/// logit / temperature + Gumbel number is greatest. The Gumbel numbers -log(-log(u)) are of uniform
+/// u from the stream "generate/sample" and the counters "seed" and "step", and each run is a step.
+/// Inputs are the tokens and the scalar "position"; results are "logits" and "next". Throws
+/// UserError E0214 where there is no such form.
+[[nodiscard]] DecodeProgram build_decode(const ModelSpec& spec, std::span<const LayerSummary> whole,
+                                         std::int64_t batch, const Sampling& sampling);
 
 }  // namespace gradus::frontend

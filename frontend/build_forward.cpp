@@ -22,16 +22,6 @@ std::string name_batch(const std::string& text) {
   return std::regex_replace(text, number, "batch");
 }
 
-/// `count` examples from `first` on.
-Expr rows(Expr all, std::int64_t first, std::int64_t count) {
-  if (count == all.shape()[0]) return all;
-  ir::Integers start(all.shape().size(), 0);
-  Shape limit = all.shape();
-  start[0] = first;
-  limit[0] = first + count;
-  return ir::slice(all, start, limit, ir::Integers(start.size(), 1));
-}
-
 /// The input or layer of that name; empty when it failed before.
 std::optional<LayerInput> value_of(const ModelSpec& spec, Forward& forward, const std::string& name,
                                    Findings& findings) {
@@ -43,6 +33,7 @@ std::optional<LayerInput> value_of(const ModelSpec& spec, Forward& forward, cons
   const auto input = std::ranges::find(spec.inputs, name, &ModelInput::name);
   GRADUS_CHECK(input != spec.inputs.end(), "an unchecked name: " + name);
   TensorType type = input->example;
+  if (forward.decoding && type.rank() > 0) type.shape.front() = 1;
   type.shape.insert(type.shape.begin(), forward.batch);
   if (!is_valid(type.shape)) {
     findings.add("E0204",
@@ -53,8 +44,10 @@ std::optional<LayerInput> value_of(const ModelSpec& spec, Forward& forward, cons
   }
   const ir::ProvenanceScope scope(forward.graph,
                                   provenance_of(input->where, name, ir::Role::forward));
-  const Expr all{&forward.graph, forward.graph.add_input(name, ir::InputKind::batch, type)};
-  const Expr value = rows(all, forward.run.first, forward.run.examples);
+  const TensorType given{forward.decoding ? ElementType::i32 : type.element, type.shape};
+  const Expr read{&forward.graph, forward.graph.add_input(name, ir::InputKind::batch, given)};
+  const Expr all = given == type ? read : ir::cast(read, type.element);
+  const Expr value = examples_of(all, forward.run.first, forward.run.examples);
   return forward.values.emplace(name, LayerInput{name, input->where.line, value}).first->second;
 }
 
@@ -81,19 +74,112 @@ void check_result(const LayerSpec& spec, Expr result, std::int64_t batch) {
   throw LayerError("loses the batch axis: it gives " + to_string(result.type()));
 }
 
-Expr build_layer(const LayerSpec& spec, Forward& forward, const std::vector<LayerInput>& inputs,
-                 Findings& findings) {
-  LayerBuilder builder{forward.graph, spec.settings,   spec.name,        spec.owner,
-                       spec.shared,   spec.where,      forward.training, forward.run.examples,
-                       inputs,        forward.streams, forward.state,    forward.run};
+/// How many times the inputs of a time-distributed layer have. Throws LayerError unless all have as
+/// many.
+std::int64_t times_of(const std::vector<LayerInput>& inputs) {
+  if (inputs.empty()) throw LayerError("reads nothing that it could be distributed over");
+  std::int64_t times = 0;
+  for (const LayerInput& input : inputs) {
+    const Shape& shape = input.value.shape();
+    if (shape.size() < 2) {
+      throw LayerError("is time_distributed and needs an axis of times, but " + input.describe());
+    }
+    if (&input == &inputs.front()) times = shape[1];
+    if (shape[1] == times) continue;
+    throw LayerError(
+        fmt::format("is time_distributed over {} times, but {}", times, input.describe()));
+  }
+  return times;
+}
+
+/// Every time of every example is an example to the layer.
+Expr build_over_times(const LayerSpec& spec, LayerBuilder& builder) {
+  const std::int64_t examples = builder.batch;
+  const std::int64_t times = times_of(builder.inputs);
+  builder.batch = examples * times;
+  for (LayerInput& input : builder.inputs) {
+    Shape shape = input.value.shape();
+    shape.erase(shape.begin());
+    shape.front() = builder.batch;
+    input.value = ir::reshape(input.value, shape);
+  }
+  const Expr result = spec.layer ? spec.layer->build(builder) : build_op(builder, *spec.op);
+  if (result.rank() == 0 || result.shape()[0] != builder.batch) {
+    throw LayerError("does not keep examples apart, so that it cannot be time_distributed");
+  }
+  Shape shape = result.shape();
+  shape.front() = times;
+  shape.insert(shape.begin(), examples);
+  return ir::reshape(result, shape);
+}
+
+Expr build_with(const LayerSpec& spec, LayerBuilder& builder) {
+  if (spec.time_distributed) return build_over_times(spec, builder);
+  return spec.layer ? spec.layer->build(builder) : build_op(builder, *spec.op);
+}
+
+/// The type of an example of that input or layer, on whole sequences.
+TensorType whole_type(const ModelSpec& spec, const Forward& forward, const std::string& name) {
+  const auto layer = std::ranges::find(forward.whole, name, &LayerSummary::path);
+  if (layer != forward.whole.end()) return layer->result;
+  const auto input = std::ranges::find(spec.inputs, name, &ModelInput::name);
+  return input == spec.inputs.end() ? TensorType{ElementType::i64, {}} : input->example;
+}
+
+Decodes decodes(const LayerSpec& layer) {
+  if (layer.time_distributed) return Decodes::no;
+  if (layer.layer != nullptr) return layer.layer->decodes;
+  const bool elements =
+      std::holds_alternative<ir::ElementwiseComputation>(layer.op->compute) && !layer.from.empty();
+  return elements ? Decodes::elements : Decodes::no;
+}
+
+/// Throws LayerError unless the layer can be given one position after another.
+void check_decodes(const ModelSpec& spec, const Forward& forward, const LayerSpec& layer,
+                   const std::vector<LayerInput>& inputs) {
+  const Decodes how = decodes(layer);
+  if (how == Decodes::no) throw LayerError("takes positions together");
+  for (const LayerInput& input : inputs) {
+    const TensorType type = example_type(input.value.type());
+    if (input.value.rank() < 2)
+      throw LayerError("reads " + input.name + ", which has no positions");
+    if (how == Decodes::features && type.rank() == 1 &&
+        type != whole_type(spec, forward, input.name)) {
+      throw LayerError("takes positions as features");
+    }
+  }
+}
+
+Expr build_layer(const ModelSpec& model, const LayerSpec& spec, Forward& forward,
+                 const std::vector<LayerInput>& inputs, Findings& findings) {
+  LayerBuilder builder{.graph = forward.graph,
+                       .settings = spec.settings,
+                       .path = spec.name,
+                       .owner = spec.owner,
+                       .shared = spec.shared,
+                       .where = spec.where,
+                       .training = forward.training,
+                       .batch = forward.run.examples,
+                       .inputs = inputs,
+                       .streams = forward.streams,
+                       .state = forward.state,
+                       .run = forward.run,
+                       .carried_batch = forward.carried_batch,
+                       .decoding = forward.decoding ? &*forward.decoding : nullptr};
   const auto report = [&](const std::string& message, const std::string& hint) {
     const std::string who = spec.named ? fmt::format("{} '{}'", spec.kind, spec.name) : spec.kind;
     const BlockScope found(findings, spec.uses);
-    findings.add("E0204", name_batch(fmt::format("{} {}", who, message)), spec.where, hint);
+    if (forward.decoding) {
+      findings.add("E0214", fmt::format("no generation with {}: it {}", who, message), spec.where,
+                   hint);
+    } else {
+      findings.add("E0204", name_batch(fmt::format("{} {}", who, message)), spec.where, hint);
+    }
   };
   try {
     check_count(spec, inputs.size());
-    const Expr result = spec.layer ? spec.layer->build(builder) : build_op(builder, *spec.op);
+    if (forward.decoding) check_decodes(model, forward, spec, inputs);
+    const Expr result = build_with(spec, builder);
     check_result(spec, result, forward.run.examples);
     return result;
   } catch (const LayerError& error) {
@@ -104,26 +190,29 @@ Expr build_layer(const LayerSpec& spec, Forward& forward, const std::vector<Laye
   return {};
 }
 
-/// The two sides of a comparison, or the one that there is; empty when one of them failed before.
+/// What a comparison looks at: the prediction, the target and the weights, as far as there are
+/// such. Empty when one of them failed before.
 std::vector<LayerInput> sides(const ModelSpec& spec, Forward& forward, const Comparison& comparison,
                               Findings& findings) {
-  const std::optional<LayerInput> prediction =
-      value_of(spec, forward, comparison.prediction.name, findings);
-  if (!prediction) return {};
+  std::vector<LayerInput> all;
+  const auto add = [&](const Reference& reference) {
+    const std::optional<LayerInput> value = value_of(spec, forward, reference.name, findings);
+    if (value) all.push_back(*value);
+    return value.has_value();
+  };
+  if (!add(comparison.prediction)) return {};
   if (comparison.number) {
-    const Expr target = ir::full_like(prediction->value, *comparison.number);
-    return {*prediction, {fmt::format("{}", *comparison.number), 0, target}};
+    const Expr target = ir::full_like(all.front().value, *comparison.number);
+    all.push_back({fmt::format("{}", *comparison.number), 0, target});
+  } else if (!comparison.target_key.empty() && !add(comparison.target)) {
+    return {};
   }
-  if (comparison.target_key.empty()) return {*prediction};
-  const std::optional<LayerInput> target =
-      value_of(spec, forward, comparison.target.name, findings);
-  if (!target) return {};
-  return {*prediction, *target};
+  if (comparison.weights && !add(*comparison.weights)) return {};
+  return all;
 }
 
 /// How to bring two sides of unlike type together, where that is clear.
 std::string comparison_hint(const ModelSpec& spec, const std::vector<LayerInput>& sides) {
-  if (sides.size() < 2) return "";
   const std::string& name = sides[1].name;
   const bool declared =
       std::ranges::find(spec.inputs, name, &ModelInput::name) != spec.inputs.end();
@@ -140,19 +229,26 @@ std::string comparison_hint(const ModelSpec& spec, const std::vector<LayerInput>
   return fmt::format("reshape '{}' to {}", name, to_string(prediction.shape));
 }
 
-/// Builds a loss or metric and names both sides when they do not fit.
+ir::Compared compared(const Comparison& comparison, const std::vector<LayerInput>& sides) {
+  ir::Compared result{sides.front().value, comparison.kind()};
+  if (!comparison.target_key.empty()) result.target = sides[1].value;
+  if (comparison.weights) result.weights = sides.back().value;
+  return result;
+}
+
+/// Builds a loss or metric and names all sides when they do not fit.
 template <typename Record>
 std::optional<Expr> compare(const ModelSpec& spec, Forward& forward, const Record& record,
                             const Comparison& comparison, Findings& findings) {
-  const std::vector<LayerInput> both = sides(spec, forward, comparison, findings);
-  if (both.empty()) return std::nullopt;
+  const std::vector<LayerInput> all = sides(spec, forward, comparison, findings);
+  if (all.empty()) return std::nullopt;
   try {
-    return record.build(both.front().value, comparison.kind(), both.back().value);
+    return record.build(compared(comparison, all));
   } catch (const ir::TypeError& error) {
     findings.add("E0204",
                  name_batch(fmt::format("{} does not fit: {}{}", record.name, error.what(),
-                                        sources_of(both))),
-                 comparison.where, comparison_hint(spec, both));
+                                        sources_of(all))),
+                 comparison.where, comparison.target_key.empty() ? "" : comparison_hint(spec, all));
     return std::nullopt;
   }
 }
@@ -182,6 +278,19 @@ void Forward::start(const Run& next) {
 
 Selection every_layer(const ModelSpec& spec) { return Selection(spec.layers.size(), true); }
 
+Selection layers_for(const ModelSpec& spec, std::set<std::string> names) {
+  Selection selection(spec.layers.size());
+  std::set<std::string> owners;  // of parameters that others are tied to
+  for (std::size_t i = spec.layers.size(); i-- > 0;) {
+    const LayerSpec& layer = spec.layers[i];
+    selection[i] = names.contains(layer.name) || owners.erase(layer.owner) > 0;
+    if (!selection[i]) continue;
+    for (const Reference& reference : layer.from) names.insert(reference.name);
+    if (layer.settings.find("tied_to")) owners.insert(layer.settings.text("tied_to"));
+  }
+  return selection;
+}
+
 void build_forward(const ModelSpec& spec, Forward& forward, const Selection& selection,
                    Findings& findings) {
   for (std::size_t number = 0; number < spec.layers.size(); ++number) {
@@ -198,7 +307,7 @@ void build_forward(const ModelSpec& spec, Forward& forward, const Selection& sel
     if (inputs.size() == layer.from.size()) {
       forward.graph.set_provenance(
           provenance_of(layer.where, layer.name, ir::Role::forward, layer.uses));
-      result = build_layer(layer, forward, inputs, findings);
+      result = build_layer(spec, layer, forward, inputs, findings);
     }
     if (!result.graph) {
       forward.failed.insert(layer.name);
@@ -249,6 +358,15 @@ void build_metric(const ModelSpec& spec, Forward& forward, const MetricSpec& met
   if (const std::optional<Expr> value =
           compare(spec, forward, *metric.record, metric.comparison, findings)) {
     forward.graph.add_result(metric.name, value->value);
+  }
+}
+
+void build_carried(Forward& forward) {
+  for (const CarriedSpec& carried : forward.state.carried) {
+    const Expr value = forward.state.values.at(carried.name);
+    if (value.value == *forward.graph.find_input(carried.name)) continue;
+    forward.graph.set_provenance(carried.provenance);
+    forward.graph.add_update(carried.name, value.value);
   }
 }
 

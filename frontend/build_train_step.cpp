@@ -17,20 +17,7 @@ using ir::Expr;
 void add_names(const Comparison& comparison, std::set<std::string>& names) {
   names.insert(comparison.prediction.name);
   names.insert(comparison.target.name);
-}
-
-/// The layers on which these values depend: what they read, and whose parameters they are tied to.
-Selection layers_for(const ModelSpec& spec, std::set<std::string> names) {
-  Selection selection(spec.layers.size());
-  std::set<std::string> owners;
-  for (std::size_t i = spec.layers.size(); i-- > 0;) {
-    const LayerSpec& layer = spec.layers[i];
-    selection[i] = names.contains(layer.name) || owners.erase(layer.owner) > 0;
-    if (!selection[i]) continue;
-    for (const Reference& reference : layer.from) names.insert(reference.name);
-    if (layer.settings.find("tied_to")) owners.insert(layer.settings.text("tied_to"));
-  }
-  return selection;
+  if (comparison.weights) names.insert(comparison.weights->name);
 }
 
 bool includes(const Selection& all, const Selection& part) {
@@ -82,6 +69,7 @@ class TrainStep {
         parameters_(parameters),
         forward_("train_step", batch, true),
         part_((batch + spec.parts() - 1) / spec.parts()) {
+    forward_.carried_batch = spec.training.batch;
     for (const UpdateSpec& update : spec.updates) runs_ += update.repeat;
   }
 

@@ -146,11 +146,19 @@ void build_state(const ModelSpec& spec, Forward& forward,
   for (const ParameterSpec& parameter : parameters) {
     if (!parameter.trained) add(parameter.name);
   }
+  build_carried(forward);
   graph.set_provenance(optimizer_provenance(spec.updates.front().optimizer));
   graph.add_update("step", (counter_input(graph, "step") + 1).value);
 }
 
-std::vector<StateSpec> state_of(const ModelSpec& spec, std::span<const ParameterSpec> parameters) {
+StateSpec carried_state(const CarriedSpec& carried, std::int64_t batch) {
+  TensorType type = carried.type;
+  type.shape.insert(type.shape.begin(), batch);
+  return {carried.name, std::move(type), StateKind::carried, carried.provenance};
+}
+
+std::vector<StateSpec> state_of(const ModelSpec& spec, std::span<const ParameterSpec> parameters,
+                                std::span<const CarriedSpec> carried) {
   std::vector<StateSpec> state;
   for (const ParameterSpec& parameter : parameters) {
     state.push_back({parameter.name, parameter.type,
@@ -163,6 +171,9 @@ std::vector<StateSpec> state_of(const ModelSpec& spec, std::span<const Parameter
         state.push_back({slot_name(spec, update, parameter, slot), parameter.type, StateKind::slot,
                          parameter.provenance.with_role(ir::Role::update)});
       });
+  for (const CarriedSpec& entry : carried) {
+    state.push_back(carried_state(entry, spec.training.batch));
+  }
   const ir::Provenance counters = optimizer_provenance(spec.updates.front().optimizer);
   for (const char* counter : {"seed", "step"}) {
     state.push_back({counter, {ElementType::i64, {}}, StateKind::counter, counters});
@@ -170,12 +181,13 @@ std::vector<StateSpec> state_of(const ModelSpec& spec, std::span<const Parameter
   return state;
 }
 
-ir::Graph build_init(const ModelSpec& spec, std::span<const ParameterSpec> parameters) {
+ir::Graph build_init(const ModelSpec& spec, std::span<const ParameterSpec> parameters,
+                     std::span<const CarriedSpec> carried) {
   ir::Graph graph("init");
   Streams streams;
   const Expr seed{&graph,
                   graph.add_input("initial_seed", ir::InputKind::scalar, {ElementType::i64, {}})};
-  for (const StateSpec& entry : state_of(spec, parameters)) {
+  for (const StateSpec& entry : state_of(spec, parameters, carried)) {
     graph.set_provenance(entry.provenance);
     (void)graph.add_input(entry.name, ir::InputKind::state, entry.type);
   }
@@ -194,6 +206,10 @@ ir::Graph build_init(const ModelSpec& spec, std::span<const ParameterSpec> param
                   graph.add_update(slot_name(spec, update, parameter, slot),
                                    ir::full(graph, parameter.type, start).value);
                 });
+  for (const CarriedSpec& entry : carried) {
+    const StateSpec state = carried_state(entry, spec.training.batch);
+    graph.add_update(state.name, ir::full(graph, state.type, 0).value);
+  }
   graph.add_update("seed", seed.value);
   graph.add_update("step", ir::constant(graph, ElementType::i64, 0).value);
   return graph;

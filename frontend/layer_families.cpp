@@ -19,6 +19,12 @@ void need_floats(const LayerBuilder& b) {
 }
 
 /// At least one axis beside the batch's.
+void need_indices(const LayerBuilder& b) {
+  if (is_integer(b.x().element())) return;
+  throw LayerError("needs integers, but " + b.inputs[0].describe(),
+                   "add { \"op\": \"cast\", \"element\": \"i32\" } before it");
+}
+
 void need_axis(const LayerBuilder& b) {
   if (b.x().rank() >= 2) return;
   throw LayerError("needs at least one axis per example, but " + b.inputs[0].describe(),

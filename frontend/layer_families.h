@@ -25,6 +25,8 @@ inline constexpr Range kNonNegative{0, 1e9};
 
 /// Throws LayerError unless every input is f32.
 void need_floats(const LayerBuilder& b);
+/// Throws LayerError unless the first input is of integers.
+void need_indices(const LayerBuilder& b);
 /// Throws LayerError unless an example has an axis.
 void need_axis(const LayerBuilder& b);
 /// Throws LayerError unless an example has `spatial` axes and one of channels.

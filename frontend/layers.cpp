@@ -6,6 +6,7 @@
 
 #include "frontend/layer_families.h"
 #include "ir/compositions/activations.h"
+#include "ir/compositions/indexing.h"
 
 namespace gradus::frontend {
 namespace {
@@ -50,6 +51,15 @@ Expr random_counter(ir::Graph& graph, const std::string& name, const Run& run) {
   const Expr counter = counter_input(graph, name);
   if (name == "seed" || run.count == 1) return counter;
   return counter * static_cast<double>(run.count) + static_cast<double>(run.index);
+}
+
+Expr examples_of(Expr all, std::int64_t first, std::int64_t count) {
+  if (count == all.shape()[0]) return all;
+  ir::Integers start(all.shape().size(), 0);
+  Shape limit = all.shape();
+  start[0] = first;
+  limit[0] = first + count;
+  return ir::slice(all, start, limit, ir::Integers(start.size(), 1));
 }
 
 Expr counter_input(ir::Graph& graph, const std::string& name) {
@@ -110,6 +120,48 @@ Expr LayerBuilder::statistic(const std::string& name, Shape shape) {
 
 void LayerBuilder::update(const std::string& name, Expr value) {
   if (training) state.values.insert_or_assign(owner + "/" + name, value);
+}
+
+Expr LayerBuilder::carried(const std::string& name, const Shape& example) {
+  if (batch > carried_batch) {
+    throw LayerError(fmt::format("carries the state of {} examples, but the batch has {}",
+                                 carried_batch, batch));
+  }
+  Shape shape = example;
+  shape.insert(shape.begin(), carried_batch);
+  if (!is_valid(shape)) {
+    throw LayerError(fmt::format("would carry {} of {}: too large", name, to_string(shape)));
+  }
+  const std::string full = path + "/" + name;
+  if (graph.find_input(full)) {
+    throw LayerError(fmt::format("carries \"{}\", a name that is taken", full));
+  }
+  const Expr all{&graph, graph.add_input(full, ir::InputKind::state, {ElementType::f32, shape})};
+  state.values.emplace(full, all);
+  state.carried.push_back({full, {ElementType::f32, example}, graph.provenance()});
+  return examples_of(all, 0, batch);
+}
+
+/// Of examples that the batch does not have, the state stays.
+void LayerBuilder::carry(const std::string& name, Expr value) {
+  Expr& all = state.values.at(path + "/" + name);
+  if (batch == carried_batch) {
+    all = value;
+    return;
+  }
+  const Expr parts[] = {value, examples_of(all, batch, carried_batch - batch)};
+  all = ir::concat(parts, 0);
+}
+
+std::int64_t LayerBuilder::positions_of(Expr x) {
+  if (decoding == nullptr) return x.shape()[1];
+  decoding->bounded = true;
+  return decoding->positions;
+}
+
+Expr LayerBuilder::at_positions(Expr table) const {
+  if (decoding == nullptr) return table;
+  return ir::gather(table, ir::reshape(decoding->position, {1}), 0);
 }
 
 Expr LayerBuilder::seed() const { return random_counter(graph, "seed", run); }

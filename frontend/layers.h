@@ -36,6 +36,13 @@ struct ParameterSpec {
   }
 };
 
+/// What a layer keeps from one batch to the next, "memory/hidden": 0 at first, not trained.
+struct CarriedSpec {
+  std::string name;
+  TensorType type;  // of one example
+  ir::Provenance provenance;
+};
+
 /// What is wrong with a layer's inputs, to be completed with the layer's name and place.
 class LayerError : public std::runtime_error {
  public:
@@ -57,6 +64,9 @@ struct LayerInput {
 /// "seed" or "step", the state input of that name.
 [[nodiscard]] ir::Expr counter_input(ir::Graph& graph, const std::string& name);
 
+/// `count` examples from `first` on.
+[[nodiscard]] ir::Expr examples_of(ir::Expr all, std::int64_t first, std::int64_t count);
+
 /// The type of one example: without the batch axis.
 [[nodiscard]] TensorType example_type(const TensorType& type);
 
@@ -66,6 +76,7 @@ struct LayerInput {
 /// The state while a program is built: what is read after an update is the new value.
 struct StateValues {
   std::vector<ParameterSpec> parameters;   // by first use
+  std::vector<CarriedSpec> carried;        // likewise
   std::map<std::string, ir::Expr> values;  // as they stand
   std::set<std::string> taken;             // by layers of this run
 };
@@ -81,6 +92,13 @@ struct Run {
 /// The same as random ops in this run see it: no two runs of a training have the same "step".
 [[nodiscard]] ir::Expr random_counter(ir::Graph& graph, const std::string& name, const Run& run);
 
+/// A program that is given one position of its sequences after another.
+struct Decoding {
+  ir::Expr position;       // i64[]: from 0, below `positions`
+  std::int64_t positions;  // of the sequences that the model is trained with
+  bool bounded = false;    // some layer has no more positions than these
+};
+
 /// What a layer builds with.
 struct LayerBuilder {
   ir::Graph& graph;
@@ -95,6 +113,8 @@ struct LayerBuilder {
   Streams& streams;
   StateValues& state;
   const Run& run;
+  std::int64_t carried_batch = 0;  // examples whose state is carried from batch to batch
+  Decoding* decoding = nullptr;    // null: whole sequences
 
   /// The first input.
   [[nodiscard]] ir::Expr x() const { return inputs.at(0).value; }
@@ -105,11 +125,28 @@ struct LayerBuilder {
   ir::Expr statistic(const std::string& name, Shape shape);
   /// In training: the statistic's next value.
   void update(const std::string& name, ir::Expr value);
+  /// State `<path>/<name>` that the layer carries from batch to batch: [batch, ...] of `example`, 0
+  /// at first. Throws LayerError when the batch has more examples than are carried.
+  ir::Expr carried(const std::string& name, const Shape& example);
+  /// What the next batch finds there.
+  void carry(const std::string& name, ir::Expr value);
+  /// How many positions a table for the sequences of x [batch, positions, ...] has.
+  [[nodiscard]] std::int64_t positions_of(ir::Expr x);
+  /// The rows of `table`, [positions, width], for the positions that x has.
+  [[nodiscard]] ir::Expr at_positions(ir::Expr table) const;
   /// The counters of random ops.
   [[nodiscard]] ir::Expr seed() const;
   [[nodiscard]] ir::Expr step() const;
   /// Applies the activation that setting `name` chooses.
   [[nodiscard]] ir::Expr activate(ir::Expr value, std::string_view name) const;
+};
+
+/// What a layer does with a sequence of which it is given one position after another.
+enum class Decodes : std::uint8_t {
+  no,           // it needs positions that are yet to come, or does not keep those that were
+  elements,     // the same: every element alone
+  features,     // the same: every position alone, by its last axis
+  by_position,  // its own form, which looks at LayerBuilder::decoding
 };
 
 struct Layer {
@@ -124,6 +161,7 @@ struct Layer {
   /// reference shows it, the tests run it.
   std::string example;
   std::vector<std::string> example_inputs;
+  Decodes decodes = Decodes::no;
 };
 [[nodiscard]] std::span<const Layer> layers();
 /// Null when there is none of that name.

@@ -50,12 +50,13 @@ Model::Model(const std::string& file, std::string text, const std::vector<std::s
   }
   parameters_ = std::move(forward.state.parameters);
   layers_ = std::move(forward.layers);
-  state_ = state_of(spec_, parameters_);
+  carried_ = std::move(forward.state.carried);
+  state_ = state_of(spec_, parameters_, carried_);
 }
 
 std::int64_t Model::step_batch() const { return spec_.training.batch * spec_.parts(); }
 
-ir::Graph Model::init() const { return build_init(spec_, parameters_); }
+ir::Graph Model::init() const { return build_init(spec_, parameters_, carried_); }
 
 ir::Graph Model::train_step(std::int64_t batch) const {
   return build_train_step(spec_, parameters_, batch);
@@ -64,6 +65,7 @@ ir::Graph Model::train_step(std::int64_t batch) const {
 ir::Graph Model::losses(std::int64_t batch) const {
   Findings findings;
   Forward forward("losses", batch, true);
+  forward.carried_batch = spec_.training.batch;
   (void)build_all(spec_, forward, findings);
   findings.raise();
   return std::move(forward.graph);
@@ -72,19 +74,27 @@ ir::Graph Model::losses(std::int64_t batch) const {
 ir::Graph Model::evaluate(std::int64_t batch) const {
   Findings findings;
   Forward forward("evaluate", batch, false);
+  forward.carried_batch = spec_.training.batch;
   (void)build_all(spec_, forward, findings);
   for (const MetricSpec& metric : spec_.metrics) build_metric(spec_, forward, metric, findings);
   findings.raise();
+  build_carried(forward);
   return std::move(forward.graph);
 }
 
 ir::Graph Model::predict(std::int64_t batch) const {
   Findings findings;
   Forward forward("predict", batch, false);
+  forward.carried_batch = spec_.training.batch;
   build_forward(spec_, forward, every_layer(spec_), findings);
   build_outputs(spec_, forward, findings);
   findings.raise();
+  build_carried(forward);
   return std::move(forward.graph);
+}
+
+DecodeProgram Model::decode(std::int64_t batch, const Sampling& sampling) const {
+  return build_decode(spec_, layers_, batch, sampling);
 }
 
 }  // namespace gradus::frontend

@@ -47,6 +47,8 @@ class Model {
   [[nodiscard]] ir::Graph losses(std::int64_t batch) const;
   [[nodiscard]] ir::Graph evaluate(std::int64_t batch) const;
   [[nodiscard]] ir::Graph predict(std::int64_t batch) const;
+  /// The next token of sequences. Throws UserError E0214 when the model has no such program.
+  [[nodiscard]] DecodeProgram decode(std::int64_t batch, const Sampling& sampling) const;
 
  private:
   std::string text_;
@@ -54,6 +56,7 @@ class Model {
   std::vector<StateSpec> state_;
   std::vector<LayerSummary> layers_;
   std::vector<ParameterSpec> parameters_;
+  std::vector<CarriedSpec> carried_;
 };
 
 }  // namespace gradus::frontend

@@ -120,7 +120,8 @@ std::vector<Layer> normalisation_layers() {
        std::move(batch),
        batch_norm,
        R"({"layer": "batch_norm", "momentum": 0.9})",
-       {"f32[4,3]"}},
+       {"f32[4,3]"},
+       Decodes::features},
       {"layer_norm",
        "Mean 0 and variance 1 along the last axis, then times gamma plus beta.",
        1,
@@ -128,7 +129,8 @@ std::vector<Layer> normalisation_layers() {
        affine_options(),
        layer_norm,
        R"({"layer": "layer_norm"})",
-       {"f32[5]"}},
+       {"f32[5]"},
+       Decodes::features},
       {"rms_norm",
        "The mean square 1 along the last axis, then times gamma (Zhang and Sennrich 2019).",
        1,
@@ -136,7 +138,8 @@ std::vector<Layer> normalisation_layers() {
        std::move(root),
        rms_norm,
        R"({"layer": "rms_norm"})",
-       {"f32[5]"}},
+       {"f32[5]"},
+       Decodes::features},
       {"group_norm",
        "Mean 0 and variance 1 of every example and group of channels, then times gamma plus beta "
        "(Wu and He 2018).",
@@ -166,7 +169,8 @@ std::vector<Layer> normalisation_layers() {
         number_option("beta", 0.5, "The power.", {0, 1e3})},
        local_response_norm,
        R"({"layer": "local_response_norm", "radius": 1})",
-       {"f32[3,4]"}},
+       {"f32[3,4]"},
+       Decodes::features},
   };
 }
 

@@ -68,6 +68,9 @@ class ObjectiveReader {
     if (!comparison.prediction_key.empty()) {
       comparison.prediction = reference(reader, what, comparison.prediction_key);
     }
+    if (reader.has("sample_weights")) {
+      comparison.weights = reference(reader, what, "sample_weights");
+    }
     if (!has_target) return comparison;
     comparison.target_key = one_of(reader, what, {"labels", "targets"});
     if (comparison.target_key.empty()) return comparison;

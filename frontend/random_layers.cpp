@@ -77,6 +77,49 @@ Expr random_interpolation(LayerBuilder& b) {
   return first * share + second * (1.0 - share);
 }
 
+Expr random_mask(LayerBuilder& b) {
+  const Expr chosen = ir::apply("random_bernoulli", {b.seed(), b.step()},
+                                {{"shape", b.x().shape()},
+                                 {"stream", b.streams.of(b.path + "/mask", b.where)},
+                                 {"probability", b.settings.number("rate")}});
+  return ir::cast(chosen, ElementType::f32);
+}
+
+/// Whole numbers below `limit`, all equally likely.
+Expr draw_tokens(LayerBuilder& b, Expr like, double limit) {
+  const Expr uniform = draw(b, "random_uniform", like.shape(), "token") * limit;
+  const Expr below = ir::map("min", ir::map("floor", uniform), ir::full_like(uniform, limit - 1));
+  return ir::cast(below, like.element());
+}
+
+Expr mask_tokens(LayerBuilder& b) {
+  need_indices(b);
+  const Expr tokens = b.x();
+  const Expr chosen = b.inputs[1].value;
+  if (chosen.shape() != tokens.shape()) {
+    throw LayerError(fmt::format("needs a mask of the tokens' shape, but {} and {}",
+                                 b.inputs[0].describe(), b.inputs[1].describe()));
+  }
+  const double masked = b.settings.number("masked");
+  const double random = b.settings.number("random");
+  if (masked + random > 1) {
+    throw LayerError(
+        fmt::format("has shares that add up to more than 1: masked {}, random {}", masked, random));
+  }
+  const Expr share = draw(b, "random_uniform", tokens.shape(), "share");
+  const auto below = [&](double limit) {
+    return ir::map("less", share, ir::full_like(share, limit));
+  };
+  const Expr drawn = draw_tokens(b, tokens, static_cast<double>(b.settings.integer("vocabulary")));
+  const Expr mask = ir::full_like(tokens, static_cast<double>(b.settings.integer("token")));
+  const Expr changed =
+      ir::select(below(masked), mask, ir::select(below(masked + random), drawn, tokens));
+  const Expr is_chosen = chosen.element() == ElementType::boolean
+                             ? chosen
+                             : ir::map("not_equal", chosen, ir::full_like(chosen, 0));
+  return ir::select(is_chosen, changed, tokens);
+}
+
 Expr gradient(LayerBuilder& b) {
   need_floats(b);
   const Expr of = ir::sum_all(b.x());
@@ -154,6 +197,28 @@ std::vector<Layer> random_layers() {
        random_interpolation,
        R"({"layer": "random_interpolation"})",
        {"f32[5]", "f32[5]"}},
+      {"random_mask",
+       "1 with probability rate, else 0, for every element of the input; new in every run of every "
+       "step, also outside of training.",
+       1,
+       1,
+       {number_option("rate", {}, "Share of ones.", {0, 1})},
+       random_mask,
+       R"({"layer": "random_mask", "rate": 0.15})",
+       {"i32[5]"}},
+      {"mask_tokens",
+       "From tokens and a mask: where the mask is not 0, most tokens become the one that stands "
+       "for a masked token, some a random one, and the others stay (Devlin et al. 2018); new in "
+       "every run of every step, also outside of training.",
+       2,
+       2,
+       {integer_option("token", {}, "What stands for a masked token.", {0, 2147483647.0}),
+        integer_option("vocabulary", {}, "Random tokens are below this.", {1, 16777216}),
+        number_option("masked", 0.8, "Share of the chosen that become `token`.", {0, 1}),
+        number_option("random", 0.1, "Share of the chosen that become a random token.", {0, 1})},
+       mask_tokens,
+       R"({"layer": "mask_tokens", "token": 9, "vocabulary": 9})",
+       {"i32[5]", "f32[5]"}},
       {"gradient",
        "The gradient of the first input, summed over all of its elements, with respect to the "
        "second, on which it depends. Losses of it have gradients of second order.",

@@ -30,6 +30,8 @@ class SpecReader {
     read_objectives(objectives, names_, findings_, spec_);
     if (training) read_training(*training);
     findings_.raise();
+    for (const LayerSpec& layer : spec_.layers) check_stateful(layer);
+    findings_.raise();
     return std::move(spec_);
   }
 
@@ -51,13 +53,15 @@ class SpecReader {
     ObjectReader reader(&json, "\"data\"", findings_);
     if (!reader.is_object()) return;
     spec_.data.where = reader.where();
-    const Option common[] = {
-        number_option("validation", 0.0, "Share of the examples kept for validation.",
-                      {0, 1, true}),
-        boolean_option("shuffle", true, "Whether each epoch has its own order of examples.")};
-    const Settings settings = reader.settings(common);
+    const Settings settings = reader.settings(data_options());
     spec_.data.validation = settings.number("validation");
-    spec_.data.shuffle = settings.boolean("shuffle");
+    spec_.data.contiguous = settings.boolean("contiguous");
+    const Setting& shuffle = *settings.find("shuffle");
+    spec_.data.shuffle = settings.boolean("shuffle") && !spec_.data.contiguous;
+    if (shuffle.given && settings.boolean("shuffle") && spec_.data.contiguous) {
+      findings_.add("E0206", "\"contiguous\" data have an order, which \"shuffle\" would change",
+                    shuffle.where, "remove one of the two");
+    }
     const Choice source = reader.alternative("source", "data source", data_sources());
     spec_.data.source = source.name;
     for (const Setting& setting : source.settings.entries()) {
@@ -70,6 +74,40 @@ class SpecReader {
                  setting.value);
     }
     reader.finish();
+    check_contiguous(source);
+  }
+
+  /// Of a text, example i + 1 must begin where example i ends.
+  void check_contiguous(const Choice& source) {
+    if (!spec_.data.contiguous || !spec_.data.numbers.contains("stride")) return;
+    const double stride = spec_.data.numbers.at("stride");
+    if (stride == 0 || stride == spec_.data.numbers.at("length")) return;
+    findings_.add(
+        "E0206",
+        fmt::format("\"contiguous\" examples begin where those before end, but \"stride\" "
+                    "is {} and \"length\" {}",
+                    stride, spec_.data.numbers.at("length")),
+        source.settings.find("stride")->where, "remove \"stride\"");
+  }
+
+  /// Batches follow one another, example by example.
+  void check_stateful(const LayerSpec& layer) {
+    const Setting* stateful = layer.settings.find("stateful");
+    if (!stateful || !layer.settings.boolean("stateful")) return;
+    const BlockScope found(findings_, layer.uses);
+    const auto report = [&](const char* message, const char* hint) {
+      findings_.add("E0206", fmt::format("{} is stateful, {}", layer.kind, message),
+                    stateful->where, hint);
+    };
+    if (spec_.data.shuffle) {
+      report("but the data are shuffled", "add \"contiguous\": true to \"data\"");
+    }
+    if (spec_.training.batch == 0) {
+      report("but a batch has no fixed size", "\"batch\" of \"training\" must be a number");
+    }
+    if (spec_.updates.size() > 1 || spec_.parts() > 1) {
+      report("but a training step runs it several times", "");
+    }
   }
 
   void read_model(const Json& json) {
@@ -151,6 +189,8 @@ class SpecReader {
     name_layer(layer, name, expanded);
     layer.from = own.references("from");
     name_parameters(layer, own, expanded);
+    const Option distributed = boolean_option("time_distributed", expanded.time_distributed, "");
+    layer.time_distributed = own.settings({&distributed, 1}).boolean("time_distributed");
     if (layer.kind.empty())
       own.abandon();
     else if (key == "op")

@@ -13,6 +13,7 @@ using ir::Expr;
 struct Cell {
   std::int64_t gates;
   std::int64_t biases;  // 2: the carried value's product has its own
+  std::vector<std::string> carried;
   ir::RecurrenceResults (*loop)(const LayerBuilder& b, const ir::Recurrence& r);
 };
 
@@ -30,6 +31,15 @@ Expr swapped(Expr x) { return ir::transpose(x, {1, 0, 2}); }
 Expr row(Expr matrix, std::int64_t number) {
   const std::int64_t width = matrix.shape()[1];
   return ir::reshape(ir::slice(matrix, {number, 0}, {number + 1, width}, {1, 1}), {width});
+}
+
+/// Whether a batch goes on where the one before has ended.
+bool goes_on(const LayerBuilder& b) {
+  const bool stateful = b.settings.boolean("stateful");
+  if (!stateful && b.decoding == nullptr) return false;
+  if (b.settings.choice("direction").name == "forward") return true;
+  throw LayerError(stateful ? "is stateful, which needs \"direction\": \"forward\""
+                            : "begins with times yet to come");
 }
 
 /// One loop over time, its parameters under names with `prefix`.
@@ -58,8 +68,13 @@ Expr run(LayerBuilder& b, const Cell& cell, const std::string& prefix, bool back
     r.functions.recurrent =
         ir::find_activation(b.settings.choice("recurrent_activation").name)->build;
   }
+  const bool continues = goes_on(b);
+  for (const std::string& name : cell.carried) {
+    if (continues) r.first.push_back(b.carried(name, {units}));
+  }
   const ir::RecurrenceResults results = cell.loop(b, r);
-  return b.settings.boolean("return_sequences") ? swapped(results.all) : results.last;
+  for (std::size_t i = 0; i < r.first.size(); ++i) b.carry(cell.carried[i], results.carried[i]);
+  return b.settings.boolean("return_sequences") ? swapped(results.all) : results.last();
 }
 
 Expr recurrent(LayerBuilder& b, const Cell& cell) {
@@ -77,33 +92,37 @@ Expr recurrent(LayerBuilder& b, const Cell& cell) {
 }
 
 Expr simple_rnn(LayerBuilder& b) {
-  return recurrent(
-      b, {1, 1, [](const LayerBuilder&, const ir::Recurrence& r) { return ir::simple_rnn(r); }});
+  return recurrent(b, {1, 1, {"hidden"}, [](const LayerBuilder&, const ir::Recurrence& r) {
+                         return ir::simple_rnn(r);
+                       }});
 }
 
 /// The forget gate sees `forget_bias` more.
 Expr lstm(LayerBuilder& b) {
-  return recurrent(b, {4, 1, [](const LayerBuilder& builder, const ir::Recurrence& given) {
-                         ir::Recurrence r = given;
-                         const double more = builder.settings.number("forget_bias");
-                         if (more == 0) return ir::lstm(r);
-                         const std::int64_t units = r.kernel.shape()[0];
-                         Tensor bias(TensorType{ElementType::f32, {4 * units}});
-                         for (std::int64_t i = units; i < 2 * units; ++i) {
-                           bias.as<float>()[static_cast<std::size_t>(i)] = static_cast<float>(more);
-                         }
-                         r.x = r.x + ir::broadcast(ir::constant(builder.graph, std::move(bias)),
-                                                   r.x.shape(), {2});
-                         return ir::lstm(r);
-                       }});
+  return recurrent(
+      b, {4, 1, {"hidden", "cell"}, [](const LayerBuilder& builder, const ir::Recurrence& given) {
+            ir::Recurrence r = given;
+            const double more = builder.settings.number("forget_bias");
+            if (more == 0) return ir::lstm(r);
+            const std::int64_t units = r.kernel.shape()[0];
+            Tensor bias(TensorType{ElementType::f32, {4 * units}});
+            for (std::int64_t i = units; i < 2 * units; ++i) {
+              bias.as<float>()[static_cast<std::size_t>(i)] = static_cast<float>(more);
+            }
+            r.x =
+                r.x + ir::broadcast(ir::constant(builder.graph, std::move(bias)), r.x.shape(), {2});
+            return ir::lstm(r);
+          }});
 }
 
 Expr gru(LayerBuilder& b) {
   const bool reset_after = b.settings.boolean("reset_after");
-  return recurrent(
-      b, {3, reset_after ? 2 : 1, [](const LayerBuilder& builder, const ir::Recurrence& r) {
-            return ir::gru(r, builder.settings.boolean("reset_after"));
-          }});
+  return recurrent(b, {3,
+                       reset_after ? 2 : 1,
+                       {"hidden"},
+                       [](const LayerBuilder& builder, const ir::Recurrence& r) {
+                         return ir::gru(r, builder.settings.boolean("reset_after"));
+                       }});
 }
 
 std::vector<Option> recurrent_options(std::vector<Option> own) {
@@ -124,6 +143,10 @@ std::vector<Option> recurrent_options(std::vector<Option> own) {
                                         {"sum", "Their sum.", {}},
                                         {"product", "Their product.", {}},
                                         {"mean", "Half their sum.", {}}})}}}),
+        boolean_option("stateful", false,
+                       "Whether an example begins where the same one of the batch before has "
+                       "ended: with \"contiguous\" data, or without \"shuffle\". An epoch begins "
+                       "at 0, and so do an evaluation and a prediction."),
         boolean_option("use_bias", true, "Whether there is a bias."),
         initializer_option("kernel", "glorot_uniform"),
         initializer_option("recurrent_kernel", "glorot_uniform"),
@@ -150,7 +173,8 @@ std::vector<Layer> recurrent_layers() {
        recurrent_options({}),
        simple_rnn,
        R"({"layer": "simple_rnn", "units": 3})",
-       {"f32[4,2]"}},
+       {"f32[4,2]"},
+       Decodes::by_position},
       {"lstm",
        "Long short-term memory (Hochreiter and Schmidhuber 1997): a loop over time with a cell "
        "that "
@@ -162,7 +186,8 @@ std::vector<Layer> recurrent_layers() {
             number_option("forget_bias", 1.0, "Added to what the forget gate sees.", {-1e3, 1e3})}),
        lstm,
        R"({"layer": "lstm", "units": 3, "return_sequences": true})",
-       {"f32[4,2]"}},
+       {"f32[4,2]"},
+       Decodes::by_position},
       {"gru",
        "Gated recurrent unit (Cho et al. 2014). Kernels hold update gate, reset gate, candidate.",
        1,
@@ -174,7 +199,8 @@ std::vector<Layer> recurrent_layers() {
                            "has a bias of its own, or before it.")}),
        gru,
        R"({"layer": "gru", "units": 3, "direction": "both"})",
-       {"f32[4,2]"}},
+       {"f32[4,2]"},
+       Decodes::by_position},
   };
 }
 

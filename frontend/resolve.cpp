@@ -67,6 +67,7 @@ Object layer_json(const LayerSpec& layer) {
   object["name"] = layer.name;
   if (!layer.from.empty()) object["from"] = names_json(layer.from);
   if (layer.shared) object["parameters_of"] = layer.owner;
+  if (layer.time_distributed) object["time_distributed"] = true;
   add_settings(object, layer.settings);
   return object;
 }
@@ -77,6 +78,7 @@ void add_comparison(Object& object, const Comparison& comparison) {
     object[comparison.target_key] = *comparison.number;
   else if (!comparison.target_key.empty())
     object[comparison.target_key] = comparison.target.name;
+  if (comparison.weights) object["sample_weights"] = comparison.weights->name;
 }
 
 Object loss_json(const LossSpec& loss) {
@@ -157,6 +159,7 @@ std::string resolved_json(const ModelSpec& spec) {
   for (const auto& [name, value] : spec.data.texts) data[name] = value;
   data["validation"] = spec.data.validation;
   data["shuffle"] = spec.data.shuffle;
+  data["contiguous"] = spec.data.contiguous;
   Object& model = file["model"];
   for (const ModelInput& input : spec.inputs)
     model["inputs"][input.name] = to_string(input.example);

@@ -11,12 +11,6 @@ using ir::Expr;
 
 constexpr const char* kEmbeddingsInitializer = "uniform";
 
-void need_indices(const LayerBuilder& b) {
-  if (is_integer(b.x().element())) return;
-  throw LayerError("needs integers, but " + b.inputs[0].describe(),
-                   "add { \"op\": \"cast\", \"element\": \"i32\" } before it");
-}
-
 /// Throws LayerError unless an example is f32 [positions, features].
 void need_sequence(const LayerBuilder& b) {
   need_floats(b);
@@ -31,7 +25,9 @@ Expr embedding(LayerBuilder& b) {
   const Expr table = tied.empty()
                          ? b.parameter("embeddings", shape)
                          : embedding_table(b, tied, shape, "embeddings", kEmbeddingsInitializer);
-  return ir::gather(table, b.x(), 0);
+  const Expr rows = ir::gather(table, b.x(), 0);
+  const double scale = b.settings.number("scale");
+  return scale == 1 ? rows : rows * scale;
 }
 
 Expr one_hot(LayerBuilder& b) {
@@ -44,20 +40,20 @@ Expr one_hot(LayerBuilder& b) {
   return ir::one_hot(index, classes, ElementType::f32);
 }
 
-/// x [batch, positions, features] plus `table`, [positions, features].
-Expr plus_positions(Expr x, Expr table) { return x + ir::broadcast(table, x.shape(), {1, 2}); }
+/// The input, [batch, positions, features], plus `table`, [positions, features].
+Expr plus_positions(const LayerBuilder& b, Expr table) {
+  return b.x() + ir::broadcast(b.at_positions(table), b.x().shape(), {1, 2});
+}
 
 Expr positional_embedding(LayerBuilder& b) {
   need_sequence(b);
-  const Shape& shape = b.x().shape();
-  return plus_positions(b.x(), b.parameter("embeddings", {shape[1], shape[2]}));
+  return plus_positions(b, b.parameter("embeddings", {b.positions_of(b.x()), b.x().shape()[2]}));
 }
 
 Expr sinusoidal_positions(LayerBuilder& b) {
   need_sequence(b);
-  const Shape& shape = b.x().shape();
-  return plus_positions(
-      b.x(), ir::sinusoidal_positions(b.graph, shape[1], shape[2], b.settings.number("base")));
+  return plus_positions(b, ir::sinusoidal_positions(b.graph, b.positions_of(b.x()),
+                                                    b.x().shape()[2], b.settings.number("base")));
 }
 
 Expr class_token(LayerBuilder& b) {
@@ -82,10 +78,12 @@ std::vector<Layer> sequence_layers() {
         integer_option("output_dim", {}, "Features of a row.", {1, 1e9}),
         text_option("tied_to", std::string(),
                     "Name of an embedding whose table this one reads; its own when absent."),
+        number_option("scale", 1.0, "What the row is multiplied by.", {0, 1e9}),
         initializer_option("embeddings", kEmbeddingsInitializer)},
        embedding,
        R"({"layer": "embedding", "input_dim": 50, "output_dim": 3})",
-       {"i32[4]"}},
+       {"i32[4]"},
+       Decodes::elements},
       {"one_hot",
        "1 at the index along a new last axis, else 0; all 0 for an index that is not there.",
        1,
@@ -93,7 +91,8 @@ std::vector<Layer> sequence_layers() {
        {integer_option("classes", {}, "Extent of the new axis.", {1, 2147483647.0})},
        one_hot,
        R"({"layer": "one_hot", "classes": 4})",
-       {"i32[5]"}},
+       {"i32[5]"},
+       Decodes::elements},
       {"positional_embedding",
        "Adds a trained row per position.",
        1,
@@ -101,7 +100,8 @@ std::vector<Layer> sequence_layers() {
        {initializer_option("embeddings", "uniform")},
        positional_embedding,
        R"({"layer": "positional_embedding"})",
-       {"f32[3,4]"}},
+       {"f32[3,4]"},
+       Decodes::by_position},
       {"class_token",
        "A trained row before the first position, the same for every example.",
        1,
@@ -118,7 +118,8 @@ std::vector<Layer> sequence_layers() {
        {base},
        sinusoidal_positions,
        R"({"layer": "sinusoidal_positions"})",
-       {"f32[3,4]"}},
+       {"f32[3,4]"},
+       Decodes::by_position},
   };
 }
 

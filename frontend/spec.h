@@ -27,11 +27,12 @@ struct LayerSpec {
   const Layer* layer = nullptr;      // null: an op
   const ir::OpRecord* op = nullptr;  // null: a layer
   std::string name;
-  std::string kind;             // "dense", or the op's name
-  bool named = false;           // in the file
-  std::vector<Reference> from;  // inputs or earlier layers, by name
-  std::string owner;            // its parameters are those of this name
-  bool shared = false;          // with all layers of that owner
+  std::string kind;               // "dense", or the op's name
+  bool named = false;             // in the file
+  std::vector<Reference> from;    // inputs or earlier layers, by name
+  std::string owner;              // its parameters are those of this name
+  bool shared = false;            // with all layers of that owner
+  bool time_distributed = false;  // does with every time what it does with an example
   Settings settings;
   SourceLocation where;  // of the kind
   BlockUses uses;
@@ -43,7 +44,8 @@ struct Comparison {
   Reference prediction;
   std::string target_key;  // "labels" or "targets"; empty where there is nothing to compare with
   Reference target;
-  std::optional<double> number;  // the target: the same for every element
+  std::optional<double> number;      // the target: the same for every element
+  std::optional<Reference> weights;  // "sample_weights"
   SourceLocation where = {};
   [[nodiscard]] ir::Prediction kind() const;
 };
@@ -92,6 +94,7 @@ struct DataSpec {
   std::map<std::string, std::string> texts;
   double validation = 0;  // share of the examples
   bool shuffle = true;
+  bool contiguous = false;  // example i of a batch follows example i of the batch before
   SourceLocation where = {};
 };
 
@@ -125,6 +128,8 @@ struct ModelSpec {
 /// The same model with every default written out: JSON that reads as an equal specification.
 [[nodiscard]] std::string resolved_json(const ModelSpec& spec);
 
+/// What all data sources may be told.
+[[nodiscard]] std::span<const Option> data_options();
 /// The data sources with their options.
 [[nodiscard]] std::span<const Alternative> data_sources();
 /// The options of an optimizer: learning_rate (a number or a schedule), its hyperparameters,

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <functional>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -16,9 +18,10 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* kManifest = "gradus";
+constexpr const char* kVocabulary = "vocabulary";
 constexpr int kFormat = 1;
 
-constexpr std::string_view kKindNames[] = {"parameter", "slot", "statistic", "counter"};
+constexpr std::string_view kKindNames[] = {"parameter", "slot", "statistic", "carried", "counter"};
 
 std::string_view kind_name(StateKind kind) { return kKindNames[static_cast<std::size_t>(kind)]; }
 
@@ -65,17 +68,37 @@ std::set<std::string> other_entries(const std::optional<json>& manifest) {
   std::set<std::string> names;
   if (!manifest || !manifest->contains("kinds") || !(*manifest)["kinds"].is_object()) return names;
   for (const auto& [name, kind] : (*manifest)["kinds"].items()) {
-    if (kind == kind_name(StateKind::slot) || kind == kind_name(StateKind::counter)) {
-      names.insert(name);
-    }
+    const bool weight =
+        kind == kind_name(StateKind::parameter) || kind == kind_name(StateKind::statistic);
+    if (!weight) names.insert(name);
   }
   return names;
 }
 
-/// Reads the wanted entries of the layout; the file must have these and, but for `ignored`, no
-/// others.
+bool stands_below(const std::string& name, const std::string& above) {
+  return name.starts_with(above + "/");
+}
+
+/// Each of these names has a weight below it.
+void check_names(const StateLayout& layout, std::span<const std::string> names) {
+  for (const std::string& above : names) {
+    const bool found = std::ranges::any_of(layout.entries, [&](const StateEntry& entry) {
+      return is_weight(entry.kind) && stands_below(entry.name, above);
+    });
+    if (found) continue;
+    throw UserError("E1005", fmt::format("the model has no parameter below '{}'", above));
+  }
+}
+
+/// What is read: entries of the layout, which the file must have; others that it has are unexpected
+/// unless they are ignored.
+struct Reading {
+  std::function<bool(const StateEntry& entry)> wants;
+  std::function<bool(const std::string& name)> ignores;
+};
+
 void fill(const SafetensorsReader& file, const StateLayout& layout, std::span<std::byte> state,
-          bool whole, const std::set<std::string>& ignored) {
+          const Reading& reading) {
   GRADUS_CHECK(static_cast<std::int64_t>(state.size()) >= layout.bytes, "state too short");
   std::vector<Diagnostic> findings;
   std::set<std::string> expected;
@@ -83,7 +106,7 @@ void fill(const SafetensorsReader& file, const StateLayout& layout, std::span<st
     findings.push_back({"E1005", std::move(message), {file.path()}, {}});
   };
   for (const StateEntry& entry : layout.entries) {
-    if (!whole && !is_weight(entry.kind)) continue;
+    if (!reading.wants(entry)) continue;
     expected.insert(entry.name);
     const SafetensorsEntry* found = file.find(entry.name);
     if (found == nullptr) {
@@ -95,7 +118,7 @@ void fill(const SafetensorsReader& file, const StateLayout& layout, std::span<st
     }
   }
   for (const SafetensorsEntry& entry : file.entries()) {
-    if (expected.contains(entry.name) || ignored.contains(entry.name)) continue;
+    if (expected.contains(entry.name) || reading.ignores(entry.name)) continue;
     report(fmt::format("unexpected: '{}' {}", entry.name, to_string(entry.type)));
   }
   if (!findings.empty()) throw UserError(std::move(findings));
@@ -120,6 +143,7 @@ json to_json(const Progress& progress) {
           {"batch_size", progress.batch_size},
           {"examples", progress.examples},
           {"shuffle", progress.shuffle},
+          {kVocabulary, progress.vocabulary},
           {"model_hash", progress.model_hash},
           {"version", progress.version}};
 }
@@ -132,6 +156,11 @@ std::vector<double> values_of(const json& manifest, const char* key) {
                                      : value.get<double>());
   }
   return values;
+}
+
+/// Older files, and data without one, have none.
+std::vector<std::uint32_t> vocabulary_of(const json& manifest) {
+  return manifest.value(kVocabulary, std::vector<std::uint32_t>());
 }
 
 Progress parse_progress(const SafetensorsReader& file, const json& manifest) {
@@ -148,6 +177,7 @@ Progress parse_progress(const SafetensorsReader& file, const json& manifest) {
     manifest.at("batch_size").get_to(progress.batch_size);
     manifest.at("examples").get_to(progress.examples);
     manifest.at("shuffle").get_to(progress.shuffle);
+    progress.vocabulary = vocabulary_of(manifest);
     manifest.at("model_hash").get_to(progress.model_hash);
     manifest.at("version").get_to(progress.version);
   } catch (const json::exception& error) {
@@ -171,18 +201,45 @@ Progress load_checkpoint(const std::string& path, const StateLayout& layout,
     reject(file, "the file is no checkpoint: it has no training progress");
   }
   Progress progress = parse_progress(file, *manifest);
-  fill(file, layout, state, true, {});
+  fill(file, layout, state,
+       {[](const StateEntry&) { return true; }, [](const std::string&) { return false; }});
   return progress;
 }
 
 void save_weights(const std::string& path, const StateLayout& layout,
-                  std::span<const std::byte> state, const std::string& model_hash) {
-  save(path, layout, state, false, {{"kind", "weights"}, {"model_hash", model_hash}});
+                  std::span<const std::byte> state, const std::string& model_hash,
+                  const std::vector<std::uint32_t>& vocabulary) {
+  json manifest{{"kind", "weights"}, {"model_hash", model_hash}};
+  if (!vocabulary.empty()) manifest[kVocabulary] = vocabulary;
+  save(path, layout, state, false, std::move(manifest));
 }
 
-void load_weights(const std::string& path, const StateLayout& layout, std::span<std::byte> state) {
+std::vector<std::uint32_t> saved_vocabulary(const std::string& path) {
   const SafetensorsReader file(path);
-  fill(file, layout, state, false, other_entries(read_manifest(file)));
+  const std::optional<json> manifest = read_manifest(file);
+  try {
+    return manifest ? vocabulary_of(*manifest) : std::vector<std::uint32_t>();
+  } catch (const json::exception& error) {
+    reject(file, fmt::format("damaged manifest: {}", error.what()));
+  }
+}
+
+void load_weights(const std::string& path, const StateLayout& layout, std::span<std::byte> state,
+                  std::span<const std::string> of) {
+  const SafetensorsReader file(path);
+  const std::set<std::string> others = other_entries(read_manifest(file));
+  check_names(layout, of);
+  const auto is_meant = [&](const std::string& name) {
+    const auto is_below = [&](const std::string& above) { return stands_below(name, above); };
+    return of.empty() || std::ranges::any_of(of, is_below);
+  };
+  const auto wants = [&](const StateEntry& entry) {
+    return is_weight(entry.kind) && is_meant(entry.name);
+  };
+  const auto ignores = [&](const std::string& name) {
+    return others.contains(name) || !is_meant(name);
+  };
+  fill(file, layout, state, {wants, ignores});
 }
 
 }  // namespace gradus::runtime

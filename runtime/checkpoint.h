@@ -26,6 +26,7 @@ struct Progress {
   std::int64_t batch_size = 0;  // 0: all examples
   std::int64_t examples = 0;    // of the training set
   bool shuffle = true;
+  std::vector<std::uint32_t> vocabulary;  // of the data (data/dataset.h)
   std::string model_hash;
   std::string version;  // of the program that wrote the file
   friend bool operator==(const Progress&, const Progress&) = default;
@@ -41,13 +42,21 @@ void save_checkpoint(const std::string& path, const StateLayout& layout,
 [[nodiscard]] Progress load_checkpoint(const std::string& path, const StateLayout& layout,
                                        std::span<std::byte> state);
 
-/// Writes the entries that a prediction needs: parameters and statistics.
+/// Writes the entries that a prediction needs, parameters and statistics, and the vocabulary of the
+/// data, so that what the model says in tokens can be read.
 void save_weights(const std::string& path, const StateLayout& layout,
-                  std::span<const std::byte> state, const std::string& model_hash);
+                  std::span<const std::byte> state, const std::string& model_hash,
+                  const std::vector<std::uint32_t>& vocabulary = {});
+
+/// The vocabulary in a weights file or checkpoint; empty where there is none. Throws as
+/// load_weights does.
+[[nodiscard]] std::vector<std::uint32_t> saved_vocabulary(const std::string& path);
 
 /// Fills parameters and statistics from a weights file, a checkpoint (whose other entries are left
-/// out), or any safetensors file with exactly these names, shapes and types. Throws as
-/// load_checkpoint does.
-void load_weights(const std::string& path, const StateLayout& layout, std::span<std::byte> state);
+/// out), or any safetensors file with exactly these names, shapes and types. With names of modules,
+/// blocks or layers in `of` only theirs are meant, on both sides: "encoder" is whatever begins with
+/// "encoder/". Throws as load_checkpoint does, also where the model has nothing of such a name.
+void load_weights(const std::string& path, const StateLayout& layout, std::span<std::byte> state,
+                  std::span<const std::string> of = {});
 
 }  // namespace gradus::runtime

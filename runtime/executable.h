@@ -15,7 +15,8 @@
 namespace gradus::runtime {
 
 /// What a state entry is for.
-enum class StateKind : std::uint8_t { parameter, slot, statistic, counter };
+/// What is carried from batch to batch is 0 where a pass over the data begins.
+enum class StateKind : std::uint8_t { parameter, slot, statistic, carried, counter };
 
 /// One persistent tensor: "hidden/kernel". Offset in bytes from the start of the state block.
 struct StateEntry {

@@ -29,6 +29,8 @@ inline constexpr std::string_view kProgramNames[] = {"init", "train_step", "eval
 /// A model as the runtime sees it.
 struct Programs {
   StateLayout layout;
+  /// Whether example i of a batch follows example i of the batch before (contiguous_order).
+  bool contiguous = false;
   /// The program compiled for batches of this size (0 for init). Called again and again: the
   /// answer stays valid and a second request is cheap.
   std::function<const Executable&(Program, std::int64_t batch)> executable;

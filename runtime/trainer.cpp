@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/diagnostic.h"
+#include "base/hash.h"
 
 namespace gradus::runtime {
 namespace {
@@ -38,6 +39,11 @@ const StateEntry* first_non_finite(const StateLayout& layout, std::span<const st
   return nullptr;
 }
 
+std::string vocabulary_text(const std::vector<std::uint32_t>& vocabulary) {
+  return fmt::format("{} characters ({:016x})", vocabulary.size(),
+                     hash_bytes(vocabulary.data(), 4 * vocabulary.size()));
+}
+
 /// What differs between a checkpoint's run and this one; empty when it can be resumed.
 std::string differences(const Progress& saved, const Progress& current) {
   std::string text;
@@ -50,6 +56,10 @@ std::string differences(const Progress& saved, const Progress& current) {
   compare("the batch", saved.batch_size, current.batch_size);
   compare("the number of training examples", saved.examples, current.examples);
   compare("shuffling", saved.shuffle, current.shuffle);
+  if (!saved.vocabulary.empty()) {
+    compare("the vocabulary", vocabulary_text(saved.vocabulary),
+            vocabulary_text(current.vocabulary));
+  }
   compare("the model's hash", saved.model_hash, current.model_hash);
   return text;
 }
@@ -82,6 +92,7 @@ Trainer::Trainer(const Programs& programs, Executor& executor, const Dataset& tr
   progress_.batch_size = options_.batch;
   progress_.examples = plan_.examples;
   progress_.shuffle = options_.shuffle;
+  progress_.vocabulary = options_.vocabulary;
   progress_.model_hash = options_.model_hash;
   progress_.version = options_.version;
 }
@@ -119,7 +130,7 @@ void Trainer::start() {
 void Trainer::initialise() {
   state_ = initial_state(programs_, executor_, options_.seed);
   if (!options_.initial_weights.empty()) {
-    load_weights(options_.initial_weights, programs_.layout, state_);
+    load_weights(options_.initial_weights, programs_.layout, state_, options_.initial_of);
   }
 }
 
@@ -211,9 +222,12 @@ const Executable& Trainer::run_step(std::int64_t step) {
   const std::int64_t epoch = step / plan_.batches();
   const std::int64_t batch = step % plan_.batches();
   if (order_epoch_ != epoch) {
-    order_ = epoch_order(plan_.examples, options_.shuffle, options_.seed, epoch);
+    order_ = programs_.contiguous
+                 ? contiguous_order(plan_.examples, plan_.batch)
+                 : epoch_order(plan_.examples, options_.shuffle, options_.seed, epoch);
     order_epoch_ = epoch;
   }
+  if (batch == 0) begin_pass(programs_.layout, state_);
   const Executable& executable = programs_.executable(Program::train_step, plan_.size(batch));
   const auto rows = std::span<const std::uint32_t>(order_).subspan(
       static_cast<std::size_t>(plan_.first(batch)), static_cast<std::size_t>(plan_.size(batch)));

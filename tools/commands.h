@@ -15,6 +15,7 @@ namespace gradus::tools {
 void add_train(CLI::App& app, int& status);
 void add_evaluate(CLI::App& app, int& status);
 void add_predict(CLI::App& app, int& status);
+void add_generate(CLI::App& app, int& status);
 void add_compile(CLI::App& app, int& status);
 void add_inspect(CLI::App& app, int& status);
 void add_opt(CLI::App& app, int& status);

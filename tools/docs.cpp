@@ -63,7 +63,17 @@ std::string layer_reference() {
       "# Layers\n\nEvery layer may have a `\"name\"` and a `\"from\"`: the input or layer (or the "
       "list of "
       "them) that it reads; without it, the layer above. `{\"op\": \"exp\"}` applies any op of "
-      "[ops.md](ops.md).\n";
+      "[ops.md](ops.md). With `\"time_distributed\": true` the first axis of what a layer reads is "
+      "that of times, and it does with each what it otherwise does with an example; a block or "
+      "module used so does it with all of its layers. Layers that work on the last axis, such as "
+      "`dense`, do so anyway.\n";
+  text += "\n`gradus generate` gives a model one position after another, which these layers take: ";
+  for (bool first = true; const frontend::Layer& layer : frontend::layers()) {
+    if (layer.decodes == frontend::Decodes::no) continue;
+    text += fmt::format("{}{}", first ? "" : ", ", layer.name);
+    first = false;
+  }
+  text += ".\n";
   for (const frontend::Layer& layer : frontend::layers()) {
     text +=
         fmt::format("\n## {}\n\n{}\n\n```json\n{}\n```\n", layer.name, layer.doc, layer.example);
@@ -132,7 +142,8 @@ std::string function_reference() {
                           [](const ir::Optimizer& x) { return x.hyperparameters; });
   text += parameter_table("Schedules", ir::schedules(),
                           [](const ir::Schedule& x) { return x.parameters; });
-  text += "\n## Data sources\n";
+  text += "\n## Data sources\n\nEvery source also takes:\n";
+  text += option_table({frontend::data_options().begin(), frontend::data_options().end()});
   for (const frontend::Alternative& source : frontend::data_sources()) {
     text += fmt::format("\n### {}\n\n{}\n", source.name, source.doc) + option_table(source.options);
   }

@@ -41,6 +41,7 @@ struct Loaded {
         programs(cache.programs()),
         executor(options.model.workers()) {
     runtime::DataSplits splits = load_data_of(model);
+    check_vocabulary(options.weights, splits);
     data = splits.test.examples() > 0 ? std::move(splits.test) : std::move(splits.train);
     state = runtime::initial_state(programs, executor, model.training().seed);
     runtime::load_weights(options.weights, programs.layout, state);

@@ -37,6 +37,7 @@ int main(int argc, char** argv) {
   gradus::tools::add_train(app, status);
   gradus::tools::add_evaluate(app, status);
   gradus::tools::add_predict(app, status);
+  gradus::tools::add_generate(app, status);
   gradus::tools::add_compile(app, status);
   gradus::tools::add_inspect(app, status);
   gradus::tools::add_opt(app, status);

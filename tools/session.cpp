@@ -1,10 +1,13 @@
 #include "tools/session.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 #include <fstream>
 #include <sstream>
 
+#include "runtime/checkpoint.h"
 #include "tools/memory_report.h"
 
 namespace gradus::tools {
@@ -18,6 +21,8 @@ runtime::StateKind kind_of(frontend::StateKind kind) {
       return runtime::StateKind::statistic;
     case frontend::StateKind::slot:
       return runtime::StateKind::slot;
+    case frontend::StateKind::carried:
+      return runtime::StateKind::carried;
     case frontend::StateKind::counter:
       break;
   }
@@ -86,6 +91,32 @@ runtime::DataSource source_of(const frontend::DataSpec& data) {
     options.number("length", adding.length);
     return adding;
   }
+  if (data.source == "sequences") {
+    runtime::SequencesData sequences{options.text("task")};
+    options.sizes(sequences);
+    options.number("length", sequences.length);
+    options.number("least_length", sequences.least_length);
+    options.number("vocabulary", sequences.vocabulary);
+    return sequences;
+  }
+  if (data.source == "brackets") {
+    runtime::BracketsData brackets;
+    options.sizes(brackets);
+    options.number("pairs", brackets.pairs);
+    options.number("least_pairs", brackets.least_pairs);
+    options.number("kinds", brackets.kinds);
+    return brackets;
+  }
+  if (data.source == "sines") {
+    runtime::SinesData sines;
+    options.sizes(sines);
+    options.number("waves", sines.waves);
+    options.number("length", sines.length);
+    options.number("least_frequency", sines.least_frequency);
+    options.number("greatest_frequency", sines.greatest_frequency);
+    options.number("noise", sines.noise);
+    return sines;
+  }
   if (data.source == "idx") return runtime::IdxData{options.text("directory")};
   if (data.source == "cifar10") return runtime::Cifar10Data{options.text("directory")};
   if (data.source == "text") {
@@ -128,6 +159,15 @@ runtime::DataSplits load_data_of(const frontend::Model& model) {
   runtime::check_inputs(splits.train, inputs);
   if (!splits.test.arrays.empty()) runtime::check_inputs(splits.test, inputs);
   return splits;
+}
+
+void check_vocabulary(const std::string& weights, const runtime::DataSplits& data) {
+  const std::vector<std::uint32_t> saved = runtime::saved_vocabulary(weights);
+  if (saved.empty() || data.vocabulary.empty() || saved == data.vocabulary) return;
+  throw UserError("E1005",
+                  fmt::format("the weights are for {} other characters than the {} of the data",
+                              saved.size(), data.vocabulary.size()),
+                  {weights}, "a text's tokens are numbers of its own characters");
 }
 
 std::vector<runtime::Metric> metrics_of(const frontend::Model& model) {
@@ -196,7 +236,7 @@ double ProgramCache::compile_seconds() const {
 }
 
 runtime::Programs ProgramCache::programs() {
-  return {layout_,
+  return {layout_, model_.data().contiguous,
           [this](runtime::Program program, std::int64_t batch) -> const runtime::Executable& {
             return get(program, batch);
           }};

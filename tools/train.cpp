@@ -29,6 +29,7 @@ struct TrainOptions {
   ModelOptions model;
   std::string output = "run";
   std::string initial_weights;
+  std::vector<std::string> initial_of;
   bool resume = false;
   std::optional<std::uint64_t> seed;
 };
@@ -144,15 +145,20 @@ void print_parameters(const runtime::StateLayout& layout, std::span<const std::b
 std::string model_hash(const frontend::Model& model) {
   std::uint64_t hash = model.train_step(2).hash();
   hash = hash_combine(hash, hash_bytes(model.data().source.data(), model.data().source.size()));
+  if (model.data().contiguous) hash = hash_combine(hash, 1);
   for (const auto& [name, value] : model.data().numbers) {
     hash = hash_combine(hash, hash_bytes(name.data(), name.size()));
     hash = hash_combine(hash, std::bit_cast<std::uint64_t>(value));
   }
+  for (const auto& [name, text] : model.data().texts) {
+    if (name == "file" || name == "test_file" || name == "directory") continue;  // may be moved
+    hash = hash_combine(hash, hash_bytes(text.data(), text.size()));
+  }
   return fmt::format("{:016x}", hash);
 }
 
-runtime::TrainingOptions training_options(const TrainOptions& options,
-                                          const frontend::Model& model) {
+runtime::TrainingOptions training_options(const TrainOptions& options, const frontend::Model& model,
+                                          const runtime::DataSplits& data) {
   runtime::TrainingOptions training;
   training.epochs = model.training().epochs;
   training.steps = model.training().steps;
@@ -160,9 +166,11 @@ runtime::TrainingOptions training_options(const TrainOptions& options,
   training.parts = model.spec().parts();
   training.seed = model.training().seed;
   training.shuffle = model.data().shuffle;
+  training.vocabulary = data.vocabulary;
   training.losses = losses_of(model);
   training.metrics = metrics_of(model);
   training.initial_weights = options.initial_weights;
+  training.initial_of = options.initial_of;
   training.checkpoint = options.output + "/checkpoint.safetensors";
   training.resume = options.resume;
   training.metrics_file = options.output + "/metrics.jsonl";
@@ -226,12 +234,13 @@ int train(const TrainOptions& options) {
     std::tie(data.train, validation) =
         runtime::split_validation(std::move(data.train), model.data().validation);
   }
+  if (!options.initial_weights.empty()) check_vocabulary(options.initial_weights, data);
   make_directory(options.output);
   runtime::OutputFile resolved(options.output + "/model.json");
   resolved.write(model.resolved());
   resolved.commit();
   std::signal(SIGINT, [](int) { interrupted = 1; });
-  const runtime::TrainingOptions training = training_options(options, model);
+  const runtime::TrainingOptions training = training_options(options, model, data);
   const auto locate = [&](const runtime::NumericFailure& failure) {
     return locate_failure(model, model_options.compile_options(), failure);
   };
@@ -244,7 +253,8 @@ int train(const TrainOptions& options) {
   reporter.memory(cache.memory(runtime::Program::train_step, batch), resident_bytes());
   const runtime::TrainingEnded ended = trainer.run();
   const std::string weights = options.output + "/weights.safetensors";
-  runtime::save_weights(weights, programs.layout, trainer.state(), training.model_hash);
+  runtime::save_weights(weights, programs.layout, trainer.state(), training.model_hash,
+                        data.vocabulary);
   std::vector<runtime::MetricValue> test;
   if (!ended.interrupted && data.test.examples() > 0) {
     test = runtime::evaluate(programs, executor, trainer.state(), data.test, model.training().batch,
@@ -266,6 +276,11 @@ void add_train(CLI::App& app, int& status) {
   options->model.add_tune_to(*command);
   command->add_option("-o,--output", options->output, "Directory for weights and metrics");
   command->add_option("--init", options->initial_weights, "Weights to start from (safetensors)");
+  command
+      ->add_option("--init-of", options->initial_of,
+                   "Names of modules, blocks or layers: only these start from --init")
+      ->delimiter(',')
+      ->needs("--init");
   command->add_flag("--resume", options->resume, "Go on from the checkpoint in the directory");
   command->add_option("--seed", options->seed, "Overrides training.seed")->envname("GRADUS_SEED");
   command->callback([options, &status] { status = train(*options); });

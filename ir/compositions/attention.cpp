@@ -159,22 +159,23 @@ Expr scaled_dot_product_attention(Expr query, Expr key, Expr value,
   return reshape(transpose(taken, {0, 3, 1, 2, 4}), {q[0], q[1], q[2], width});
 }
 
-Expr rotate_positions(Expr x, double base) {
-  const Angles angles = angles_of(x.shape()[1], x.shape().back(), base);
+Rotation rotation(Graph& graph, std::int64_t positions, std::int64_t width, double base) {
+  const Angles angles = angles_of(positions, width, base);
+  return {constant(graph, angles.sines), constant(graph, angles.cosines)};
+}
+
+Expr rotate_positions(Expr x, const Rotation& by) {
   const Expr low = half_of(x, 0);
   const Expr high = half_of(x, 1);
-  const auto along = [&](const Tensor& table) {
-    return broadcast(constant(*x.graph, table), low.shape(), {1, 3});
-  };
-  const Expr sine = along(angles.sines);
-  const Expr cosine = along(angles.cosines);
+  const Expr sine = broadcast(by.sines, low.shape(), {1, 3});
+  const Expr cosine = broadcast(by.cosines, low.shape(), {1, 3});
   const std::vector<Expr> halves{low * cosine - high * sine, high * cosine + low * sine};
   return concat(halves, x.rank() - 1);
 }
 
 Expr sinusoidal_positions(Graph& graph, std::int64_t positions, std::int64_t width, double base) {
-  const Angles angles = angles_of(positions, width, base);
-  const std::vector<Expr> halves{constant(graph, angles.sines), constant(graph, angles.cosines)};
+  const Rotation angles = rotation(graph, positions, width, base);
+  const std::vector<Expr> halves{angles.sines, angles.cosines};
   return concat(halves, 1);
 }
 

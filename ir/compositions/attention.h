@@ -25,10 +25,17 @@ struct AttentionOptions {
 [[nodiscard]] Expr scaled_dot_product_attention(Expr query, Expr key, Expr value,
                                                 const AttentionOptions& options);
 
-/// x [batch, positions, heads, width] with every pair (i, i + width / 2) of the last axis turned by
-/// position / base^(2 i / width) radians (Su et al. 2021, in the order of GPT-NeoX). `width` must
-/// be even.
-[[nodiscard]] Expr rotate_positions(Expr x, double base);
+/// By how much positions turn pairs: f32 [positions, width / 2] each.
+struct Rotation {
+  Expr sines;
+  Expr cosines;
+};
+/// Position p turns pair i by p / base^(2 i / width) radians. `width` must be even.
+[[nodiscard]] Rotation rotation(Graph& graph, std::int64_t positions, std::int64_t width,
+                                double base);
+/// x [batch, positions, heads, width] with every pair (i, i + width / 2) of the last axis turned
+/// (Su et al. 2021, in the order of GPT-NeoX).
+[[nodiscard]] Expr rotate_positions(Expr x, const Rotation& by);
 
 /// [positions, width]: sin(p / base^(2 i / width)) for i < width / 2, then the cosines. The values
 /// are f64 arithmetic of our own, rounded to f32. `width` must be even.

@@ -1,5 +1,7 @@
 #include "ir/compositions/losses.h"
 
+#include <algorithm>
+
 #include "ir/compositions/activations.h"
 #include "ir/op.h"
 
@@ -9,6 +11,31 @@ namespace {
 constexpr double kEpsilon = 1e-7;  // probabilities are kept this far from 0 and 1, as in Keras
 
 Expr mean_all(Expr x) { return sum_all(x) / static_cast<double>(x.type().element_count()); }
+
+/// The weights as floats of the shape of `values`; throws TypeError when they do not fit.
+Expr spread(Expr weights, Expr values) {
+  const Shape& shape = values.shape();
+  Integers axes;
+  for (std::int64_t axis = 0; axis < weights.rank(); ++axis) axes.push_back(axis);
+  const bool fits = weights.rank() > 0 && weights.rank() <= values.rank() &&
+                    std::equal(weights.shape().begin(), weights.shape().end(), shape.begin());
+  if (!fits) {
+    throw TypeError("sample_weights " + to_string(weights.type()) + " for values of " +
+                    to_string(shape));
+  }
+  const Expr numbers =
+      weights.element() == values.element() ? weights : cast(weights, values.element());
+  return numbers.shape() == shape ? numbers : broadcast(numbers, shape, axes);
+}
+
+/// The mean of `values` by the weights, if there are any.
+Expr mean_of(Expr values, const Compared& c) {
+  if (!c.weights) return mean_all(values);
+  const Expr weights = spread(*c.weights, values);
+  const Expr total = sum_all(weights);
+  const Expr none = map("equal", total, full_like(total, 0));
+  return sum_all(values * weights) / select(none, full_like(total, 1), total);
+}
 
 void same_shape(Expr prediction, Expr target) {
   if (prediction.type() != target.type()) {
@@ -33,21 +60,23 @@ Expr one_hot(Expr classes, const Shape& shape) {
   return map("equal", Expr{&graph, {iota, 0}}, broadcast_reduced(checked, shape, {last}));
 }
 
-Expr squared_error(Expr p, Prediction, Expr t) {
-  same_shape(p, t);
-  const Expr d = p - t;
-  return mean_all(d * d);
+Expr squared_error(const Compared& c) {
+  same_shape(c.prediction, c.target);
+  const Expr d = c.prediction - c.target;
+  return mean_of(d * d, c);
 }
-Expr absolute_error(Expr p, Prediction, Expr t) {
-  same_shape(p, t);
-  return mean_all(map("abs", p - t));
+Expr absolute_error(const Compared& c) {
+  same_shape(c.prediction, c.target);
+  return mean_of(map("abs", c.prediction - c.target), c);
 }
 
-Expr binary_cross_entropy(Expr p, Prediction kind, Expr t) {
+Expr binary_cross_entropy(const Compared& c) {
+  const Expr p = c.prediction;
+  const Expr t = c.target;
   same_shape(p, t);
-  if (kind == Prediction::logit) return mean_all(softplus(p) - p * t);
+  if (c.kind == Prediction::logit) return mean_of(softplus(p) - p * t, c);
   const Expr q = clamp(p, kEpsilon, 1 - kEpsilon);
-  return mean_all(-(t * map("log", q) + (1.0 - t) * map("log", 1.0 - q)));
+  return mean_of(-(t * map("log", q) + (1.0 - t) * map("log", 1.0 - q)), c);
 }
 
 /// log p of every class.
@@ -60,37 +89,54 @@ Expr log_probabilities(Expr p, Prediction kind) {
   const Expr normalized = p / broadcast_reduced(sum(p, axes), p.shape(), axes);
   return map("log", clamp(normalized, kEpsilon, 1 - kEpsilon));
 }
-Expr categorical_cross_entropy(Expr p, Prediction kind, Expr t) {
-  same_shape(p, t);
-  return mean_all(-sum(t * log_probabilities(p, kind), {p.rank() - 1}));
+Expr categorical_cross_entropy(const Compared& c) {
+  const Expr p = c.prediction;
+  same_shape(p, c.target);
+  return mean_of(-sum(c.target * log_probabilities(p, c.kind), {p.rank() - 1}), c);
 }
-Expr sparse_categorical_cross_entropy(Expr p, Prediction kind, Expr t) {
+Expr sparse_categorical_cross_entropy(const Compared& c) {
+  const Expr p = c.prediction;
   const Integers axes{p.rank() - 1};
-  if (kind == Prediction::logit && p.rank() >= 2) {
-    const Expr own = sum(select(one_hot(t, p.shape()), p, full_like(p, 0)), axes);
-    return mean_all(logsumexp(p) - own);
+  if (c.kind == Prediction::logit && p.rank() >= 2) {
+    const Expr own = sum(select(one_hot(c.target, p.shape()), p, full_like(p, 0)), axes);
+    return mean_of(logsumexp(p) - own, c);
   }
-  const Expr log_p = log_probabilities(p, kind);
-  return mean_all(-sum(select(one_hot(t, p.shape()), log_p, full_like(p, 0)), axes));
+  const Expr log_p = log_probabilities(p, c.kind);
+  return mean_of(-sum(select(one_hot(c.target, p.shape()), log_p, full_like(p, 0)), axes), c);
 }
 
-Expr accuracy(Expr p, Prediction kind, Expr t) {
-  Expr right;
+/// Whether the greatest class (or threshold) is the target's, as bool.
+Expr is_right(const Compared& c) {
+  const Expr p = c.prediction;
+  const Expr t = c.target;
   if (t.element() == ElementType::i32) {
-    right = map("equal", reduce("arg_max", p, {p.rank() - 1}), t);
-  } else if (p.rank() >= 2 && p.shape().back() > 1) {
-    same_shape(p, t);
-    right =
-        map("equal", reduce("arg_max", p, {p.rank() - 1}), reduce("arg_max", t, {t.rank() - 1}));
-  } else {
-    same_shape(p, t);
-    const Expr positive = map("greater", p, full_like(p, kind == Prediction::logit ? 0 : 0.5));
-    right = map("equal", cast(positive, t.element()), t);
+    return map("equal", reduce("arg_max", p, {p.rank() - 1}), t);
   }
-  return mean_all(cast(right, p.element()));
+  same_shape(p, t);
+  if (p.rank() >= 2 && p.shape().back() > 1) {
+    return map("equal", reduce("arg_max", p, {p.rank() - 1}), reduce("arg_max", t, {t.rank() - 1}));
+  }
+  const Expr positive = map("greater", p, full_like(p, c.kind == Prediction::logit ? 0 : 0.5));
+  return map("equal", cast(positive, t.element()), t);
 }
 
-Expr mean_value(Expr p, Prediction, Expr) { return mean_all(p); }
+Expr accuracy(const Compared& c) { return mean_of(cast(is_right(c), c.prediction.element()), c); }
+
+Expr sequence_accuracy(const Compared& c) {
+  const ElementType element = c.prediction.element();
+  const Expr right = is_right(c);
+  Expr wrong = cast(map("not", right), element);
+  if (c.weights) {
+    const Expr weights = spread(*c.weights, wrong);
+    wrong = select(map("equal", weights, full_like(weights, 0)), full_like(wrong, 0), wrong);
+  }
+  Integers positions;
+  for (std::int64_t axis = 1; axis < wrong.rank(); ++axis) positions.push_back(axis);
+  const Expr count = positions.empty() ? wrong : sum(wrong, positions);
+  return mean_all(cast(map("equal", count, full_like(count, 0)), element));
+}
+
+Expr mean_value(const Compared& c) { return mean_of(c.prediction, c); }
 
 constexpr Loss kLosses[] = {
     {"mean_squared_error", "Mean of (prediction - target)^2.", false, true, squared_error},
@@ -106,6 +152,9 @@ constexpr Loss kLosses[] = {
 constexpr Metric kMetrics[] = {
     {"accuracy", "Share of examples whose greatest class (or threshold) is the target's.",
      Aggregation::mean, accuracy},
+    {"sequence_accuracy",
+     "Share of examples all of whose positions are right (those of weight 0 do not count).",
+     Aggregation::mean, sequence_accuracy},
     {"mean_squared_error", "Mean of (prediction - target)^2.", Aggregation::mean, squared_error},
     {"mean_absolute_error", "Mean of |prediction - target|.", Aggregation::mean, absolute_error},
     {"root_mean_squared_error", "Square root of the mean of (prediction - target)^2.",

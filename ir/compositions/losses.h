@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -10,14 +11,23 @@ namespace gradus::ir {
 /// How a prediction is given.
 enum class Prediction : std::uint8_t { value, probability, logit };
 
-/// A loss: prediction and target of a batch (leading axis) in, the mean as a scalar out. Throws
-/// TypeError when shapes do not fit.
+/// What a loss or metric looks at: values of a batch (leading axis).
+struct Compared {
+  Expr prediction;
+  Prediction kind = Prediction::value;
+  Expr target = {};  // unless there is nothing to compare with
+  /// How much each of the numbers counts whose mean is taken: of their shape, or of its first axes.
+  /// Those of weight 0 do not; the mean of none is 0.
+  std::optional<Expr> weights = {};
+};
+
+/// A loss: the mean over the batch as a scalar. Throws TypeError when shapes do not fit.
 struct Loss {
   std::string_view name;
   std::string_view doc;
   bool classifies;  // takes probabilities or logits instead of values
-  bool compares;    // with a target; else that is the prediction again
-  Expr (*build)(Expr prediction, Prediction kind, Expr target);
+  bool compares;    // with a target
+  Expr (*build)(const Compared& c);
 };
 [[nodiscard]] std::span<const Loss> losses();
 [[nodiscard]] const Loss* find_loss(std::string_view name);
@@ -30,7 +40,7 @@ struct Metric {
   std::string_view name;
   std::string_view doc;
   Aggregation aggregation;
-  Expr (*build)(Expr prediction, Prediction kind, Expr target);
+  Expr (*build)(const Compared& c);
 };
 [[nodiscard]] std::span<const Metric> metrics();
 [[nodiscard]] const Metric* find_metric(std::string_view name);

@@ -163,6 +163,14 @@ std::vector<Schedule> make_schedules() {
          const Expr cosine = (cos_pi(progress) + 1.0) * 0.5;
          return rate * (cosine * (1 - p[1]) + p[1]);
        }},
+      {"inverse_square_root",
+       "rate for `steps`, then rate * sqrt(steps / number of the step) (Vaswani et al. 2017).",
+       {{"steps", 4000, 1, 1e15, "Steps of the full rate."}},
+       [](Expr rate, Expr step, std::span<const double> p) {
+         const Expr number = cast(step + 1, ElementType::f64);
+         const Expr steps = full_like(number, p[0]);
+         return rate * map("sqrt", steps / map("max", number, steps));
+       }},
   };
 }
 

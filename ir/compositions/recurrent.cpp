@@ -10,25 +10,29 @@ Expr gate(Expr gates, std::int64_t number, std::int64_t units) {
   return slice(gates, {0, number * units}, {gates.shape()[0], (number + 1) * units}, {1, 1});
 }
 
-Expr zeros(const Recurrence& r) {
-  return full(*r.x.graph, {r.x.element(), {r.x.shape()[1], r.kernel.shape()[0]}}, 0);
+/// The carried values before the loop.
+std::vector<Expr> first_of(const Recurrence& r, std::size_t count) {
+  if (!r.first.empty()) return r.first;
+  const TensorType type{r.x.element(), {r.x.shape()[1], r.kernel.shape()[0]}};
+  return std::vector<Expr>(count, full(*r.x.graph, type, 0));
 }
 
 Expr plus_bias(Expr x, Expr bias) { return x + broadcast(bias, x.shape(), {x.rank() - 1}); }
 
-RecurrenceResults loop(const Recurrence& r, const std::vector<Expr>& carried,
+RecurrenceResults loop(const Recurrence& r, std::size_t carried,
                        const std::function<ScanResults(const ScanIteration&)>& iterate) {
-  ScanOperands operands{carried, {r.x}, {r.kernel}};
+  ScanOperands operands{first_of(r, carried), {r.x}, {r.kernel}};
   if (r.bias) operands.invariant.push_back(*r.bias);
-  const std::vector<Expr> results =
-      scan(*r.x.graph, operands, r.x.shape()[0], r.backwards, iterate);
-  return {results[0], results.back()};
+  std::vector<Expr> results = scan(*r.x.graph, operands, r.x.shape()[0], r.backwards, iterate);
+  const Expr all = results.back();
+  results.pop_back();
+  return {std::move(results), all};
 }
 
 }  // namespace
 
 RecurrenceResults simple_rnn(const Recurrence& r) {
-  return loop(r, {zeros(r)}, [&](const ScanIteration& i) {
+  return loop(r, 1, [&](const ScanIteration& i) {
     const Expr h = r.functions.activation(i.slices[0] + matmul(i.carried[0], i.invariant[0]));
     return ScanResults{{h}, {h}};
   });
@@ -36,7 +40,7 @@ RecurrenceResults simple_rnn(const Recurrence& r) {
 
 RecurrenceResults lstm(const Recurrence& r) {
   const std::int64_t units = r.kernel.shape()[0];
-  return loop(r, {zeros(r), zeros(r)}, [&](const ScanIteration& i) {
+  return loop(r, 2, [&](const ScanIteration& i) {
     const CellActivations& f = r.functions;
     const Expr gates = i.slices[0] + matmul(i.carried[0], i.invariant[0]);
     const Expr c = f.recurrent(gate(gates, 1, units)) * i.carried[1] +
@@ -48,7 +52,7 @@ RecurrenceResults lstm(const Recurrence& r) {
 
 RecurrenceResults gru(const Recurrence& r, bool reset_after) {
   const std::int64_t units = r.kernel.shape()[0];
-  return loop(r, {zeros(r)}, [&](const ScanIteration& i) {
+  return loop(r, 1, [&](const ScanIteration& i) {
     const CellActivations& f = r.functions;
     const Expr x = i.slices[0], h = i.carried[0], kernel = i.invariant[0];
     const auto product = [&](Expr value, std::int64_t first, std::int64_t last) {

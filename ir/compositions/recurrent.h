@@ -4,6 +4,7 @@
 // axis of kernels, in Keras's order.
 
 #include <optional>
+#include <vector>
 
 #include "ir/expr.h"
 
@@ -21,11 +22,14 @@ struct Recurrence {
   Expr kernel;               // [units, gates * units]: of the carried value
   std::optional<Expr> bias;  // [gates * units], added to the carried value's product; of a GRU only
   CellActivations functions;
-  bool backwards = false;  // the last time first
+  bool backwards = false;        // the last time first
+  std::vector<Expr> first = {};  // [batch, units]: carried values before the loop; 0 when absent
 };
 struct RecurrenceResults {
-  Expr last;  // [batch, units]: after the last iteration
-  Expr all;   // [time, batch, units]
+  std::vector<Expr> carried;  // [batch, units] after the last iteration: h, of an LSTM c too
+  Expr all;                   // [time, batch, units]
+
+  [[nodiscard]] Expr last() const { return carried.front(); }
 };
 
 /// h' = f(x + h kernel).

@@ -168,6 +168,25 @@ std::vector<std::uint32_t> epoch_order(std::int64_t examples, bool shuffle, std:
   return order;
 }
 
+std::vector<std::uint32_t> contiguous_order(std::int64_t examples, std::int64_t batch) {
+  GRADUS_CHECK(examples <= kGreatestExamples, "the data set was not checked");
+  const std::int64_t streams = batch == 0 ? examples : batch;
+  std::vector<std::uint32_t> order;
+  order.reserve(static_cast<std::size_t>(examples));
+  if (examples == 0) return order;
+  const std::int64_t length = examples / streams;
+  const std::int64_t longer = examples % streams;  // so many streams have one example more
+  for (std::int64_t i = 0; i < length; ++i) {
+    for (std::int64_t stream = 0; stream < streams; ++stream) {
+      order.push_back(static_cast<std::uint32_t>(stream * length + std::min(stream, longer) + i));
+    }
+  }
+  for (std::int64_t stream = 0; stream < longer; ++stream) {
+    order.push_back(static_cast<std::uint32_t>(stream * (length + 1) + length));
+  }
+  return order;
+}
+
 std::int64_t BatchPlan::batches() const {
   if (examples == 0) return 0;
   return batch == 0 ? 1 : (examples + batch - 1) / batch;

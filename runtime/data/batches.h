@@ -29,6 +29,12 @@ void check_inputs(const Dataset& dataset, std::span<const ModelInput> inputs);
 [[nodiscard]] std::vector<std::uint32_t> epoch_order(std::int64_t examples, bool shuffle,
                                                      std::uint64_t seed, std::int64_t epoch);
 
+/// The examples as `batch` streams (0: as many as there are examples) of neighbours, one of each in
+/// a batch: example i of a batch follows example i of the batch before. Where the streams are not
+/// all as long as the first, the last batch has an example of each of the longer ones.
+[[nodiscard]] std::vector<std::uint32_t> contiguous_order(std::int64_t examples,
+                                                          std::int64_t batch);
+
 /// Epochs of `examples` cut into batches of `batch` (0: all examples); the last may be smaller.
 struct BatchPlan {
   std::int64_t examples = 0;

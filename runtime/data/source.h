@@ -52,6 +52,50 @@ struct AddingData {
   std::uint64_t seed = 0;
 };
 
+/// Sequences of tokens to copy, reverse or sort. Of `vocabulary` tokens 0 is padding, 1 the start,
+/// the others are drawn; a sequence has `length` of them, or any number from `least_length` (if
+/// that is not 0) on, and is padded behind. Arrays i32[length] per example: `source`, `next`, which
+/// is the task's result, and `target`, the result one position later behind a start: what a decoder
+/// reads to tell `next`.
+struct SequencesData {
+  std::string task = "copy";  // or "reverse", "sort" (ascending)
+  std::int64_t length = 10;
+  std::int64_t least_length = 0;
+  std::int64_t vocabulary = 10;
+  std::int64_t examples = 10000;
+  std::int64_t test_examples = 1000;
+  std::uint64_t seed = 0;
+};
+
+/// Sequences of brackets of some kinds, balanced or not. All balanced sequences of a length are
+/// equally likely; the others are such in which two brackets changed places, so that counting does
+/// not tell them. Opening brackets are tokens 1 to `kinds`, their closing ones follow, 0 is
+/// padding. Arrays `sequence` i32[2 pairs] and `label` i32[] (1: balanced) per example; example i
+/// has label i mod 2.
+struct BracketsData {
+  std::int64_t pairs = 16;
+  std::int64_t least_pairs = 0;  // 0: pairs
+  std::int64_t kinds = 2;
+  std::int64_t examples = 10000;
+  std::int64_t test_examples = 1000;
+  std::uint64_t seed = 0;
+};
+
+/// Sums of sines: each has a frequency in [least_frequency, greatest_frequency) turns per step, an
+/// amplitude in [0.5, 1.5) and a phase of its own; example i has 1 + i mod `waves` of them, divided
+/// by that number. Arrays `sequence` f32[length], with noise of this deviation, `next` f32[length],
+/// the same one step further, and `label` i32[], the number of sines less 1, per example.
+struct SinesData {
+  std::int64_t waves = 3;
+  std::int64_t length = 64;
+  double least_frequency = 0.02;
+  double greatest_frequency = 0.2;
+  double noise = 0.05;
+  std::int64_t examples = 10000;
+  std::int64_t test_examples = 1000;
+  std::uint64_t seed = 0;
+};
+
 /// The four files of MNIST's format in one directory: `train-images-idx3-ubyte`,
 /// `train-labels-idx1-ubyte`, and the same with `t10k`, each as it is or with `.gz`. Arrays `image`
 /// u8[rows,columns] and `label` i32[] per example.
@@ -95,8 +139,9 @@ struct Cifar10Data {
   std::string directory;
 };
 
-using DataSource = std::variant<LinearData, SpiralsData, RingData, DigitsData, AddingData, IdxData,
-                                Cifar10Data, TensorsData, TextData>;
+using DataSource =
+    std::variant<LinearData, SpiralsData, RingData, DigitsData, AddingData, SequencesData,
+                 BracketsData, SinesData, IdxData, Cifar10Data, TensorsData, TextData>;
 
 /// Makes or reads both splits. Test examples are drawn independently of training examples. Throws
 /// UserError E1007 when a parameter is out of range, E1001 to E1006 and E4001, E4002 naming file
@@ -108,6 +153,9 @@ using DataSource = std::variant<LinearData, SpiralsData, RingData, DigitsData, A
 [[nodiscard]] DataSplits make_ring(const RingData& parameters);
 [[nodiscard]] DataSplits make_digits(const DigitsData& parameters);
 [[nodiscard]] DataSplits make_adding(const AddingData& parameters);
+[[nodiscard]] DataSplits make_sequences(const SequencesData& parameters);
+[[nodiscard]] DataSplits make_brackets(const BracketsData& parameters);
+[[nodiscard]] DataSplits make_sines(const SinesData& parameters);
 [[nodiscard]] DataSplits read_idx(const IdxData& parameters);
 [[nodiscard]] DataSplits read_cifar10(const Cifar10Data& parameters);
 [[nodiscard]] DataSplits read_tensors(const TensorsData& parameters);

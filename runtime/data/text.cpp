@@ -6,6 +6,7 @@
 #include "base/diagnostic.h"
 #include "runtime/data/byte_stream.h"
 #include "runtime/data/source.h"
+#include "runtime/data/utf8.h"
 #include "runtime/memory.h"
 
 namespace gradus::runtime {
@@ -26,35 +27,11 @@ std::vector<unsigned char> read_all(const std::string& path) {
   }
 }
 
-/// Whether UTF-8 has the character in as many bytes (RFC 3629): in the fewest, and not the halves
-/// of pairs of UTF-16.
-bool is_encoded_in(std::uint32_t character, std::size_t bytes) {
-  constexpr std::uint32_t kLeast[] = {0, 0, 0x80, 0x800, 0x10000};
-  const bool half = character >= 0xD800 && character <= 0xDFFF;
-  return character >= kLeast[bytes] && character <= 0x10FFFF && !half;
-}
-
-/// The code points of UTF-8.
 Tokens characters_of(const std::vector<unsigned char>& bytes, const std::string& path) {
-  Tokens result;
-  for (std::size_t at = 0; at < bytes.size();) {
-    const unsigned char first = bytes[at];
-    const std::size_t length = first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
-    std::uint32_t character = length == 1 ? first : first & (0xFFu >> (length + 1));
-    bool valid = first < 0x80 || (first >= 0xC0 && first < 0xF8);
-    valid = valid && at + length <= bytes.size();
-    for (std::size_t i = 1; valid && i < length; ++i) {
-      valid = (bytes[at + i] & 0xC0) == 0x80;
-      character = character << 6 | (bytes[at + i] & 0x3F);
-    }
-    if (!valid || !is_encoded_in(character, length)) {
-      throw UserError("E1002", fmt::format("byte {}: no character of UTF-8", at), {path},
-                      "\"tokens\": \"bytes\" takes any file");
-    }
-    result.push_back(character);
-    at += length;
-  }
-  return result;
+  Characters characters = decode_utf8(bytes);
+  if (!characters.malformed) return std::move(characters.code_points);
+  throw UserError("E1002", fmt::format("byte {}: no character of UTF-8", *characters.malformed),
+                  {path}, "\"tokens\": \"bytes\" takes any file");
 }
 
 /// Replaces code points by their numbers in the list returned.

@@ -38,13 +38,18 @@ struct Published {
 /// VGG-16, ResNet-50 and DenseNet-121: Keras applications, which say 138,357,544, 25,636,712 and
 /// 8,062,504 with statistics. DenseNet-40: 1.0 million in table 2 of the paper; in full by the
 /// authors' design: stem, 36 layers and 2 transitions, each behind a normalisation. A net's number
-/// is its kernels; ResNet-50 has four shortcuts more, GoogLeNet's 22 is its depth.
+/// is its kernels; ResNet-50 has four shortcuts more, GoogLeNet's 22 is its depth. BERT: what its
+/// authors' checkpoint has, and the two heads of its pretraining (the output layer reads the
+/// embedding's table). The Transformer: 65 million in table 3; see below.
 const std::vector<Published> kPublished{
     {"alexnet", 60'965'224, 0, 8},
+    {"bert_base", 109'482'240 + (768 * 768 + 768) + 2 * 768 + 30522 + (2 * 768 + 2), 0,
+     12 * 2 + 1 + 3},
     {"densenet121", 8'062'504 - 83'648, 83'648, 121},
     {"densenet40", 1'019'722, 18'096, 40},
     {"googlenet", 6'998'552 + 3'188'840 + 3'190'888, 0, 3 + 9 * 6 + 1 + 2 * 3},
     {"resnet50", 25'636'712 - 53'120, 53'120, 50 + 4},
+    {"transformer_base", 63'082'496, 0, 12 * 2 + 1},
     {"vgg16", 138'357'544, 0, 16},
 };
 
@@ -88,6 +93,33 @@ TEST(Definitions, DenseNet40BySummation) {
     if (entry.kind == StateKind::parameter) parameters += entry.type.element_count();
   }
   EXPECT_EQ(parameters, sum);
+}
+
+std::int64_t count_below(const Model& model, const std::string& name) {
+  std::int64_t count = 0;
+  for (const ParameterSpec& parameter : model.parameters()) {
+    if (parameter.name.starts_with(name)) count += parameter.type.element_count();
+  }
+  return count;
+}
+
+TEST(Definitions, BertWithoutTheHeadsOfItsPretraining) {
+  const Model model = definition("bert_base");
+  EXPECT_EQ(count_below(model, "bert/") + count_below(model, "pooler/"), 109'482'240);
+}
+
+/// Table 3 of the paper: d = 512, hidden 2048, six layers on either side; 37,000 tokens (section
+/// 5.1), one table for both embeddings and the output. Attention has four products with biases.
+TEST(Definitions, TransformerBySummation) {
+  constexpr std::int64_t kWidth = 512, kHidden = 2048;
+  constexpr std::int64_t kAttention = 4 * (kWidth * kWidth + kWidth);
+  constexpr std::int64_t kFeedForward = kWidth * kHidden + kHidden + kHidden * kWidth + kWidth;
+  constexpr std::int64_t kNorm = 2 * kWidth;
+  const Model model = definition("transformer_base");
+  EXPECT_EQ(count_below(model, "tokens/"), 37'000 * kWidth);
+  EXPECT_EQ(count_below(model, "encoder/"), 6 * (kAttention + kFeedForward + 2 * kNorm));
+  EXPECT_EQ(count_below(model, "decoder/"), 6 * (2 * kAttention + kFeedForward + 3 * kNorm));
+  EXPECT_EQ(37'000 * kWidth + 6 * (3 * kAttention + 2 * kFeedForward + 5 * kNorm), 63'082'496);
 }
 
 TEST(Definitions, AllAreKnownAndVerify) {

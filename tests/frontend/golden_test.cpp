@@ -1,4 +1,4 @@
-// Every mistake in a model file and in the text of a graph, to the letter:
+// Every mistake in a model file, or in generating with it, and in the text of a graph, to the letter:
 // tests/golden/<code>*.json or .ir is a wrong file (with the overrides of a .set file beside it),
 // the .txt beside it what the user reads. With GRADUS_UPDATE=1 in the environment the texts are
 // written instead of compared.
@@ -53,6 +53,7 @@ std::string findings_of(const fs::path& path) {
       (void)ir::parse_graph(source, path.filename().string());
     } else {
       const Model model(path.filename().string(), source, overrides_of(path));
+      (void)model.decode(1, {});
     }
     return "no error\n";
   } catch (const UserError& error) {

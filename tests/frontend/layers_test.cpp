@@ -267,6 +267,44 @@ TEST(Layers, DropoutDropsInTrainingOnly) {
   EXPECT_NE(dropped(true, 1, 1), y);
 }
 
+/// Every time is an example to the layer: the same as on the times one by one.
+TEST(Layers, TimeDistributedLayersDoWithATimeWhatTheyDoWithAnExample) {
+  const std::vector<std::pair<std::string, std::vector<std::int64_t>>> cases{
+      {R"({"layer": "conv2d", "filters": 2, "kernel": 2, "from": "a")", {4, 3, 2}},
+      {R"({"layer": "dense", "units": 2, "from": "a")", {3}},
+      {R"({"layer": "flatten", "from": "a")", {3, 2}},
+      {R"({"layer": "lstm", "units": 2, "from": "a")", {4, 3}},
+      {R"({"layer": "reshape", "shape": [2, 3], "from": "a")", {6}},
+      {R"({"op": "slice", "start": [0, 1], "limit": ["batch", 3], "stride": [1, 1], "from": "a")",
+       {5}}};
+  for (const auto& [layer, example] : cases) {
+    SCOPED_TRACE(layer);
+    Shape shape = example;
+    const auto type_of = [](const Shape& extents) {
+      return to_string(TensorType{ElementType::f32, extents});
+    };
+    shape.insert(shape.begin(), 2 * 3);
+    const Tensor x = tensor_of(shape, 0.7, 0.3);
+    std::map<std::string, Tensor> values{{"a", x}};
+    const Model model("file.json", file_with(layer + R"(, "name": "last"})", {type_of(example)}));
+    for (const ParameterSpec& parameter : model.parameters()) {
+      values[parameter.name] = tensor_of(parameter.type.shape, 0.4, 0.2);
+    }
+    const Tensor expected = run_layers(layer + R"(, "name": "last"})", values, {type_of(example)});
+    shape.front() = 3;
+    const std::string input = type_of(shape);
+    shape.insert(shape.begin(), 2);
+    values["a"].type.shape = shape;
+    const Tensor y =
+        run_layers(layer + R"(, "name": "last", "time_distributed": true})", values, {input});
+    Shape result = expected.type.shape;
+    result.front() = 3;
+    result.insert(result.begin(), 2);
+    EXPECT_EQ(y.type.shape, result);
+    EXPECT_EQ(y.bytes, expected.bytes);
+  }
+}
+
 TEST(Layers, MovementKeepsEveryElement) {
   const Tensor x = tensor_of({2, 2, 3}, 0.7, 0.3);
   const Tensor z = tensor_of({2, 2, 1}, 0.1, 0.2);

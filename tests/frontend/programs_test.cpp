@@ -216,6 +216,8 @@ TEST(Updates, SchedulesGiveTheRateOfTheStep) {
          const double share = (1 + std::cos(std::acos(-1.0) * std::min(t / 20, 1.0))) / 2;
          return 0.5 * (share * 0.9 + 0.1);
        }},
+      {R"({"schedule": "inverse_square_root", "rate": 0.5, "steps": 10})",
+       [](double t) { return 0.5 * std::sqrt(10 / std::max(t + 1, 10.0)); }},
   };
   EXPECT_EQ(std::size(cases), ir::schedules().size());
   for (const Case& test : cases) {

@@ -13,7 +13,7 @@ std::string file_with(const std::string& layers, const std::vector<std::string>&
   }
   return R"({"gradus": 1, "data": {"source": "linear"}, "model": {"inputs": {)" + declared +
          R"("t": "f32[7]"}, "layers": [)" + layers +
-         R"(, {"layer": "flatten", "from": "last"},
+         R"(, {"op": "cast", "element": "f32", "from": "last"}, {"layer": "flatten"},
       {"layer": "dense", "units": 7, "name": "head"}]},
     "loss": {"function": "mean_squared_error", "predictions": "head", "targets": "t"},
     "optimizer": {"method": "sgd"}, "training": {"epochs": 1}})";

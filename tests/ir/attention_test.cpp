@@ -115,7 +115,7 @@ TEST(Attention, ShapesThatDoNotFitAreErrors) {
   EXPECT_THROW(attend(of({2, 3, 2, 4}), of({2, 3, 2, 5})), TypeError);
   EXPECT_THROW(attend(of({2, 3, 2, 5}), of({2, 4, 2, 5})), TypeError);
   EXPECT_THROW(attend(of({1, 3, 2, 5}), of({1, 3, 2, 5})), TypeError);
-  EXPECT_THROW((void)rotate_positions(of({2, 3, 4, 5}), 100), TypeError);
+  EXPECT_THROW((void)rotation(graph, 3, 5, 100), TypeError);
 }
 
 TEST(Positions, SinesAndCosinesOfThePosition) {
@@ -141,7 +141,8 @@ TEST(Positions, ProductsOfTurnedVectorsDependOnTheDistance) {
   const Shape shape{1, 12, 1, 8};
   const auto turned = [&](const Tensor& x) {
     const Expr row = reshape(constant(graph, x), {8});
-    return rotate_positions(broadcast(row, shape, {3}), 100);
+    return rotate_positions(broadcast(row, shape, {3}),
+                            rotation(*row.graph, shape[1], shape[3], 100));
   };
   graph.add_result("y", dot(turned(q), turned(k), {{0, 2}, {0, 2}, {3}, {3}}).value);
   const Tensor found = interpret(graph, {}).outputs.at("y");

@@ -129,7 +129,7 @@ double value_of(const Record& record, Prediction kind, const Example& example) {
     inputs["t"] = Tensor(labels);
     std::ranges::copy(example.labels, inputs["t"].as<std::int32_t>().begin());
   }
-  graph.add_result("loss", record.build(p, kind, t).value);
+  graph.add_result("loss", record.build({p, kind, t}).value);
   return interpret(graph, inputs).outputs.at("loss").template as<double>()[0];
 }
 
@@ -187,6 +187,9 @@ TEST(Metrics, AreTheirFormulas) {
     if (metric.name == "accuracy") {
       EXPECT_EQ(value_of(metric, Prediction::logit, classes), 0.5);
       EXPECT_EQ(value_of(metric, Prediction::probability, binary), 0.5);
+    } else if (metric.name == "sequence_accuracy") {
+      EXPECT_EQ(value_of(metric, Prediction::logit, classes), 0.5);
+      EXPECT_EQ(value_of(metric, Prediction::probability, binary), 0.5);
     } else if (metric.name == "mean_absolute_error") {
       EXPECT_EQ(value_of(metric, Prediction::value, numbers), 1.0);
     } else {
@@ -194,6 +197,55 @@ TEST(Metrics, AreTheirFormulas) {
       EXPECT_EQ(value_of(metric, Prediction::value, numbers), 1.5);
     }
   }
+}
+
+/// A loss or metric of logits [2, 3, 2] whose greatest are 0 1 1 / 0 0 1.
+template <typename Record>
+double weighted(const Record& record, const std::vector<std::int32_t>& labels,
+                const Shape& weights_shape, const Numbers& weights) {
+  Graph graph("loss");
+  std::map<std::string, Tensor> inputs;
+  inputs["p"] = tensor({2, 3, 2}, {2, 0, 0, 1, 0, 3, 4, 0, 5, 0, 0, 6});
+  inputs["t"] = Tensor({ElementType::i32, {2, 3}});
+  std::ranges::copy(labels, inputs["t"].as<std::int32_t>().begin());
+  inputs["w"] = tensor(weights_shape, weights);
+  const auto input = [&](const std::string& name) {
+    return Expr{&graph, graph.add_input(name, InputKind::batch, inputs.at(name).type)};
+  };
+  graph.add_result("loss",
+                   record.build({input("p"), Prediction::logit, input("t"), input("w")}).value);
+  return interpret(graph, inputs).outputs.at("loss").template as<double>()[0];
+}
+
+TEST(Losses, WeightsSayHowMuchEachCounts) {
+  const std::vector<std::int32_t> labels{0, 1, 0, 0, 1, 1};
+  const auto loss = [&](const Shape& shape, const Numbers& weights) {
+    return weighted(*find_loss("sparse_categorical_cross_entropy"), labels, shape, weights);
+  };
+  // The probability of the other class at a distance of d is 1 / (1 + e^d).
+  const auto right = [](double d) { return std::log1p(std::exp(-d)); };
+  const auto wrong = [](double d) { return std::log1p(std::exp(d)); };
+  EXPECT_NEAR(loss({2, 3}, {1, 0, 0, 0, 0, 0}), right(2), 1e-12);
+  EXPECT_NEAR(loss({2, 3}, {1, 0, 3, 0, 0.5, 0}), (right(2) + 3 * wrong(3) + 0.5 * wrong(5)) / 4.5,
+              1e-12);
+  EXPECT_NEAR(loss({2}, {1, 2}),
+              (right(2) + right(1) + wrong(3) + 2 * (right(4) + wrong(5) + right(6))) / 9, 1e-12);
+  EXPECT_EQ(loss({2, 3}, {0, 0, 0, 0, 0, 0}), 0);
+  EXPECT_THROW((void)loss({3}, {1, 1, 1}), TypeError);
+  EXPECT_THROW((void)loss({}, {1}), TypeError);
+}
+
+TEST(Metrics, WeightsSayWhichPositionsCount) {
+  const Metric& accuracy = *find_metric("accuracy");
+  const Metric& sequence = *find_metric("sequence_accuracy");
+  const Shape all{2, 3};
+  EXPECT_NEAR(weighted(accuracy, {0, 1, 1, 0, 1, 1}, all, {1, 1, 1, 1, 1, 1}), 5.0 / 6, 1e-15);
+  EXPECT_NEAR(weighted(accuracy, {0, 1, 1, 0, 1, 1}, all, {1, 1, 1, 1, 2, 1}), 5.0 / 7, 1e-15);
+  EXPECT_EQ(weighted(accuracy, {0, 1, 1, 0, 1, 1}, all, {1, 1, 1, 1, 0, 1}), 1);
+  EXPECT_EQ(weighted(sequence, {0, 1, 1, 0, 1, 1}, all, {1, 1, 1, 1, 1, 1}), 0.5);
+  EXPECT_EQ(weighted(sequence, {0, 1, 1, 0, 0, 1}, all, {1, 1, 1, 1, 1, 1}), 1);
+  EXPECT_EQ(weighted(sequence, {0, 1, 1, 0, 1, 1}, all, {1, 1, 1, 1, 0, 1}), 1);
+  EXPECT_EQ(weighted(sequence, {1, 1, 1, 0, 1, 1}, all, {1, 1, 1, 1, 0, 1}), 0.5);
 }
 
 // --- Optimizers ---------------------------------------------------------------------------------
@@ -327,6 +379,8 @@ TEST(Schedules, AreTheirFormulas) {
          const double progress = std::min(step / p[0], 1.0);
          return (1 - p[1]) * 0.5 * (1 + std::cos(std::numbers::pi * progress)) + p[1];
        }},
+      {"inverse_square_root",
+       [](double step, const Numbers& p) { return std::min(1.0, std::sqrt(p[0] / (step + 1))); }},
   };
   for (const Schedule& schedule : schedules()) {
     SCOPED_TRACE(schedule.name);

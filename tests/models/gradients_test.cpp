@@ -217,7 +217,7 @@ TEST(Gradients, EveryLossOnceAndTwice) {
         const Expr t = labels ? problem.input({ElementType::i32, {3}}, 0, 4)
                               : problem.input({ElementType::f64, {3, 4}}, 0.1, 0.9);
         problem.variables = {p};
-        const Expr scalar = loss.build(p, kind, t);
+        const Expr scalar = loss.build({p, kind, t});
         twice ? problem.check_second_order(scalar * scalar) : problem.check(scalar);
       }
     }

@@ -46,6 +46,7 @@ Progress example_progress() {
           .batch_size = 32,
           .examples = 150,
           .shuffle = false,
+          .vocabulary = {10, 0x10FFFF},
           .model_hash = "abc",
           .version = "0.1"};
 }
@@ -78,6 +79,36 @@ TEST(Checkpoint, WeightsAreParametersAndStatistics) {
     }
     EXPECT_EQ(loaded, expected);
   }
+}
+
+TEST(Checkpoint, WeightsBelowSomeNamesLeaveTheOthersAlone) {
+  const ScratchFolder folder;
+  StateLayout trained;
+  trained.add("encoder/dense/kernel", {ElementType::f32, {4}}, StateKind::parameter);
+  trained.add("encoder/norm/mean", {ElementType::f32, {2}}, StateKind::statistic);
+  trained.add("encoders/kernel", {ElementType::f32, {3}}, StateKind::parameter);
+  trained.add("old_head/kernel", {ElementType::f32, {7}}, StateKind::parameter);
+  trained.add("encoder/dense/kernel/m", {ElementType::f32, {4}}, StateKind::slot);
+  save_checkpoint(folder.path("checkpoint"), trained, example_state(trained), example_progress());
+  StateLayout layout;
+  layout.add("encoder/norm/mean", {ElementType::f32, {2}}, StateKind::statistic);
+  layout.add("encoder/dense/kernel", {ElementType::f32, {4}}, StateKind::parameter);
+  layout.add("encoders/kernel", {ElementType::f32, {3}}, StateKind::parameter);
+  layout.add("head/kernel", {ElementType::f32, {5}}, StateKind::parameter);
+  const auto load = [&](const std::vector<std::string>& of) {
+    AlignedBytes state(static_cast<std::size_t>(layout.bytes));
+    load_weights(folder.path("checkpoint"), layout, state, of);
+    std::vector<int> first;
+    for (const StateEntry& entry : layout.entries) {
+      first.push_back(static_cast<int>(state[static_cast<std::size_t>(entry.offset)]));
+    }
+    return first;
+  };
+  EXPECT_EQ(load({"encoder"}), (std::vector<int>{2, 1, 0, 0}));
+  EXPECT_EQ(load({"encoder/dense", "encoders"}), (std::vector<int>{0, 1, 3, 0}));
+  EXPECT_EQ(errors_of([&] { (void)load({}); }).size(), 2u);  // one head missing, one unexpected
+  EXPECT_EQ(errors_of([&] { (void)load({"head"}); }).size(), 1u);
+  expect_error([&] { (void)load({"encoder", "tail"}); }, "E1005", "no parameter below 'tail'", "");
 }
 
 TEST(Checkpoint, DifferencesAreListed) {

@@ -352,7 +352,7 @@ class Builder {
     const auto with_target = [&](const TensorType& type) -> std::optional<Expr> {
       try {
         const Expr target = input("target" + to_string(type), ir::InputKind::batch, type);
-        return chosen.build(x, kind, target);
+        return chosen.build({x, kind, target});
       } catch (const ir::TypeError&) {
         return std::nullopt;
       }

@@ -58,6 +58,24 @@ TEST(EpochOrder, EveryPlaceIsEquallyLikely) {
   }
 }
 
+/// Example i of a batch is the one behind example i of the batch before.
+TEST(ContiguousOrder, ReadsOnInEveryStream) {
+  EXPECT_EQ(contiguous_order(7, 3), (std::vector<std::uint32_t>{0, 3, 5, 1, 4, 6, 2}));
+  for (const std::int64_t examples : {0, 1, 2, 3, 7, 8, 64, 100}) {
+    for (const std::int64_t batch : {0, 1, 3, 8, 64, 200}) {
+      SCOPED_TRACE(std::to_string(examples) + " in batches of " + std::to_string(batch));
+      const auto order = contiguous_order(examples, batch);
+      auto sorted = order;
+      std::sort(sorted.begin(), sorted.end());
+      ASSERT_EQ(sorted, epoch_order(examples, false, 0, 0));
+      const auto streams = static_cast<std::size_t>(batch == 0 ? examples : batch);
+      for (std::size_t i = streams; i < order.size(); ++i) {
+        EXPECT_EQ(order[i], order[i - streams] + 1);
+      }
+    }
+  }
+}
+
 TEST(BatchPlan, CoversEachExampleOnce) {
   for (const std::int64_t examples : {0, 1, 7, 8, 9, 64, 100}) {
     for (const std::int64_t batch : {0, 1, 3, 8, 64, 200}) {

@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <map>
 #include <numbers>
 #include <set>
 
@@ -180,6 +182,131 @@ TEST(AddingData, SumsOneNumberOfEachHalf) {
   EXPECT_EQ(data.test.examples(), 20);
 }
 
+using Ints = std::vector<std::int32_t>;
+
+/// Row `i` of an array of whole numbers.
+Ints row_of(const Dataset& data, const std::string& name, std::int64_t i) {
+  const Tensor& tensor = data.find(name)->tensor;
+  const std::int64_t width = element_count(tensor.type.shape) / tensor.type.shape[0];
+  const auto all = tensor.as<std::int32_t>();
+  return {all.begin() + i * width, all.begin() + (i + 1) * width};
+}
+
+TEST(SequencesData, ResultsAreThoseOfTheTask) {
+  for (const std::string task : {"copy", "reverse", "sort"}) {
+    SCOPED_TRACE(task);
+    const DataSplits data = load_data(SequencesData{
+        .task = task, .length = 6, .least_length = 2, .vocabulary = 9, .examples = 400});
+    EXPECT_EQ(data.test.examples(), 1000);
+    EXPECT_EQ(data.train.find("source")->tensor.type, (TensorType{ElementType::i32, {400, 6}}));
+    std::set<std::int32_t> tokens;
+    std::map<std::size_t, int> lengths;
+    for (std::int64_t i = 0; i < 400; ++i) {
+      Ints expected = row_of(data.train, "source", i);
+      const auto end = std::ranges::find(expected, 0);
+      ++lengths[static_cast<std::size_t>(end - expected.begin())];
+      EXPECT_TRUE(std::all_of(end, expected.end(), [](int token) { return token == 0; }));
+      tokens.insert(expected.begin(), end);
+      if (task == "reverse") std::reverse(expected.begin(), end);
+      if (task == "sort") std::sort(expected.begin(), end);
+      EXPECT_EQ(row_of(data.train, "next", i), expected);
+      const auto count = static_cast<std::size_t>(end - expected.begin());
+      expected.insert(expected.begin(), 1);
+      expected[count] = 0;  // the last one is nobody's predecessor
+      expected.resize(6);
+      if (count == 6) expected[5] = row_of(data.train, "next", i)[4];
+      EXPECT_EQ(row_of(data.train, "target", i), expected);
+    }
+    EXPECT_EQ(tokens, (std::set<std::int32_t>{2, 3, 4, 5, 6, 7, 8}));
+    EXPECT_EQ(lengths.size(), 5u);
+    EXPECT_EQ(lengths.begin()->first, 2u);
+  }
+}
+
+/// Whether pairs of neighbours that belong together can be taken out until nothing is left.
+bool vanishes(Ints tokens, std::int32_t kinds) {
+  std::erase(tokens, 0);
+  for (std::size_t i = 0; i + 1 < tokens.size();) {
+    if (tokens[i] <= kinds && tokens[i + 1] == tokens[i] + kinds) {
+      tokens.erase(tokens.begin() + static_cast<std::ptrdiff_t>(i),
+                   tokens.begin() + static_cast<std::ptrdiff_t>(i) + 2);
+      i = i == 0 ? 0 : i - 1;
+    } else {
+      ++i;
+    }
+  }
+  return tokens.empty();
+}
+
+TEST(BracketsData, OnlyBalancedOnesVanishAndCountingDoesNotTell) {
+  const Dataset data =
+      load_data(BracketsData{.pairs = 7, .least_pairs = 1, .kinds = 3, .examples = 600}).train;
+  std::set<std::size_t> lengths;
+  for (std::int64_t i = 0; i < 600; ++i) {
+    const Ints tokens = row_of(data, "sequence", i);
+    ASSERT_EQ(tokens.size(), 14u);
+    EXPECT_EQ(row_of(data, "label", i), Ints{static_cast<std::int32_t>(i % 2)});
+    EXPECT_EQ(vanishes(tokens, 3), i % 2 == 1) << i;
+    for (std::int32_t kind = 1; kind <= 3; ++kind) {
+      EXPECT_EQ(std::ranges::count(tokens, kind), std::ranges::count(tokens, kind + 3));
+    }
+    lengths.insert(static_cast<std::size_t>(std::ranges::find(tokens, 0) - tokens.begin()));
+  }
+  EXPECT_EQ(lengths, (std::set<std::size_t>{2, 4, 6, 8, 10, 12, 14}));
+}
+
+TEST(BracketsData, AllBalancedSequencesAreEquallyLikely) {
+  const Dataset data = load_data(BracketsData{.pairs = 4, .kinds = 1, .examples = 28000}).train;
+  std::map<Ints, int> counts;
+  for (std::int64_t i = 1; i < 28000; i += 2) ++counts[row_of(data, "sequence", i)];
+  ASSERT_EQ(counts.size(), 14u);  // the fourth Catalan number
+  for (const auto& [tokens, count] : counts) EXPECT_NEAR(count, 1000, 150);
+}
+
+TEST(SinesData, FollowTheRecurrenceOfTheirFrequencies) {
+  // A sine of f turns per step obeys x(t + 1) = 2 cos(2 pi f) x(t) - x(t - 1).
+  const double frequency = 0.07;
+  const Dataset data = load_data(SinesData{.waves = 1,
+                                           .length = 20,
+                                           .least_frequency = frequency,
+                                           .greatest_frequency = frequency,
+                                           .noise = 0,
+                                           .examples = 50})
+                           .train;
+  const auto x = data.find("sequence")->tensor.as<float>();
+  const auto next = data.find("next")->tensor.as<float>();
+  const double factor = 2 * std::cos(2 * std::numbers::pi * frequency);
+  float greatest = 0;
+  for (std::size_t i = 0; i < 50; ++i) {
+    for (std::size_t t = 1; t < 20; ++t) {
+      const std::size_t at = i * 20 + t;
+      EXPECT_EQ(x[at], next[at - 1]);
+      EXPECT_NEAR(next[at], factor * x[at] - x[at - 1], 1e-6);
+      greatest = std::max(greatest, std::abs(x[at]));
+    }
+  }
+  EXPECT_GT(greatest, 1.0f);
+  EXPECT_LE(greatest, 1.5f);
+}
+
+TEST(SinesData, LabelsCountTheWavesAndNoiseHasItsDeviation) {
+  const auto make = [](double noise) {
+    return load_data(SinesData{.waves = 4, .noise = noise, .examples = 1}).train;
+  };
+  double squares = 0;
+  const Dataset clean = make(0), noisy = make(0.1);
+  for (std::size_t t = 0; t < 64; ++t) {
+    const double off = noisy.find("sequence")->tensor.as<float>()[t] -
+                       clean.find("sequence")->tensor.as<float>()[t];
+    squares += off * off / 64;
+  }
+  EXPECT_NEAR(std::sqrt(squares), 0.1, 0.03);
+  const Dataset many = load_data(SinesData{.waves = 4, .examples = 12}).train;
+  for (std::int64_t i = 0; i < 12; ++i) {
+    EXPECT_EQ(row_of(many, "label", i), Ints{static_cast<std::int32_t>(i % 4)});
+  }
+}
+
 TEST(DigitsData, EveryDigitIsDrawnInsideItsImage) {
   const DataSplits data = make_digits({.examples = 500, .test_examples = 100});
   EXPECT_EQ(data.train.find("image")->tensor.type, (TensorType{ElementType::u8, {500, 28, 28}}));
@@ -212,6 +339,14 @@ TEST(GeneratedData, SameBitsOnEveryMachine) {
   EXPECT_NE(digest(load_data(LinearData{.seed = 1})), digest(load_data(LinearData{.seed = 2})));
   EXPECT_NE(digest(load_data(SpiralsData{.seed = 1})), digest(load_data(SpiralsData{.seed = 2})));
   EXPECT_NE(digest(load_data(AddingData{.seed = 1})), digest(load_data(AddingData{.seed = 2})));
+  EXPECT_EQ(digest(load_data(SequencesData{.task = "sort", .least_length = 3})),
+            5559174689410993698u);
+  EXPECT_EQ(digest(load_data(BracketsData{.least_pairs = 2})), 8036926410995152570u);
+  EXPECT_EQ(digest(load_data(SinesData{.examples = 300})), 7344052131560249123u);
+  EXPECT_NE(digest(load_data(SequencesData{.seed = 1})),
+            digest(load_data(SequencesData{.seed = 2})));
+  EXPECT_NE(digest(load_data(BracketsData{.seed = 1})), digest(load_data(BracketsData{.seed = 2})));
+  EXPECT_NE(digest(load_data(SinesData{.seed = 1})), digest(load_data(SinesData{.seed = 2})));
   EXPECT_NE(digest(load_data(DigitsData{.examples = 10, .seed = 1})),
             digest(load_data(DigitsData{.examples = 10, .seed = 2})));
 }
@@ -229,6 +364,14 @@ TEST(GeneratedData, ParametersOutOfRangeAreNamed) {
   refused(SpiralsData{.turns = -1}, "turns");
   refused(SpiralsData{.noise = 1e9}, "noise");
   refused(AddingData{.length = 1}, "length is 1");
+  refused(SequencesData{.task = "shift"}, "task is \"shift\", none of");
+  refused(SequencesData{.least_length = 11}, "least_length is 11, outside 0 to 10");
+  refused(SequencesData{.vocabulary = 2}, "vocabulary is 2");
+  refused(BracketsData{.pairs = 0}, "pairs is 0");
+  refused(BracketsData{.least_pairs = 17}, "least_pairs is 17");
+  refused(BracketsData{.kinds = 0}, "kinds is 0");
+  refused(SinesData{.waves = 0}, "waves is 0");
+  refused(SinesData{.least_frequency = 0.3}, "greatest_frequency is 0.2, outside 0.3 to 0.5");
   refused(DigitsData{.examples = 0}, "examples is 0");
   refused(DigitsData{.test_examples = 100000000}, "test_examples");
 }

@@ -1,0 +1,5 @@
+printf '%0200d%0200d' 0 1 > text
+printf '%0200d%0200d' 0 2 > other
+set="--set training.epochs=null --set training.steps=1"
+gradus train models/char_lstm.json $set --set data.file=text --json > log
+gradus evaluate models/char_lstm.json $set --set data.file=other

@@ -1,0 +1,197 @@
+// Texts as a user trains on them and has them continued.
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <regex>
+
+#include "tests/models/program.h"
+
+namespace gradus {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Generate : public Program {
+ protected:
+  void SetUp() override {
+    Program::SetUp();
+    text_ = write("text", repeated("abcade", 400));
+  }
+
+  static std::string repeated(const std::string& text, int times) {
+    std::string all;
+    for (int i = 0; i < times; ++i) all += text;
+    return all;
+  }
+
+  std::string write(const std::string& name, const std::string& text) const {
+    const fs::path path = folder_ / name;
+    std::ofstream(path, std::ios::binary) << text;
+    return path.string();
+  }
+
+  /// A model of five characters in sequences of 12 with these layers.
+  [[nodiscard]] std::string model(const std::string& name, const std::string& layers,
+                                  const std::string& data) const {
+    return write(name, R"({"gradus": 1, "data": {"source": "text", "length": 12, )" + data + R"(},
+      "model": {"inputs": {"text": "i32[12]", "next": "i32[12]"}, "layers": [
+        {"layer": "embedding", "from": "text", "input_dim": 256, "output_dim": 32}, )" +
+                           layers + R"(, {"layer": "dense", "units": 256, "name": "logits"}]},
+      "loss": {"function": "sparse_categorical_cross_entropy", "logits": "logits",
+               "labels": "next"},
+      "optimizer": {"method": "adam", "learning_rate": 0.01},
+      "training": {"steps": 120, "batch": 16, "seed": 3}})");
+  }
+  [[nodiscard]] std::string transformer() const {
+    return model("transformer.json",
+                 R"({"layer": "positional_embedding", "name": "begin"},
+        {"layer": "multi_head_attention", "num_heads": 2, "key_dim": 16, "causal": true,
+         "name": "attended"}, {"layer": "add", "from": ["attended", "begin"]},
+        {"layer": "layer_norm"})",
+                 "\"file\": \"" + text_ + "\"");
+  }
+  [[nodiscard]] std::string recurrent(const std::string& data) const {
+    return model("recurrent.json",
+                 R"({"layer": "gru", "units": 32, "return_sequences": true, "stateful": true,
+                     "name": "memory"})",
+                 data + ", \"contiguous\": true");
+  }
+
+  void train(const std::string& model, const std::string& options = "") const {
+    const Outcome outcome =
+        gradus("train " + model + " --threads 1 -o " + (folder_ / "run").string() + " " + options);
+    ASSERT_EQ(outcome.status, 0) << outcome.output;
+  }
+
+  /// What the command prints on stdout.
+  [[nodiscard]] std::string continued(const std::string& model, const std::string& options) const {
+    const Outcome outcome = gradus("generate " + model + " --weights " +
+                                   (folder_ / "run/weights.safetensors").string() + " " + options +
+                                   " 2> " + (folder_ / "log").string());
+    EXPECT_EQ(outcome.status, 0) << outcome.output << contents(folder_ / "log");
+    return outcome.output;
+  }
+
+  std::string text_;
+};
+
+TEST_F(Generate, GoesOnAsTheTextDoes) {
+  for (const std::string& file : {transformer(), recurrent("\"file\": \"" + text_ + "\"")}) {
+    train(file);
+    EXPECT_EQ(continued(file, "--prompt deab --greedy --length 7"), "deabcadeabc\n");
+  }
+}
+
+/// Tokens are chosen in the program, so that they are its bits, too.
+TEST_F(Generate, TheSameTokensInEveryWayOfRunning) {
+  const std::string file = transformer();
+  train(file, "--set training.steps=5");
+  const std::string options = "--prompt ab --length 30 --samples 3 --temperature 1.5 ";
+  const std::string expected = continued(file, options + "--threads 1");
+  EXPECT_EQ(continued(file, options + "--threads 3"), expected);
+  EXPECT_EQ(continued(file, options + "--no-fuse"), expected);
+  EXPECT_EQ(continued(file, options + "--isa x86-64"), expected);
+  EXPECT_EQ(continued(file, options + "--seed 3"), expected);  // that of training
+  EXPECT_NE(continued(file, options + "--seed 4"), expected);
+  EXPECT_EQ(continued(file, options + "-o " + (folder_ / "page").string()),
+            (folder_ / "page").string() + "\n");
+  EXPECT_EQ(contents(folder_ / "page"), expected);
+  const auto json = nlohmann::json::parse(continued(file, options + "--json"));
+  ASSERT_EQ(json["samples"].size(), 3u);
+  EXPECT_NE(json["samples"][0], json["samples"][1]);
+  for (const auto& sample : json["samples"]) {
+    EXPECT_EQ(sample["tokens"].size(), 30u);
+    EXPECT_NE(expected.find("ab" + sample["text"].get<std::string>() + "\n"), std::string::npos);
+  }
+}
+
+/// A net of 12 positions goes on from the last 6; one that carries its state has no such limit.
+TEST_F(Generate, GoesOnBehindItsLastPosition) {
+  const std::string file = transformer();
+  train(file);
+  EXPECT_EQ(continued(file, "--prompt abcadeabcadeabcade --greedy --length 24"),
+            repeated("abcade", 7) + "\n");
+  EXPECT_NE(contents(folder_ / "log").find("the model sees 12 tokens"), std::string::npos);
+  EXPECT_EQ(continued(file, "--prompt abcade --greedy --length 7"), "abcadeabcadea\n");
+  EXPECT_EQ(contents(folder_ / "log").find("the model sees"), std::string::npos);
+  const std::string other = recurrent("\"file\": \"" + text_ + "\"");
+  train(other);
+  EXPECT_EQ(continued(other, "--prompt abcade --greedy --length 36"), repeated("abcade", 7) + "\n");
+  EXPECT_EQ(contents(folder_ / "log").find("the model sees"), std::string::npos);
+}
+
+TEST_F(Generate, BytesAndNumbersAreTokensToo) {
+  const std::string bytes = recurrent("\"tokens\": \"bytes\", \"file\": \"" +
+                                      write("bytes", repeated("x\xC3\xA4y\xFF", 500)) + "\"");
+  train(bytes);
+  EXPECT_EQ(continued(bytes, "--prompt x --greedy --length 9"), "x\xC3\xA4y\xFFx\xC3\xA4y\xFF\n");
+  const auto json =
+      nlohmann::json::parse(continued(bytes, "--prompt x --greedy --length 4 --json"));
+  EXPECT_EQ(json["samples"][0]["tokens"], nlohmann::json({0xC3, 0xA4, 'y', 0xFF}));
+  const std::string numbers =
+      "--set 'data={\"source\": \"tensors\", \"file\": \"none\", \"shuffle\": false}'";
+  EXPECT_EQ(continued(bytes, numbers + " --prompt '121  255' --greedy --length 4"),
+            "121 255 120 195 164 121\n");
+}
+
+/// Of characters of several bytes each; the numbers of tokens come with the weights.
+TEST_F(Generate, CharactersComeWithTheWeights) {
+  const std::string text = write("greek", repeated("\u03b1\u03b2\u20ac\U0001F600", 500));
+  const std::string file = recurrent("\"file\": \"" + text + "\"");
+  train(file);
+  fs::remove(text);
+  EXPECT_EQ(continued(file, "--prompt \u03b2 --greedy --length 4"),
+            "\u03b2\u20ac\U0001F600\u03b1\u03b2\n");
+  fs::copy(folder_ / "run/checkpoint.safetensors", folder_ / "run/weights.safetensors",
+           fs::copy_options::overwrite_existing);
+  EXPECT_EQ(continued(file, "--prompt \u03b2 --greedy --length 2"), "\u03b2\u20ac\U0001F600\n");
+}
+
+double number_after(const std::string& text, const std::string& start) {
+  std::smatch found;
+  if (std::regex_search(text, found, std::regex(start + "([0-9.]+)"))) return std::stod(found[1]);
+  return std::numeric_limits<double>::quiet_NaN();
+}
+
+/// Windows of four from "aaaaaab" over and over: who knows only the window cannot tell when b
+/// comes, which costs 0.334 nats on average; who read on knows.
+TEST_F(Generate, StateIsCarriedFromBatchToBatch) {
+  const std::string text = write("sevens", repeated("aaaaaab", 1000));
+  const auto test_loss = [&](const std::string& options) {
+    const std::string line = recurrent("\"file\": \"" + text + "\"") +
+                             " --set data.length=4 --set 'model.inputs={\"text\": \"i32[4]\", "
+                             "\"next\": \"i32[4]\"}' --threads 1 " +
+                             options;
+    const Outcome trained =
+        gradus("train " + line + " --set training.steps=400 -o " + (folder_ / "run").string());
+    EXPECT_EQ(trained.status, 0) << trained.output;
+    const double loss = number_after(trained.output, "test  loss ");
+    const Outcome again =
+        gradus("evaluate " + line + " --weights " + (folder_ / "run/weights.safetensors").string());
+    EXPECT_NEAR(number_after(again.output, "loss "), loss, 1e-4) << again.output;
+    return loss;
+  };
+  EXPECT_LT(test_loss(""), 0.1);
+  EXPECT_GT(test_loss("--set model.layers.1.stateful=false"), 0.3);
+}
+
+/// Also where an epoch is interrupted, and with validation in between.
+TEST_F(Generate, CarriedStateIsResumed) {
+  const std::string file = recurrent("\"validation\": 0.3, \"file\": \"" + text_ + "\"");
+  const auto weights = [&](const std::string& folder, int steps, const std::string& options) {
+    const Outcome outcome =
+        gradus("train " + file + " --set training.steps=" + std::to_string(steps) + " -o " +
+               (folder_ / folder).string() + " " + options);
+    EXPECT_EQ(outcome.status, 0) << outcome.output;
+    return contents(folder_ / folder / "weights.safetensors");
+  };
+  const std::string expected = weights("whole", 23, "--threads 1");
+  ASSERT_FALSE(expected.empty());
+  for (const int steps : {3, 8, 9, 17}) (void)weights("parts", steps, steps == 3 ? "" : "--resume");
+  EXPECT_EQ(weights("parts", 23, "--resume --threads 2"), expected);
+  EXPECT_EQ(weights("unfused", 23, "--no-fuse"), expected);
+  EXPECT_NE(weights("stateless", 23, "--set model.layers.1.stateful=false"), expected);
+}
+
+}  // namespace
+}  // namespace gradus
