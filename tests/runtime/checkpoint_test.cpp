@@ -46,6 +46,7 @@ Progress example_progress() {
           .batch_size = 32,
           .examples = 150,
           .shuffle = false,
+          .vocabulary = {97, 0x1F600},
           .model_hash = "abc",
           .version = "0.1"};
 }
