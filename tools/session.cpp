@@ -164,10 +164,12 @@ runtime::DataSplits load_data_of(const frontend::Model& model) {
 void check_vocabulary(const std::string& weights, const runtime::DataSplits& data) {
   const std::vector<std::uint32_t> saved = runtime::saved_vocabulary(weights);
   if (saved.empty() || data.vocabulary.empty() || saved == data.vocabulary) return;
-  throw UserError("E1005",
-                  fmt::format("the weights are for {} other characters than the {} of the data",
-                              saved.size(), data.vocabulary.size()),
-                  {weights}, "a text's tokens are numbers of its own characters");
+  throw UserError(
+      "E1005",
+      fmt::format("the weights are for a text of {} characters, the data have {}, not the "
+                  "same ones",
+                  saved.size(), data.vocabulary.size()),
+      {weights}, "a text's tokens are numbers of its own characters");
 }
 
 std::vector<runtime::Metric> metrics_of(const frontend::Model& model) {

@@ -108,6 +108,8 @@ class Contest:
         if not self.ours.is_graph:
             run([*command, "data"], 1)
             self.optimizer = self.ours.resolve()["optimizer"]
+            if self.optimizer["clip_norm"]:
+                sys.exit(f"compare: the peers of {self.subject.name} do not clip gradients")
         run([*command, "initial"], 1)
 
     def row(self, by: str) -> Row:

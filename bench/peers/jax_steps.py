@@ -72,19 +72,54 @@ class Layers:
         variance = jnp.square(x - mean).mean(-1, keepdims=True)
         return (x - mean) * lax.rsqrt(variance + epsilon)
 
+    def scaled_norm(self, name: str, x: Any, epsilon: float) -> Any:
+        gamma, beta = (self.parameters[f"{name}/{part}"] for part in ("gamma", "beta"))
+        return self.layer_norm(x, epsilon) * gamma + beta
+
+    def embedding(self, name: str, indices: Any) -> Any:
+        return self.parameters[f"{name}/embeddings"][indices]
+
+    def lstm(self, name: str, x: Any) -> Any:
+        kernel, recurrent, bias = (
+            self.parameters[f"{name}/{part}"] for part in ("kernel", "recurrent_kernel", "bias")
+        )
+        units = recurrent.shape[0]
+        given = x.swapaxes(0, 1) @ kernel + bias.at[units : 2 * units].add(1)
+
+        def iterate(carried: tuple, now: Any) -> tuple:
+            h, c = carried
+            i, f, g, o = jnp.split(now + h @ recurrent, 4, axis=-1)
+            c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+            h = jax.nn.sigmoid(o) * jnp.tanh(c)
+            return (h, c), h
+
+        first = jnp.zeros((x.shape[0], units), x.dtype)
+        return lax.scan(iterate, (first, first), given)[1].swapaxes(0, 1)
+
+    def causal_attention(self, name: str, x: Any, heads: int) -> Any:
+        def project(part: str, y: Any) -> Any:
+            kernel, bias = (self.parameters[f"{name}/{part}_{kind}"] for kind in ("kernel", "bias"))
+            return y @ kernel + bias
+
+        query, key, value = (
+            project(part, x).reshape(*x.shape[:2], heads, -1) for part in ("query", "key", "value")
+        )
+        taken = jax.nn.dot_product_attention(query, key, value, is_causal=True)
+        return project("output", taken.reshape(*x.shape[:2], -1))
+
     def cross_entropy(self, logits: Any, labels: Any) -> Any:
         logs = jax.nn.log_softmax(logits)
-        return -jnp.take_along_axis(logs, labels[:, None], 1).mean()
+        return -jnp.take_along_axis(logs, labels[..., None], -1).mean()
 
     def accuracy(self, logits: Any, labels: Any) -> Any:
-        return (logits.argmax(1) == labels).mean()
+        return (logits.argmax(-1) == labels).mean()
 
 
 def updated(settings: dict, step: Any, w: Any, g: Any, slots: list) -> tuple[Any, list]:
     """A parameter and its slots after a step (from 0)."""
     rate = settings["learning_rate"]["rate"]
     w = w * (1 - rate * settings["weight_decay"])
-    if settings["method"] == "adam":
+    if settings["method"] in ("adam", "adamw"):
         beta1, beta2 = settings["beta_1"], settings["beta_2"]
         t = step + 1.0
         correction1, correction2 = (-jnp.expm1(t * math.log(beta)) for beta in (beta1, beta2))
@@ -98,7 +133,7 @@ def updated(settings: dict, step: Any, w: Any, g: Any, slots: list) -> tuple[Any
     return w - rate * g, []
 
 
-SLOTS = {"adam": 2, "momentum": 1, "sgd": 0}
+SLOTS = {"adam": 2, "adamw": 2, "momentum": 1, "sgd": 0}
 
 
 def train(subject: Subject, settings: dict, state: dict, batch: dict) -> tuple[dict, Any, Any]:

@@ -17,10 +17,13 @@ ONES = ("gamma", "variance")
 
 
 def drawn(random: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """He et al. 2015 for kernels; scales and variances are 1, all else is 0."""
-    if name.endswith("/kernel"):
-        deviation = math.sqrt(2 / math.prod(shape[:-1]))
-        return random.normal(0, deviation, shape).astype(np.float32)
+    """He et al. 2015 for kernels that a relu may follow, LeCun et al. 1998 for those within layers;
+    embeddings are small, scales and variances are 1, all else is 0."""
+    deviations = {"/kernel": math.sqrt(2 / math.prod(shape[:-1])),
+                  "_kernel": math.sqrt(1 / math.prod(shape[:-1])), "/embeddings": 0.1}
+    for ending, deviation in deviations.items():
+        if name.endswith(ending):
+            return random.normal(0, deviation, shape).astype(np.float32)
     return np.full(shape, float(name.endswith(ONES)), np.float32)
 
 

@@ -110,6 +110,31 @@ def elementwise(layers: Any, batch: Batch) -> Result:
     return loss, loss
 
 
+def next_token(layers: Any, logits: Array, batch: Batch) -> Result:
+    return layers.cross_entropy(logits, batch["next"]), layers.accuracy(logits, batch["next"])
+
+
+def char_lstm(layers: Any, batch: Batch) -> Result:
+    x = layers.lstm("memory", layers.embedding("characters", batch["text"]))
+    return next_token(layers, layers.dense("logits", x), batch)
+
+
+def transformer(layers: Any, name: str, x: Array) -> Array:
+    y = layers.scaled_norm(f"{name}/layer_norm", x, 1e-5)
+    x = layers.causal_attention(f"{name}/multi_head_attention", y, heads=4) + x
+    y = layers.scaled_norm(f"{name}/layer_norm_1", x, 1e-5)
+    return layers.dense(f"{name}/dense_1", layers.gelu(layers.dense(f"{name}/dense", y))) + x
+
+
+def gpt(layers: Any, batch: Batch) -> Result:
+    x = layers.embedding("tokens", batch["text"])
+    x = x + layers.parameters["positional_embedding/embeddings"]
+    for i in (1, 2, 3, 4):
+        x = transformer(layers, f"block/{i}", x)
+    x = layers.scaled_norm("layer_norm", x, 1e-5)
+    return next_token(layers, layers.dense("logits", x), batch)
+
+
 def line(layers: Any, batch: Batch) -> Result:
     difference = layers.dense("line", batch["x"]) - batch["y"]
     loss = (difference * difference).mean()
@@ -121,6 +146,14 @@ def images(count: int, *shape: int, classes: int) -> Callable[[np.random.Generat
         "image": random.random((count, *shape), dtype="f4"),
         "label": random.integers(0, classes, count, dtype="i4"),
     }
+
+
+def texts(count: int, length: int, tokens: int) -> Callable[[np.random.Generator], Batch]:
+    def inputs(random: np.random.Generator) -> Batch:
+        text = random.integers(0, tokens, (count, length + 1), dtype="i4")
+        return {"text": text[:, :-1].copy(), "next": text[:, 1:].copy()}
+
+    return inputs
 
 
 def points(random: np.random.Generator) -> Batch:
@@ -184,6 +217,29 @@ SUBJECTS = [
         net=resnet18,
         options=LAYOUTS,
         settings=rate(0.001),
+    ),
+    Subject(
+        name="char_lstm",
+        title="char-LSTM, 256 hidden, T 64, batch 32, Adam",
+        file="models/char_lstm.json",
+        batch=32,
+        inputs=texts(32, 64, 65),
+        net=char_lstm,
+        settings=("optimizer.clip_norm=0",),
+    ),
+    Subject(
+        name="gpt",
+        title="GPT, 4 layers of 256, T 128, batch 16, AdamW",
+        file="models/gpt_small.json",
+        batch=16,
+        inputs=texts(16, 128, 65),
+        net=gpt,
+        settings=(
+            *rate(0.001),
+            "optimizer.clip_norm=0",
+            "model.layers.2.rate=0",
+            "model.blocks.transformer.parameters.dropout=0",
+        ),
     ),
     Subject(
         name="linear",

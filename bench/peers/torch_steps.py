@@ -55,19 +55,54 @@ class Layers:
     def layer_norm(self, x: Any, epsilon: float) -> Any:
         return F.layer_norm(x, x.shape[-1:], eps=epsilon)
 
+    def scaled_norm(self, name: str, x: Any, epsilon: float) -> Any:
+        gamma, beta = (self.parameters[f"{name}/{part}"] for part in ("gamma", "beta"))
+        return F.layer_norm(x, x.shape[-1:], gamma, beta, epsilon)
+
+    def embedding(self, name: str, indices: Any) -> Any:
+        return F.embedding(indices, self.parameters[f"{name}/embeddings"])
+
+    def lstm(self, name: str, x: Any) -> Any:
+        """What nn.LSTM calls; its second bias is the constant of the forget gate."""
+        kernel, recurrent, bias = (
+            self.parameters[f"{name}/{part}"] for part in ("kernel", "recurrent_kernel", "bias")
+        )
+        units = recurrent.shape[1]
+        first = x.new_zeros(1, x.shape[0], units)
+        more = x.new_zeros(4 * units)
+        more[units : 2 * units] = 1
+        weights = [kernel, recurrent, bias, more]
+        return torch.lstm(x, (first, first), weights, True, 1, 0.0, True, False, True)[0]
+
+    def causal_attention(self, name: str, x: Any, heads: int) -> Any:
+        def project(part: str, y: Any) -> Any:
+            kernel, bias = (self.parameters[f"{name}/{part}_{kind}"] for kind in ("kernel", "bias"))
+            return F.linear(y, kernel, bias)
+
+        query, key, value = (
+            project(part, x).unflatten(-1, (heads, -1)).transpose(1, 2)
+            for part in ("query", "key", "value")
+        )
+        taken = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        return project("output", taken.transpose(1, 2).flatten(2))
+
     def cross_entropy(self, logits: Any, labels: Any) -> Any:
-        return F.cross_entropy(logits, labels)
+        return F.cross_entropy(logits.flatten(0, -2), labels.flatten())
 
     def accuracy(self, logits: Any, labels: Any) -> Any:
-        return (logits.argmax(1) == labels).float().mean()
+        return (logits.argmax(-1) == labels).float().mean()
+
+
+ADAMS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
 def optimizer_of(settings: dict, parameters: list[torch.Tensor]) -> torch.optim.Optimizer:
     rate = settings["learning_rate"]["rate"]
-    if settings["method"] == "adam":
+    if settings["method"] in ADAMS:
         betas = (settings["beta_1"], settings["beta_2"])
-        epsilon = settings["epsilon"]
-        return torch.optim.Adam(parameters, rate, betas, epsilon, fused=True)
+        decay = settings["weight_decay"] if settings["method"] == "adamw" else 0
+        return ADAMS[settings["method"]](parameters, rate, betas, settings["epsilon"], decay,
+                                         fused=True)
     momentum = settings["momentum"] if settings["method"] == "momentum" else 0
     return torch.optim.SGD(parameters, rate, momentum, fused=True)
 
@@ -94,7 +129,7 @@ class Step:
         self.optimizer = optimizer_of(settings, self.trained) if settings else None
         self.settings, self.taken = settings, 0  # steps
         self.keep = 1.0  # of a weight, each step
-        if settings:
+        if settings and settings["method"] != "adamw":
             self.keep -= settings["learning_rate"]["rate"] * settings["weight_decay"]
         layers = Layers(self.state, self.channels_last)
 
@@ -121,7 +156,7 @@ class Step:
                 tensor = tensor.permute(2, 0, 1, 3).flatten(0, 2)
             if tensor.dim() == 4:
                 tensor = tensor.permute(3, 2, 0, 1).contiguous(memory_format=self.image_format())
-            elif name.endswith("/kernel"):
+            elif name.endswith("kernel"):
                 tensor = tensor.t().contiguous()
             yield name, tensor
 
@@ -149,7 +184,7 @@ class Step:
         if self.keep != 1:
             with torch.no_grad():
                 torch._foreach_mul_(self.trained, self.keep)
-        if self.settings["method"] == "adam":
+        if self.settings["method"] in ADAMS:
             # Gradus adds epsilon, as Kingma and Ba do in their faster form, before the second
             # moment is corrected; PyTorch adds it afterwards.
             correction = 1 - self.settings["beta_2"] ** self.taken

@@ -147,14 +147,14 @@ TEST_F(Program, JsonIsVersionedObjects) {
   const std::string run = (folder_ / "run").string();
   const std::string weights = " --weights " + run + "/weights.safetensors";
   std::ofstream(folder_ / "text") << std::string(200, 'a') << std::string(200, 'b');
-  const std::string text = "models/char_lstm.json --set data.file=" + (folder_ / "text").string() +
-                           " --set training.epochs=null";
+  const std::string lstm = "models/char_lstm.json --set data.file=" + (folder_ / "text").string() +
+                           " --set training.epochs=null --set training.steps=1";
   const std::vector<std::pair<std::string, std::string>> cases = {
       {"train", model + " --set training.steps=3 -o " + run},  // first: others need its weights
       {"evaluate", model + weights},
       {"predict", model + weights + " -o " + run + "/predictions.safetensors"},
-      {"train", text + " --set training.steps=1 -o " + run + "/text"},
-      {"generate", text + " --prompt ab --length 3 --weights " + run + "/text/weights.safetensors"},
+      {"train", lstm + " -o " + run + "/text"},
+      {"generate", lstm + " --prompt ab --length 3 --weights " + run + "/text/weights.safetensors"},
       {"compile", model + " --batch 4 -o " + run + "/line.o"},
       {"inspect", model},
       {"inspect", model + " --stage step"},
