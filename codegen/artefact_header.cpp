@@ -64,11 +64,6 @@ std::string quoted(const std::string& text) {
   return result + '"';
 }
 
-std::string_view kind_name(runtime::StateKind kind) {
-  constexpr std::string_view names[] = {"parameter", "slot", "statistic", "counter"};
-  return names[static_cast<std::size_t>(kind)];
-}
-
 /// The type with the batch axis as a word.
 std::string described(const TensorType& type, const ArtefactFunction& function) {
   std::string text = to_string(type);
@@ -162,10 +157,10 @@ enum {{
     for (const runtime::StateEntry& entry : model_.layout.entries) {
       const std::string member = members.add(entry.name);
       const std::string what = fmt::format("{} {}, {}", in_comment(quoted(entry.name)),
-                                           to_string(entry.type), kind_name(entry.kind));
+                                           to_string(entry.type), to_string(entry.kind));
       entries += fmt::format(
           "  {{{}, \"{}\", \"{}\", {}, {{{}}}, {}, {}}},\n", quoted(entry.name),
-          kind_name(entry.kind), to_string(entry.type.element), entry.type.rank(),
+          to_string(entry.kind), to_string(entry.type.element), entry.type.rank(),
           entry.type.shape.empty() ? "0" : fmt::format("{}", fmt::join(entry.type.shape, ", ")),
           entry.offset, entry.type.byte_size());
       if (entry.type.element_count() == 0) {
@@ -188,7 +183,8 @@ enum {{
 /* The tensors of the state in order. */
 typedef struct {name}_entry {{
   const char* name;
-  const char* kind;    /* "parameter", "slot" (of the optimizer), "statistic" or "counter" */
+  const char* kind;    /* "parameter", "slot" (of the optimizer), "statistic", "carried" (from
+                          batch to batch: set it to 0 where an epoch begins) or "counter" */
   const char* element; /* "f32", "f64", "i32", "i64", "u32", "u8" or "bool" */
   int32_t rank;
   int64_t shape[{2}];

@@ -21,10 +21,6 @@ constexpr const char* kManifest = "gradus";
 constexpr const char* kVocabulary = "vocabulary";
 constexpr int kFormat = 1;
 
-constexpr std::string_view kKindNames[] = {"parameter", "slot", "statistic", "carried", "counter"};
-
-std::string_view kind_name(StateKind kind) { return kKindNames[static_cast<std::size_t>(kind)]; }
-
 bool is_weight(StateKind kind) {
   return kind == StateKind::parameter || kind == StateKind::statistic;
 }
@@ -36,7 +32,7 @@ void save(const std::string& path, const StateLayout& layout, std::span<const st
   json kinds = json::object();
   for (const StateEntry& entry : layout.entries) {
     if (!whole && !is_weight(entry.kind)) continue;
-    kinds[entry.name] = kind_name(entry.kind);
+    kinds[entry.name] = to_string(entry.kind);
     items.push_back({entry.name, entry.type,
                      state.subspan(static_cast<std::size_t>(entry.offset),
                                    static_cast<std::size_t>(entry.type.byte_size()))});
@@ -69,7 +65,7 @@ std::set<std::string> other_entries(const std::optional<json>& manifest) {
   if (!manifest || !manifest->contains("kinds") || !(*manifest)["kinds"].is_object()) return names;
   for (const auto& [name, kind] : (*manifest)["kinds"].items()) {
     const bool weight =
-        kind == kind_name(StateKind::parameter) || kind == kind_name(StateKind::statistic);
+        kind == to_string(StateKind::parameter) || kind == to_string(StateKind::statistic);
     if (!weight) names.insert(name);
   }
   return names;
@@ -110,7 +106,7 @@ void fill(const SafetensorsReader& file, const StateLayout& layout, std::span<st
     expected.insert(entry.name);
     const SafetensorsEntry* found = file.find(entry.name);
     if (found == nullptr) {
-      report(fmt::format("missing: {} '{}' {}", kind_name(entry.kind), entry.name,
+      report(fmt::format("missing: {} '{}' {}", to_string(entry.kind), entry.name,
                          to_string(entry.type)));
     } else if (found->type != entry.type) {
       report(fmt::format("different: '{}' is {} in the file and {} in the model", entry.name,

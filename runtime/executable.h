@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/tensor.h"
@@ -17,6 +18,11 @@ namespace gradus::runtime {
 /// What a state entry is for.
 /// What is carried from batch to batch is 0 where a pass over the data begins.
 enum class StateKind : std::uint8_t { parameter, slot, statistic, carried, counter };
+inline constexpr std::string_view kStateKindNames[] = {"parameter", "slot", "statistic", "carried",
+                                                       "counter"};
+[[nodiscard]] constexpr std::string_view to_string(StateKind kind) {
+  return kStateKindNames[static_cast<std::size_t>(kind)];
+}
 
 /// One persistent tensor: "hidden/kernel". Offset in bytes from the start of the state block.
 struct StateEntry {

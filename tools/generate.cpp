@@ -214,9 +214,7 @@ int generate(const GenerateOptions& options) {
 
 void add_generate(CLI::App& app, int& status) {
   CLI::App* command = app.add_subcommand("generate", "Goes on with a prompt, token by token");
-  command->footer(
-      "Example: gradus generate models/gpt_small.json --set data.file=input.txt --prompt \"To be\" "
-      "--top-k 20");
+  command->footer("Example: gradus generate models/gpt_small.json --prompt \"To be\" --top-k 20");
   auto options = std::make_shared<GenerateOptions>();
   options->model.add_to(*command);
   command->add_option("--weights", options->weights, "Weights or checkpoint (safetensors)");

@@ -225,6 +225,7 @@ SUBJECTS = [
         batch=32,
         inputs=texts(32, 64, 65),
         net=char_lstm,
+        options={"compile": ("eager lstm", "unrolled")},
         settings=("optimizer.clip_norm=0",),
     ),
     Subject(

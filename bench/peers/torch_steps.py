@@ -15,9 +15,11 @@ STATISTICS = ("mean", "variance")
 class Layers:
     """PyTorch's layers on parameters by name; images are n, channels, height, width."""
 
-    def __init__(self, parameters: dict[str, torch.Tensor], channels_last: bool) -> None:
+    def __init__(self, parameters: dict[str, torch.Tensor], option: str) -> None:
         self.parameters = parameters
-        self.channels_last = channels_last
+        self.channels_last = option == "channels last"
+        # What torch.compile makes of it, unless told, is a graph without the loop.
+        self.run_lstm = torch.compiler.disable(torch.lstm) if option == "eager lstm" else torch.lstm
 
     def conv(self, name: str, x: Any, stride: int = 1, padding: int = 0, bias: bool = False) -> Any:
         shift = self.parameters[f"{name}/bias"] if bias else None
@@ -72,7 +74,7 @@ class Layers:
         more = x.new_zeros(4 * units)
         more[units : 2 * units] = 1
         weights = [kernel, recurrent, bias, more]
-        return torch.lstm(x, (first, first), weights, True, 1, 0.0, True, False, True)[0]
+        return self.run_lstm(x, (first, first), weights, True, 1, 0.0, True, False, True)[0]
 
     def causal_attention(self, name: str, x: Any, heads: int) -> Any:
         def project(part: str, y: Any) -> Any:
@@ -131,7 +133,7 @@ class Step:
         self.keep = 1.0  # of a weight, each step
         if settings and settings["method"] != "adamw":
             self.keep -= settings["learning_rate"]["rate"] * settings["weight_decay"]
-        layers = Layers(self.state, self.channels_last)
+        layers = Layers(self.state, option)
 
         def forward(batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
             return subject.net(layers, batch)

@@ -4,6 +4,8 @@
 #include <nlohmann/json.hpp>
 #include <regex>
 
+#include "frontend/model.h"
+#include "tests/models/executors.h"
 #include "tests/models/program.h"
 
 namespace gradus {
@@ -75,6 +77,31 @@ class Generate : public Program {
 
   std::string text_;
 };
+
+/// The program of one token, by the interpreter and as kernels.
+TEST(DecodeProgram, TheSameBitsInEveryExecutor) {
+  for (const std::string name : {"gpt_small", "char_lstm"}) {
+    SCOPED_TRACE(name);
+    const fs::path path = fs::path(GRADUS_SOURCE_DIR) / "models" / (name + ".json");
+    const frontend::Model model(path.string(), contents(path));
+    const ir::Graph graph = model.decode(2, {.temperature = 0.8, .top_k = 5}).graph;
+    Inputs inputs;
+    for (const ir::NodeId id : graph.inputs()) {
+      const ir::Node& node = graph.node(id);
+      const bool floats = node.types[0].element == ElementType::f32;
+      inputs.emplace(node.attributes.get<std::string>("name"),
+                     random_tensor(node.types[0], static_cast<std::uint32_t>(id), floats ? -0.2 : 0,
+                                   floats ? 0.2 : 64));
+    }
+    const ir::Interpretation expected = ir::interpret(graph, inputs);
+    EXPECT_EQ(expected.outputs.at("next").type, (TensorType{ElementType::i32, {2}}));
+    codegen::CompileOptions options;
+    expect_same(expected, run(graph, inputs, options, 1), "fused");
+    expect_same(expected, run(graph, inputs, options, 3), "3 threads");
+    options.fuse = false;
+    expect_same(expected, run(graph, inputs, options, 2), "unfused");
+  }
+}
 
 TEST_F(Generate, GoesOnAsTheTextDoes) {
   for (const std::string& file : {transformer(), recurrent("\"file\": \"" + text_ + "\"")}) {
