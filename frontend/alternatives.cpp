@@ -44,7 +44,10 @@ std::vector<Alternative> make_sources() {
       {"sequences",
        "Sequences of tokens to copy, reverse or sort: inputs source, target and next i32[length]. "
        "next is the result, target the same one position later. Token 0 is padding, 1 the start.",
-       generated({text_option("task", {}, "\"copy\", \"reverse\" or \"sort\" (ascending)."),
+       generated({choice_option("task", {}, "What is made of a sequence.",
+                                {{"copy", "The same.", {}},
+                                 {"reverse", "The last token first.", {}},
+                                 {"sort", "The tokens in ascending order.", {}}}),
                   integer_option("length", int64_t{10}, "Tokens of a sequence.", {1, 1e6}),
                   integer_option("least_length", int64_t{0},
                                  "Sequences have this many tokens up to length, then padding; 0: "
@@ -87,9 +90,10 @@ std::vector<Alternative> make_sources() {
                        "Tokens from the beginning of an example to that of the next; 0: length.",
                        {0, 1e9}),
         number_option("test", 0.1, "Share of the text, its end, for the test.", {0, 1, true}),
-        text_option("tokens", std::string("characters"),
-                    "\"characters\" of UTF-8, numbered in ascending order of those that occur, or "
-                    "\"bytes\".")}},
+        choice_option(
+            "tokens", std::string("characters"), "What the text is cut into.",
+            {{"characters", "Those of UTF-8, numbered in ascending order of those that occur.", {}},
+             {"bytes", "Bytes.", {}}})}},
       {"tensors",
        "safetensors files with one array per input.",
        {text_option("file", {}, "The training data."),

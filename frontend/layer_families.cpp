@@ -10,21 +10,23 @@ namespace gradus::frontend {
 
 using ir::Expr;
 
-void need_floats(const LayerBuilder& b) {
-  for (const LayerInput& input : b.inputs) {
-    if (input.value.element() == ElementType::f32) continue;
-    throw LayerError("needs f32, but " + input.describe(),
-                     "add { \"op\": \"cast\", \"element\": \"f32\" } before it");
-  }
+void need_floats(const LayerInput& input) {
+  if (input.value.element() == ElementType::f32) return;
+  throw LayerError("needs f32, but " + input.describe(),
+                   "add { \"op\": \"cast\", \"element\": \"f32\" } before it");
 }
 
-/// At least one axis beside the batch's.
+void need_floats(const LayerBuilder& b) {
+  for (const LayerInput& input : b.inputs) need_floats(input);
+}
+
 void need_indices(const LayerBuilder& b) {
   if (is_integer(b.x().element())) return;
   throw LayerError("needs integers, but " + b.inputs[0].describe(),
                    "add { \"op\": \"cast\", \"element\": \"i32\" } before it");
 }
 
+/// At least one axis beside the batch's.
 void need_axis(const LayerBuilder& b) {
   if (b.x().rank() >= 2) return;
   throw LayerError("needs at least one axis per example, but " + b.inputs[0].describe(),

@@ -23,7 +23,8 @@ std::vector<Layer> recurrent_layers();
 
 inline constexpr Range kNonNegative{0, 1e9};
 
-/// Throws LayerError unless every input is f32.
+/// Throws LayerError unless the input, or every input, is f32.
+void need_floats(const LayerInput& input);
 void need_floats(const LayerBuilder& b);
 /// Throws LayerError unless the first input is of integers.
 void need_indices(const LayerBuilder& b);

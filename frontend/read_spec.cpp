@@ -70,6 +70,7 @@ class SpecReader {
                               spec_.data.numbers[setting.name] = static_cast<double>(value);
                             },
                             [&](const std::string& text) { spec_.data.texts[setting.name] = text; },
+                            [&](const Choice& one) { spec_.data.texts[setting.name] = one.name; },
                             [](const auto&) { throw InternalError("a kind of data option"); }},
                  setting.value);
     }

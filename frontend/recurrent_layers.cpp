@@ -17,8 +17,29 @@ struct Cell {
   ir::RecurrenceResults (*loop)(const LayerBuilder& b, const ir::Recurrence& r);
 };
 
+/// The times that the mask behind the sequence tells, bool [time, batch]; none without a mask.
+std::optional<Expr> times_of(const LayerBuilder& b) {
+  const bool promised = b.settings.boolean("mask");
+  if (b.inputs.size() != (promised ? 2 : 1)) {
+    throw LayerError(
+        fmt::format("reads a sequence{}, found {} input{}", promised ? " and a mask" : "",
+                    b.inputs.size(), b.inputs.size() == 1 ? "" : "s"),
+        promised ? "" : "a mask needs \"mask\": true");
+  }
+  if (!promised) return std::nullopt;
+  const Expr mask = b.inputs[1].value;
+  if (mask.shape() != Shape{b.batch, b.x().shape()[1]}) {
+    throw LayerError(
+        fmt::format("needs a mask of {} times, but {}", b.x().shape()[1], b.inputs[1].describe()));
+  }
+  const Expr there = mask.element() == ElementType::boolean
+                         ? mask
+                         : ir::map("not_equal", mask, ir::full_like(mask, 0));
+  return ir::transpose(there, {1, 0});
+}
+
 void need_sequence(const LayerBuilder& b) {
-  need_floats(b);
+  need_floats(b.inputs[0]);
   if (b.x().rank() == 3) return;
   throw LayerError(
       fmt::format("needs 2 axes per example (time, features), but {}", b.inputs[0].describe()),
@@ -68,6 +89,7 @@ Expr run(LayerBuilder& b, const Cell& cell, const std::string& prefix, bool back
     r.functions.recurrent =
         ir::find_activation(b.settings.choice("recurrent_activation").name)->build;
   }
+  r.there = times_of(b);
   const bool continues = goes_on(b);
   for (const std::string& name : cell.carried) {
     if (continues) r.first.push_back(b.carried(name, {units}));
@@ -143,6 +165,9 @@ std::vector<Option> recurrent_options(std::vector<Option> own) {
                                         {"sum", "Their sum.", {}},
                                         {"product", "Their product.", {}},
                                         {"mean", "Half their sum.", {}}})}}}),
+        boolean_option("mask", false,
+                       "Whether the last input says of every time whether it is there (not 0). At "
+                       "others the state stays, and what was given before is given again."),
         boolean_option("stateful", false,
                        "Whether an example begins where the same one of the batch before has "
                        "ended: with \"contiguous\" data, or without \"shuffle\". An epoch begins "
@@ -169,7 +194,7 @@ std::vector<Layer> recurrent_layers() {
       {"simple_rnn",
        "A loop over time: h becomes activation(x · kernel + h · recurrent_kernel + bias), from 0.",
        1,
-       1,
+       2,
        recurrent_options({}),
        simple_rnn,
        R"({"layer": "simple_rnn", "units": 3})",
@@ -180,7 +205,7 @@ std::vector<Layer> recurrent_layers() {
        "that "
        "gates guard. Kernels hold input gate, forget gate, candidate, output gate.",
        1,
-       1,
+       2,
        recurrent_options(
            {gate_option(),
             number_option("forget_bias", 1.0, "Added to what the forget gate sees.", {-1e3, 1e3})}),
@@ -191,7 +216,7 @@ std::vector<Layer> recurrent_layers() {
       {"gru",
        "Gated recurrent unit (Cho et al. 2014). Kernels hold update gate, reset gate, candidate.",
        1,
-       1,
+       2,
        recurrent_options(
            {gate_option(),
             boolean_option("reset_after", true,

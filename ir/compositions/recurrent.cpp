@@ -19,11 +19,27 @@ std::vector<Expr> first_of(const Recurrence& r, std::size_t count) {
 
 Expr plus_bias(Expr x, Expr bias) { return x + broadcast(bias, x.shape(), {x.rank() - 1}); }
 
-RecurrenceResults loop(const Recurrence& r, std::size_t carried,
-                       const std::function<ScanResults(const ScanIteration&)>& iterate) {
+using Iterate = std::function<ScanResults(const ScanIteration&)>;
+
+/// Where the slice of `there` is false the carried values stay, and h, the first of them, is given
+/// again.
+ScanResults masked(const ScanIteration& i, const Iterate& iterate) {
+  ScanResults results = iterate(i);
+  for (std::size_t k = 0; k < results.next.size(); ++k) {
+    const Expr there = broadcast(i.slices[1], i.carried[k].shape(), {0});
+    results.next[k] = select(there, results.next[k], i.carried[k]);
+  }
+  results.outputs = {results.next.front()};
+  return results;
+}
+
+RecurrenceResults loop(const Recurrence& r, std::size_t carried, const Iterate& iterate) {
   ScanOperands operands{first_of(r, carried), {r.x}, {r.kernel}};
   if (r.bias) operands.invariant.push_back(*r.bias);
-  std::vector<Expr> results = scan(*r.x.graph, operands, r.x.shape()[0], r.backwards, iterate);
+  if (r.there) operands.stacked.push_back(*r.there);
+  const Iterate step =
+      r.there ? [&](const ScanIteration& i) { return masked(i, iterate); } : iterate;
+  std::vector<Expr> results = scan(*r.x.graph, operands, r.x.shape()[0], r.backwards, step);
   const Expr all = results.back();
   results.pop_back();
   return {std::move(results), all};

@@ -22,8 +22,9 @@ struct Recurrence {
   Expr kernel;               // [units, gates * units]: of the carried value
   std::optional<Expr> bias;  // [gates * units], added to the carried value's product; of a GRU only
   CellActivations functions;
-  bool backwards = false;        // the last time first
-  std::vector<Expr> first = {};  // [batch, units]: carried values before the loop; 0 when absent
+  bool backwards = false;          // the last time first
+  std::vector<Expr> first = {};    // [batch, units]: carried values before the loop; 0 when absent
+  std::optional<Expr> there = {};  // bool [time, batch]: at other times nothing changes
 };
 struct RecurrenceResults {
   std::vector<Expr> carried;  // [batch, units] after the last iteration: h, of an LSTM c too

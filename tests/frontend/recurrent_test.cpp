@@ -4,7 +4,10 @@
 
 #include <cmath>
 #include <functional>
+#include <tuple>
 
+#include "frontend/model.h"
+#include "ir/interpret.h"
 #include "tests/frontend/run_layers.h"
 
 namespace gradus::frontend {
@@ -41,8 +44,9 @@ double product(const Numbers& row, const Tensor& matrix, std::size_t column) {
 /// What a cell makes of x, h and c (in place).
 using Step = std::function<void(const Numbers& x, Numbers& h, Numbers& c)>;
 
-/// [batch, time, units].
-std::vector<Numbers> loop(const Tensor& x, const Step& step, bool backwards) {
+/// [batch, time, units]. With a mask, [batch, time], there is no step where it is 0.
+std::vector<Numbers> loop(const Tensor& x, const Step& step, bool backwards,
+                          const std::vector<int>& mask = std::vector<int>(kBatch * kTime, 1)) {
   std::vector<Numbers> all(kBatch * kTime);
   for (std::size_t b = 0; b < kBatch; ++b) {
     Numbers h(kUnits), c(kUnits);
@@ -52,7 +56,7 @@ std::vector<Numbers> loop(const Tensor& x, const Step& step, bool backwards) {
       for (std::size_t f = 0; f < kFeatures; ++f) {
         row.push_back(x.as<float>()[(b * kTime + t) * kFeatures + f]);
       }
-      step(row, h, c);
+      if (mask[b * kTime + t] != 0) step(row, h, c);
       all[b * kTime + t] = h;
     }
   }
@@ -157,6 +161,74 @@ TEST(RecurrentLayers, Gru) {
     check(std::string(R"("layer": "gru", "reset_after": )") + (reset_after ? "true" : "false"), w,
           gru_step(w, reset_after));
   }
+}
+
+TEST(RecurrentLayers, MaskedTimesKeepTheState) {
+  const std::vector<int> mask{0, 0, 1, 1, 7, 1, 0, 1, 1, 0, 0, 0, 0, 0, 0};
+  Tensor there({ElementType::i32, {kBatch, kTime}});
+  std::ranges::copy(mask, there.as<std::int32_t>().begin());
+  Tensor floats({ElementType::f32, {kBatch, kTime}});
+  std::ranges::copy(mask, floats.as<float>().begin());
+  const Weights rnn(1, false, 0.4), lstm(4, false, 0.4), gru(3, true, 0.4);
+  const std::tuple<std::string, const Weights*, Step> cases[] = {
+      {"simple_rnn", &rnn, rnn_step(rnn)},
+      {"lstm", &lstm, lstm_step(lstm, 1)},
+      {"gru", &gru, gru_step(gru, true)}};
+  for (const auto& [layer, w, step] : cases) {
+    for (const bool backwards : {false, true}) {
+      SCOPED_TRACE(layer + (backwards ? " backwards" : ""));
+      const auto run = [&](const Tensor& given, const std::string& type, bool sequences) {
+        return run_layers(R"({"layer": ")" + layer +
+                              R"(", "units": 4, "name": "last", "from": ["a", "b"], "mask": true,
+                              "direction": ")" +
+                              (backwards ? "backward" : "forward") + R"(", "return_sequences": )" +
+                              (sequences ? "true" : "false") + "}",
+                          {{"a", kInput},
+                           {"b", given},
+                           {"last/kernel", w->kernel},
+                           {"last/recurrent_kernel", w->recurrent},
+                           {"last/bias", w->bias}},
+                          {"f32[5,2]", type});
+      };
+      const std::vector<Numbers> expected = loop(kInput, step, backwards, mask);
+      const Tensor all = run(there, "i32[5]", true);
+      const Tensor last = run(there, "i32[5]", false);
+      EXPECT_EQ(run(floats, "f32[5]", true), all);
+      for (std::size_t i = 0; i < kBatch * kTime * kUnits; ++i) {
+        EXPECT_NEAR(all.as<float>()[i], expected[i / kUnits][i % kUnits], 1e-5) << i;
+      }
+      for (std::size_t i = 0; i < kBatch * kUnits; ++i) {
+        const std::size_t t = backwards ? 0 : kTime - 1;
+        EXPECT_NEAR(last.as<float>()[i], expected[i / kUnits * kTime + t][i % kUnits], 1e-5) << i;
+      }
+    }
+  }
+}
+
+/// What is masked has no influence: neither on values nor on gradients.
+TEST(RecurrentLayers, MaskedTimesHaveNoGradient) {
+  const Model model("file.json", file_with(R"({"layer": "lstm", "units": 4, "name": "last",
+      "from": ["a", "b"], "mask": true, "direction": "both"})",
+                                           {"f32[5,2]", "i32[5]"}));
+  const auto step = [&](float masked) {
+    std::map<std::string, Tensor> values{{"a", kInput},
+                                         {"b", Tensor({ElementType::i32, {kBatch, kTime}})},
+                                         {"t", tensor_of({kBatch, 7}, 0.3, 0.1)}};
+    for (std::size_t i = 0; i < kBatch * kTime; ++i) {
+      const bool there = i % 3 != 0;
+      values["b"].as<std::int32_t>()[i] = there ? 1 : 0;
+      if (!there) values["a"].as<float>()[2 * i] = masked;
+    }
+    for (const StateSpec& entry : model.state()) {
+      values[entry.name] = entry.type.element == ElementType::f32
+                               ? tensor_of(entry.type.shape, 0.2, 0.1)
+                               : Tensor(entry.type);
+    }
+    return ir::interpret(model.train_step(kBatch), values).updates;
+  };
+  const auto first = step(0.5F);
+  EXPECT_EQ(step(100.0F), first);
+  EXPECT_NE(first.at("last/forward/kernel"), tensor_of({2, 16}, 0.2, 0.1));
 }
 
 TEST(RecurrentLayers, BothDirections) {
