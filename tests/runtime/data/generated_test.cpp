@@ -215,13 +215,13 @@ TEST(ShapesData, TheTestShowsEveryShapeInBothDomains) {
         line += outlined[pixel] < 127;
         const bool border = row == 0 || column == 0 || row == 27 || column == 27;
         if (border) {
-          ASSERT_TRUE(filled[pixel] == 0 && outlined[pixel] == 255) << "image " << i;
+          ASSERT_EQ(filled[pixel], 0) << "image " << i;
         }
         // The border runs through the pixel: it lies in the middle of the line.
         if (filled[pixel] > 0 && filled[pixel] < 255) {
           ASSERT_LT(outlined[pixel], 65);
         }
-        if (border || outlined[pixel] == 255) continue;
+        if (outlined[pixel] == 255) continue;
         bool near = false;
         for (std::size_t r = std::max<std::size_t>(row, 2) - 2;
              r < std::min<std::size_t>(row + 3, 28); ++r) {
