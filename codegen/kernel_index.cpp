@@ -25,6 +25,21 @@ std::optional<std::int64_t> distance(const Affine& index, const Affine& guard) {
   return difference / index.divisor;
 }
 
+/// index - guard, both of divisor 1.
+Affine difference(const Affine& index, const Affine& guard) {
+  Affine result = index;
+  result.offset -= guard.offset;
+  for (const Term& term : guard.terms) {
+    const auto same = std::ranges::find(result.terms, term.axis, &Term::axis);
+    if (same == result.terms.end()) {
+      result.terms.push_back({term.axis, -term.coefficient});
+    } else {
+      same->coefficient -= term.coefficient;
+    }
+  }
+  return result;
+}
+
 /// Narrows the axis of a guard that has only one.
 void tighten(std::vector<IndexBounds>& axes, const Guard& guard) {
   if (guard.value.terms.size() != 1) return;
@@ -80,6 +95,11 @@ std::vector<IndexBounds> bounds_of(const Access& access, std::span<const Guard> 
     for (const Guard& guard : guards) {
       if (const auto by = distance(index, guard.value)) {
         bounds.back() = intersection(bounds.back(), {*by, *by + guard.extent - 1});
+      } else if (index.divisor == 1 && guard.value.divisor == 1) {
+        // What the guard limits may be a part of the index: a channel of a flattened image.
+        const IndexBounds rest = bounds_of(difference(index, guard.value), narrow);
+        if (rest.empty()) continue;
+        bounds.back() = intersection(bounds.back(), {rest.least, rest.greatest + guard.extent - 1});
       }
     }
     never |= bounds.back().empty();

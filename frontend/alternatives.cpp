@@ -37,6 +37,10 @@ std::vector<Alternative> make_sources() {
            10000, 1000)},
       {"digits", "Drawings of the ten digits: inputs image f32[28,28,1] and label i32[].",
        generated({}, 10000, 2000)},
+      {"shapes",
+       "Drawings of discs, triangles and squares in two domains: inputs filled f32[28,28,1] and "
+       "outlined f32[28,28,1], in training of different shapes, in the test of the same.",
+       generated({}, 4000, 500)},
       {"adding",
        "Sequences of numbers, two of them marked: inputs sequence f32[length,2] and sum f32[1].",
        generated({integer_option("length", int64_t{100}, "Numbers of a sequence.", {2, 1e6})},

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include "frontend/layer_families.h"
+#include "ir/compositions/activations.h"
 
 namespace gradus::frontend {
 namespace {
@@ -25,6 +26,11 @@ Expr dense(LayerBuilder& b) {
 Expr activation(LayerBuilder& b) {
   need_floats(b);
   return b.activate(b.x(), "function");
+}
+
+Expr leaky_relu(LayerBuilder& b) {
+  need_floats(b);
+  return ir::leaky_relu(b.x(), b.settings.number("negative_slope"));
 }
 
 Expr flatten(LayerBuilder& b) {
@@ -119,6 +125,15 @@ std::vector<Layer> basic_layers() {
        {choice_option("function", {}, "Which one.", activation_alternatives())},
        activation,
        R"({"layer": "activation", "function": "gelu"})",
+       {"f32[5]"},
+       Decodes::elements},
+      {"leaky_relu",
+       "The activation of that name with a slope of one's own.",
+       1,
+       1,
+       {number_option("negative_slope", 0.3, "x below 0 is multiplied by it.", kNonNegative)},
+       leaky_relu,
+       R"({"layer": "leaky_relu", "negative_slope": 0.2})",
        {"f32[5]"},
        Decodes::elements},
       {"flatten",

@@ -51,6 +51,11 @@ ir::Integers all_axes(Expr x) {
   return axes;
 }
 
+Expr draw(const LayerBuilder& b, std::string_view op, const Shape& shape, const std::string& role) {
+  return ir::apply(op, {b.seed(), b.step()},
+                   {{"shape", shape}, {"stream", b.streams.of(b.path + "/" + role, b.where)}});
+}
+
 Expr drop_elements(const LayerBuilder& b, Expr x, double rate, std::int64_t stream,
                    const ir::Integers& axes) {
   Shape shape;

@@ -15,6 +15,7 @@ std::vector<Layer> pooling_layers();
 std::vector<Layer> resizing_layers();
 std::vector<Layer> normalisation_layers();
 std::vector<Layer> random_layers();
+std::vector<Layer> augmentation_layers();
 std::vector<Layer> sequence_layers();
 std::vector<Layer> attention_layers();
 std::vector<Layer> recurrent_layers();
@@ -34,6 +35,9 @@ void need_axis(const LayerBuilder& b);
 void need_image(const LayerBuilder& b, std::int64_t spatial);
 
 [[nodiscard]] ir::Integers all_axes(ir::Expr x);
+/// Random numbers by op, of a stream that the layer has for this role.
+ir::Expr draw(const LayerBuilder& b, std::string_view op, const Shape& shape,
+              const std::string& role);
 /// x with 0 in place of a share `rate` of its elements, chosen along `axes` (all others alike), and
 /// the others divided by 1 - rate.
 ir::Expr drop_elements(const LayerBuilder& b, ir::Expr x, double rate, std::int64_t stream,

@@ -17,7 +17,7 @@ std::vector<Layer> make_layers() {
   std::vector<Layer> result;
   for (auto* family :
        {basic_layers, convolution_layers, pooling_layers, resizing_layers, normalisation_layers,
-        recurrent_layers, random_layers, sequence_layers, attention_layers}) {
+        recurrent_layers, random_layers, augmentation_layers, sequence_layers, attention_layers}) {
     for (Layer& layer : family()) result.push_back(std::move(layer));
   }
   return result;

@@ -10,12 +10,6 @@ namespace {
 
 using ir::Expr;
 
-/// Random numbers by op, of a stream of the layer's own.
-Expr draw(LayerBuilder& b, std::string_view op, const Shape& shape, const std::string& role) {
-  return ir::apply(op, {b.seed(), b.step()},
-                   {{"shape", shape}, {"stream", b.streams.of(b.path + "/" + role, b.where)}});
-}
-
 void need_one_type(const LayerBuilder& b) {
   need_floats(b);
   if (b.inputs[0].value.type() == b.inputs[1].value.type()) return;

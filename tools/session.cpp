@@ -85,6 +85,11 @@ runtime::DataSource source_of(const frontend::DataSpec& data) {
     options.sizes(digits);
     return digits;
   }
+  if (data.source == "shapes") {
+    runtime::ShapesData shapes;
+    options.sizes(shapes);
+    return shapes;
+  }
   if (data.source == "adding") {
     runtime::AddingData adding;
     options.sizes(adding);

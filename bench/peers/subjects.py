@@ -206,7 +206,7 @@ SUBJECTS = [
         inputs=images(64, 32, 32, 3, classes=10),
         net=resnet20,
         options=LAYOUTS,
-        settings=rate(0.01),
+        settings=(*rate(0.01), "model.layers.0.padding=0", "model.layers.1.probability=0"),
     ),
     Subject(
         name="resnet18",

@@ -12,6 +12,7 @@ DataSplits load_data(const DataSource& source) {
                                [](const SpiralsData& data) { return make_spirals(data); },
                                [](const RingData& data) { return make_ring(data); },
                                [](const DigitsData& data) { return make_digits(data); },
+                               [](const ShapesData& data) { return make_shapes(data); },
                                [](const AddingData& data) { return make_adding(data); },
                                [](const SequencesData& data) { return make_sequences(data); },
                                [](const BracketsData& data) { return make_brackets(data); },

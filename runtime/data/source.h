@@ -42,6 +42,16 @@ struct DigitsData {
   std::uint64_t seed = 0;
 };
 
+/// Two domains of images with nothing but the kind of drawing between them: discs, triangles and
+/// squares, filled (bright on dark) or as outlines (dark on bright). Arrays `filled` u8[28,28] and
+/// `outlined` u8[28,28] per example. In training the two show different shapes, which are drawn
+/// independently; in the test the same one.
+struct ShapesData {
+  std::int64_t examples = 4000;
+  std::int64_t test_examples = 500;
+  std::uint64_t seed = 0;
+};
+
 /// The adding problem (Hochreiter and Schmidhuber 1997): sequences of numbers in [0, 1), one of
 /// each half marked; the sum of these two is sought. Arrays `sequence` f32[length,2], number and
 /// mark, and `sum` f32[] per example.
@@ -139,9 +149,9 @@ struct Cifar10Data {
   std::string directory;
 };
 
-using DataSource =
-    std::variant<LinearData, SpiralsData, RingData, DigitsData, AddingData, SequencesData,
-                 BracketsData, SinesData, IdxData, Cifar10Data, TensorsData, TextData>;
+using DataSource = std::variant<LinearData, SpiralsData, RingData, DigitsData, ShapesData,
+                                AddingData, SequencesData, BracketsData, SinesData, IdxData,
+                                Cifar10Data, TensorsData, TextData>;
 
 /// Makes or reads both splits. Test examples are drawn independently of training examples. Throws
 /// UserError E1007 when a parameter is out of range, E1001 to E1006 and E4001, E4002 naming file
@@ -152,6 +162,7 @@ using DataSource =
 [[nodiscard]] DataSplits make_spirals(const SpiralsData& parameters);
 [[nodiscard]] DataSplits make_ring(const RingData& parameters);
 [[nodiscard]] DataSplits make_digits(const DigitsData& parameters);
+[[nodiscard]] DataSplits make_shapes(const ShapesData& parameters);
 [[nodiscard]] DataSplits make_adding(const AddingData& parameters);
 [[nodiscard]] DataSplits make_sequences(const SequencesData& parameters);
 [[nodiscard]] DataSplits make_brackets(const BracketsData& parameters);

@@ -340,6 +340,20 @@ TEST(Layers, AddSumsAndActivationsApply) {
   }
 }
 
+TEST(Layers, LeakyReluHasTheSlopeItIsGiven) {
+  const Tensor x = tensor_of({2, 3}, 0.7, 0.3);
+  const Tensor y =
+      run_layers(R"({"layer": "leaky_relu", "negative_slope": 0.125, "from": "a", "name": "last"})",
+                 {{"a", x}}, {"f32[3]"});
+  int below = 0;
+  for (std::size_t i = 0; i < 6; ++i) {
+    const float value = x.as<float>()[i];
+    EXPECT_EQ(y.as<float>()[i], value < 0 ? 0.125f * value : value);
+    below += value < 0;
+  }
+  EXPECT_TRUE(below > 0 && below < 6);
+}
+
 TEST(Layers, UnnamedLayersAreNumberedByKind) {
   const Model model("file.json", R"({"gradus": 1, "data": {"source": "linear"},
     "model": {"inputs": {"x": "f32[1]", "y": "f32[1]"}, "layers": [

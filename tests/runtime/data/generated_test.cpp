@@ -321,6 +321,73 @@ TEST(DigitsData, EveryDigitIsDrawnInsideItsImage) {
   }
 }
 
+/// The line is dark where the fill passes from dark to bright, and nowhere else.
+TEST(ShapesData, TheTestShowsEveryShapeInBothDomains) {
+  const DataSplits data = load_data(ShapesData{.examples = 1, .test_examples = 300});
+  EXPECT_EQ(data.test.find("filled")->tensor.type, (TensorType{ElementType::u8, {300, 28, 28}}));
+  EXPECT_EQ(data.test.find("outlined")->tensor.type, (TensorType{ElementType::u8, {300, 28, 28}}));
+  const auto filled = data.test.find("filled")->tensor.as<std::uint8_t>();
+  const auto outlined = data.test.find("outlined")->tensor.as<std::uint8_t>();
+  for (std::size_t i = 0; i < 300; ++i) {
+    const auto at = [&](std::size_t row, std::size_t column) {
+      return i * 784 + row * 28 + column;
+    };
+    int ink = 0;
+    int line = 0;
+    for (std::size_t row = 0; row < 28; ++row) {
+      for (std::size_t column = 0; column < 28; ++column) {
+        const std::size_t pixel = at(row, column);
+        ink += filled[pixel] > 127;
+        line += outlined[pixel] < 127;
+        const bool border = row == 0 || column == 0 || row == 27 || column == 27;
+        if (border) {
+          ASSERT_EQ(filled[pixel], 0) << "image " << i;
+        }
+        // The border runs through the pixel: it lies in the middle of the line.
+        if (filled[pixel] > 0 && filled[pixel] < 255) {
+          ASSERT_LT(outlined[pixel], 65);
+        }
+        if (outlined[pixel] == 255) continue;
+        bool near = false;
+        for (std::size_t r = std::max<std::size_t>(row, 2) - 2;
+             r < std::min<std::size_t>(row + 3, 28); ++r) {
+          for (std::size_t c = std::max<std::size_t>(column, 2) - 2;
+               c < std::min<std::size_t>(column + 3, 28); ++c) {
+            near = near || (filled[at(r, c)] > 0 && filled[at(r, c)] < 255);
+          }
+        }
+        ASSERT_TRUE(near) << "image " << i;
+      }
+    }
+    // From a triangle of 5 pixels from centre to corner to a disc of radius 9.
+    EXPECT_TRUE(ink > 25 && ink < 260) << "image " << i << ": " << ink;
+    EXPECT_TRUE(line > 25 && line < 130 && line > 1.5 * std::sqrt(ink)) << "image " << i;
+  }
+}
+
+TEST(ShapesData, TheDomainsOfTheTrainingAreNotPaired) {
+  const DataSplits data = load_data(ShapesData{.examples = 200, .test_examples = 200});
+  // How often the middle of one drawing agrees with that of its partner.
+  const auto agreement = [](const Dataset& split) {
+    const auto filled = split.find("filled")->tensor.as<std::uint8_t>();
+    const auto outlined = split.find("outlined")->tensor.as<std::uint8_t>();
+    std::size_t lines = 0;
+    std::size_t both = 0;
+    for (std::size_t pixel = 0; pixel < 200 * 784; ++pixel) {
+      if (outlined[pixel] > 60) continue;
+      ++lines;
+      both += filled[pixel] > 0 && filled[pixel] < 255;
+    }
+    return static_cast<double>(both) / static_cast<double>(lines);
+  };
+  EXPECT_GT(agreement(data.test), 0.8);
+  EXPECT_LT(agreement(data.train), 0.3);
+  const DataSplits fewer = load_data(ShapesData{.examples = 100, .test_examples = 0});
+  const auto all = data.train.find("outlined")->tensor.as<std::uint8_t>();
+  const auto some = fewer.train.find("outlined")->tensor.as<std::uint8_t>();
+  EXPECT_TRUE(std::equal(some.begin(), some.end(), all.begin()));
+}
+
 TEST(DigitsData, ExamplesDoNotDependOnHowManyThereAre) {
   const DataSplits few = make_digits({.examples = 10, .test_examples = 10});
   const DataSplits many = make_digits({.examples = 30, .test_examples = 10});
@@ -336,8 +403,12 @@ TEST(GeneratedData, SameBitsOnEveryMachine) {
   EXPECT_EQ(digest(load_data(SpiralsData{})), 9339377432141256416u);
   EXPECT_EQ(digest(load_data(DigitsData{.examples = 200, .test_examples = 50})),
             11484652619551823595u);
+  EXPECT_EQ(digest(load_data(ShapesData{.examples = 200, .test_examples = 50})),
+            6974342707861876914u);
   EXPECT_NE(digest(load_data(LinearData{.seed = 1})), digest(load_data(LinearData{.seed = 2})));
   EXPECT_NE(digest(load_data(SpiralsData{.seed = 1})), digest(load_data(SpiralsData{.seed = 2})));
+  EXPECT_NE(digest(load_data(ShapesData{.examples = 10, .seed = 1})),
+            digest(load_data(ShapesData{.examples = 10, .seed = 2})));
   EXPECT_NE(digest(load_data(AddingData{.seed = 1})), digest(load_data(AddingData{.seed = 2})));
   EXPECT_EQ(digest(load_data(SequencesData{.task = "sort", .least_length = 3})),
             5559174689410993698u);
@@ -372,6 +443,8 @@ TEST(GeneratedData, ParametersOutOfRangeAreNamed) {
   refused(BracketsData{.kinds = 0}, "kinds is 0");
   refused(SinesData{.waves = 0}, "waves is 0");
   refused(SinesData{.least_frequency = 0.3}, "greatest_frequency is 0.2, outside 0.3 to 0.5");
+  refused(ShapesData{.examples = 0}, "examples is 0");
+  refused(ShapesData{.test_examples = -1}, "test_examples is -1");
   refused(DigitsData{.examples = 0}, "examples is 0");
   refused(DigitsData{.test_examples = 100000000}, "test_examples");
 }
