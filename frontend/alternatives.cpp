@@ -62,7 +62,8 @@ std::vector<Alternative> make_sources() {
                  10000, 1000)},
       {"brackets",
        "Sequences of brackets: inputs sequence i32[2 pairs] and label i32[], 1 for balanced ones, "
-       "0 for such in which two brackets changed places. Tokens 1 to kinds open, kinds + 1 to 2 "
+       "0 for such in which brackets changed places by twos. Tokens 1 to kinds open, kinds + 1 to "
+       "2 "
        "kinds close, 0 is padding.",
        generated({integer_option("pairs", int64_t{16}, "Pairs of a sequence.", {1, 1e5}),
                   integer_option("least_pairs", int64_t{0},

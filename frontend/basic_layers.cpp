@@ -126,7 +126,7 @@ std::vector<Layer> basic_layers() {
        activation,
        R"({"layer": "activation", "function": "gelu"})",
        {"f32[5]"},
-       Decodes::elements},
+       Decodes::features},
       {"leaky_relu",
        "The activation of that name with a slope of one's own.",
        1,

@@ -97,15 +97,25 @@ class Expander {
     ObjectReader all(parameters, "\"parameters\"", findings_);
     if (!all.is_object()) return;
     for (const Member& parameter : *parameters->get<Json::Object>()) {
-      if (parameter.key != "comment") definition.defaults[parameter.key] = parameter.value;
+      if (parameter.key == "comment") continue;
+      definition.defaults[parameter.key] = parameter.value;
+      if (!keys_of_use(*definition.kind).contains(parameter.key)) continue;
+      findings_.add(std::string(definition.kind->code),
+                    fmt::format("a parameter cannot be \"{}\": a use has another key of that name",
+                                parameter.key),
+                    parameter.where);
     }
+  }
+
+  /// What a use says of itself.
+  static std::set<std::string, std::less<>> keys_of_use(const Kind& kind) {
+    return {std::string(kind.name), "name", "from", "repeat", "time_distributed", "comment"};
   }
 
   /// "inputs": names that a use has as keys.
   void read_inputs(ObjectReader& own, const std::string& name, Definition& definition) {
-    std::set<std::string, std::less<>> taken{kInput,   "name", "from", "repeat", "time_distributed",
-                                             "comment"};
-    taken.emplace(definition.kind->name);
+    std::set<std::string, std::less<>> taken = keys_of_use(*definition.kind);
+    taken.insert(kInput);
     for (const auto& [parameter, value] : definition.defaults) taken.insert(parameter);
     for (const Reference& input : own.references("inputs")) {
       if (taken.insert(input.name).second) {

@@ -283,7 +283,7 @@ Selection layers_for(const ModelSpec& spec, std::set<std::string> names) {
   std::set<std::string> owners;  // of parameters that others are tied to
   for (std::size_t i = spec.layers.size(); i-- > 0;) {
     const LayerSpec& layer = spec.layers[i];
-    selection[i] = names.contains(layer.name) || owners.erase(layer.owner) > 0;
+    selection[i] = names.contains(layer.name) || owners.contains(layer.owner);
     if (!selection[i]) continue;
     for (const Reference& reference : layer.from) names.insert(reference.name);
     if (layer.settings.find("tied_to")) owners.insert(layer.settings.text("tied_to"));

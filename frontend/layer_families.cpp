@@ -66,13 +66,27 @@ Expr drop_elements(const LayerBuilder& b, Expr x, double rate, std::int64_t stre
   return ir::select(keep, x * (1 / (1 - rate)), ir::full_like(x, 0));
 }
 
+namespace {
+
+bool is_same(const Choice& a, const Choice& b) {
+  return a.name == b.name &&
+         std::ranges::equal(
+             a.settings.entries(), b.settings.entries(), [](const Setting& x, const Setting& y) {
+               return x.name == y.name && std::get<double>(x.value) == std::get<double>(y.value);
+             });
+}
+
+}  // namespace
+
 Expr embedding_table(const LayerBuilder& b, const std::string& embedding, const Shape& shape,
                      const std::string& parameter, std::string_view initializer) {
   const auto given = [&](std::string_view penalty) {
     return b.settings.find(penalty) && b.settings.number(penalty) > 0;
   };
-  if (b.settings.choice(parameter + "_initializer").name != initializer || given("l1") ||
-      given("l2")) {
+  const Option own[] = {initializer_option(parameter, std::string(initializer))};
+  const Choice& start = b.settings.choice(own[0].name);
+  const Settings defaults = defaults_of(own, b.where);
+  if (!is_same(start, defaults.choice(own[0].name)) || given("l1") || given("l2")) {
     throw LayerError(fmt::format("is tied to '{}' and has no {} of its own to start or to penalise",
                                  embedding, parameter),
                      fmt::format("say it of '{}'", embedding));

@@ -100,6 +100,13 @@ Expr mask_tokens(LayerBuilder& b) {
     throw LayerError(
         fmt::format("has shares that add up to more than 1: masked {}, random {}", masked, random));
   }
+  for (const char* option : {"token", "vocabulary"}) {
+    const std::int64_t greatest = b.settings.integer(option) - (option[0] == 'v' ? 1 : 0);
+    if (tokens.element() == ElementType::u8 && greatest > 255) {
+      throw LayerError(
+          fmt::format("has tokens up to {}, but {}", greatest, b.inputs[0].describe()));
+    }
+  }
   const Expr share = draw(b, "random_uniform", tokens.shape(), "share");
   const auto below = [&](double limit) {
     return ir::map("less", share, ir::full_like(share, limit));

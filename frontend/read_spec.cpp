@@ -100,6 +100,9 @@ class SpecReader {
       findings_.add("E0206", fmt::format("{} is stateful, {}", layer.kind, message),
                     stateful->where, hint);
     };
+    if (layer.time_distributed) {
+      report("but time_distributed", "its times are examples, which follow no batch before");
+    }
     if (spec_.data.shuffle) {
       report("but the data are shuffled", "add \"contiguous\": true to \"data\"");
     }

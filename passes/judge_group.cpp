@@ -138,10 +138,20 @@ bool GroupJudge::keeps_large_sums(const Group& group) const {
 
 /// Whether two contractions of the group are the same sums (passes/repeat_contractions.h).
 bool GroupJudge::makes_twice(const Group& group) const {
-  std::set<std::vector<ir::Value>> operands;
-  return !std::ranges::all_of(contractions_of(group), [&](NodeId id) {
-    return operands.insert(graph_.operands(id)).second;
-  });
+  const std::vector<NodeId> all = contractions_of(group);
+  const ir::OpRecord* dot = &ir::op("dot");
+  const auto same = [&](NodeId a, NodeId b) {
+    if (graph_.node(a).op != dot || graph_.node(b).op != dot) return false;
+    ir::Attributes others = graph_.node(b).attributes;
+    others.set("copy", graph_.node(a).attributes.get<std::int64_t>("copy"));
+    return graph_.operands(a) == graph_.operands(b) && graph_.node(a).attributes == others;
+  };
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    for (std::size_t j = i + 1; j < all.size(); ++j) {
+      if (same(all[i], all[j])) return true;
+    }
+  }
+  return false;
 }
 
 /// Whether tasks have whole rows of one contraction and parts of the rows of another: what the

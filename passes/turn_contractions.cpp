@@ -113,7 +113,7 @@ class Matrices {
   }
 
   [[nodiscard]] bool may_turn(NodeId id, std::size_t operand) const {
-    if (!is_dot(graph_, id) || !contracts(graph_, id, operand, 2)) return false;
+    if (!multiplies_matrices(graph_, id) || !contracts(graph_, id, operand, 2)) return false;
     const std::vector<ir::Value>& operands = graph_.operands(id);
     return is_made(operands[operand].node) && !is_made(operands[1 - operand].node);
   }
@@ -148,7 +148,7 @@ class Turned {
   /// Notes the values of the new graph.
   void note(const ir::RewriteContext& c) {
     for (std::size_t i = 0; i < c.operands.size(); ++i) {
-      values_[c.from.operands(c.id)[i].node] = c.operands[i];
+      values_[c.from.operands(c.id)[i]] = c.operands[i];
     }
   }
 
@@ -156,7 +156,7 @@ class Turned {
   Expr contract(const ir::RewriteContext& c, std::size_t operand) {
     const Side side = side_of(c.from, c.id, operand);
     const Side other = side_of(c.from, c.id, 1 - operand);
-    const Expr matrix = turned(c.from, c.from.operands(c.id)[operand].node);
+    const Expr matrix = turned(c.from, c.from.operands(c.id)[operand]);
     const Expr result = ir::dot(matrix, c.operands[1 - operand],
                                 {side.batch, other.batch, {matrix.rank() - 1}, other.contracted},
                                 ir::part_rule(c.node.attributes));
@@ -164,18 +164,21 @@ class Turned {
   }
 
  private:
-  Expr turned(const Graph& graph, NodeId id) {
-    if (const auto known = turned_.find(id); known != turned_.end()) return known->second;
-    return turned_.emplace(id, make(graph, id)).first->second;
+  Expr turned(const Graph& graph, ir::Value value) {
+    if (const auto known = turned_.find(value); known != turned_.end()) return known->second;
+    return turned_.emplace(value, make(graph, value)).first->second;
   }
 
-  Expr make(const Graph& graph, NodeId id) {
+  Expr make(const Graph& graph, ir::Value value) {
+    const NodeId id = value.node;
     const ir::Node& node = graph.node(id);
-    if (!matrices_.is_made(id))
-      return values_.at(id).rank() == 0 ? values_.at(id) : exchange_axes(values_.at(id));
+    if (!matrices_.is_made(id)) {
+      const Expr same = values_.at(value);
+      return same.rank() == 0 ? same : exchange_axes(same);
+    }
     std::vector<Expr> operands;
     if (matrices_.is_maker(id)) {
-      for (const ir::Value& value : graph.operands(id)) operands.push_back(values_.at(value.node));
+      for (const ir::Value& operand : graph.operands(id)) operands.push_back(values_.at(operand));
       const ir::ProvenanceScope scope(*operands[0].graph, node.provenance);
       const Side lhs = side_of(graph, id, 0);
       const Side rhs = side_of(graph, id, 1);
@@ -183,14 +186,14 @@ class Turned {
                      {rhs.batch, lhs.batch, rhs.contracted, lhs.contracted},
                      ir::part_rule(node.attributes));
     }
-    for (const ir::Value& value : graph.operands(id)) operands.push_back(turned(graph, value.node));
+    for (const ir::Value& operand : graph.operands(id)) operands.push_back(turned(graph, operand));
     const ir::ProvenanceScope scope(*operands[0].graph, node.provenance);
     return ir::apply(node.op->name, operands, node.attributes);
   }
 
   const Matrices& matrices_;
-  std::map<NodeId, Expr> values_;
-  std::map<NodeId, Expr> turned_;
+  std::map<ir::Value, Expr> values_;
+  std::map<ir::Value, Expr> turned_;
 };
 
 }  // namespace

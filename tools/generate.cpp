@@ -5,6 +5,7 @@
 #include <cstring>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "runtime/checkpoint.h"
 #include "runtime/data/utf8.h"
@@ -161,7 +162,8 @@ std::string page(const TokenText& text, const Tokens& prompt, const std::vector<
 }
 
 void print_samples(const TokenText& text, const std::vector<Tokens>& samples,
-                   const GenerateOptions& options, double compile_seconds, double seconds) {
+                   const GenerateOptions& options, bool slid, double compile_seconds,
+                   double seconds) {
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   for (const Tokens& tokens : samples) {
     nlohmann::ordered_json sample{{"tokens", tokens}};
@@ -171,6 +173,7 @@ void print_samples(const TokenText& text, const std::vector<Tokens>& samples,
   }
   nlohmann::ordered_json json{{"event", "end"},
                               {"samples", list},
+                              {"slid", slid},
                               {"compile_seconds", compile_seconds},
                               {"seconds", seconds}};
   if (!options.output.empty()) json["output"] = options.output;
@@ -184,19 +187,20 @@ int generate(const GenerateOptions& options) {
   const Tokens prompt = text.tokens(options.prompt, "--prompt");
   frontend::Sampling sampling = options.sampling;
   sampling.tokens = text.count();
+  std::optional<runtime::OutputFile> file;  // before the work
+  if (!options.output.empty()) file.emplace(options.output);
   Generator generator(options, model, model.decode(options.samples, sampling));
   const double compile_seconds = seconds_since(start);
   const Clock::time_point began = Clock::now();
   const std::vector<Tokens> samples = continuations(generator, prompt, options);
   const double seconds = seconds_since(began);
   const std::string written = page(text, prompt, samples);
-  if (!options.output.empty()) {
-    runtime::OutputFile file(options.output);
-    file.write(written);
-    file.commit();
+  if (file) {
+    file->write(written);
+    file->commit();
   }
   if (options.model.json) {
-    print_samples(text, samples, options, compile_seconds, seconds);
+    print_samples(text, samples, options, generator.slid(), compile_seconds, seconds);
     return 0;
   }
   std::cout << (options.output.empty() ? written : options.output + "\n");
@@ -231,7 +235,10 @@ void add_generate(CLI::App& app, int& status) {
   command
       ->add_option("--temperature", options->sampling.temperature,
                    "Divides the logits: below 1 likely tokens become likelier")
-      ->check(CLI::Range(1e-6, 1e6))
+      ->check([](const std::string& text) {
+        const bool is_nan = text.find_first_of("nN") != std::string::npos;
+        return is_nan ? "a number is wanted, found " + text : CLI::Range(1e-6, 1e6)(text);
+      })
       ->excludes(greedy);
   command
       ->add_option("--top-k", options->sampling.top_k, "Draws from so many likeliest tokens only")

@@ -94,15 +94,31 @@ Expr categorical_cross_entropy(const Compared& c) {
   same_shape(p, c.target);
   return mean_of(-sum(c.target * log_probabilities(p, c.kind), {p.rank() - 1}), c);
 }
+/// Labels, 0 where they do not count: such need not be classes.
+Expr counted_labels(const Compared& c) {
+  const Expr labels = c.target;
+  if (!c.weights || labels.element() != ElementType::i32) return labels;
+  const Expr ignored = map("equal", *c.weights, full_like(*c.weights, 0));
+  Integers axes;
+  for (std::int64_t axis = 0; axis < ignored.rank(); ++axis) axes.push_back(axis);
+  const bool fits =
+      ignored.rank() <= labels.rank() &&
+      std::equal(ignored.shape().begin(), ignored.shape().end(), labels.shape().begin());
+  if (!fits) return labels;  // which mean_of reports
+  const Expr all =
+      ignored.shape() == labels.shape() ? ignored : broadcast(ignored, labels.shape(), axes);
+  return select(all, full_like(labels, 0), labels);
+}
 Expr sparse_categorical_cross_entropy(const Compared& c) {
   const Expr p = c.prediction;
+  const Expr labels = counted_labels(c);
   const Integers axes{p.rank() - 1};
   if (c.kind == Prediction::logit && p.rank() >= 2) {
-    const Expr own = sum(select(one_hot(c.target, p.shape()), p, full_like(p, 0)), axes);
+    const Expr own = sum(select(one_hot(labels, p.shape()), p, full_like(p, 0)), axes);
     return mean_of(logsumexp(p) - own, c);
   }
   const Expr log_p = log_probabilities(p, c.kind);
-  return mean_of(-sum(select(one_hot(c.target, p.shape()), log_p, full_like(p, 0)), axes), c);
+  return mean_of(-sum(select(one_hot(labels, p.shape()), log_p, full_like(p, 0)), axes), c);
 }
 
 /// Whether the greatest class (or threshold) is the target's, as bool.
@@ -126,14 +142,19 @@ Expr sequence_accuracy(const Compared& c) {
   const ElementType element = c.prediction.element();
   const Expr right = is_right(c);
   Expr wrong = cast(map("not", right), element);
-  if (c.weights) {
-    const Expr weights = spread(*c.weights, wrong);
-    wrong = select(map("equal", weights, full_like(weights, 0)), full_like(wrong, 0), wrong);
-  }
   Integers positions;
   for (std::int64_t axis = 1; axis < wrong.rank(); ++axis) positions.push_back(axis);
-  const Expr count = positions.empty() ? wrong : sum(wrong, positions);
-  return mean_all(cast(map("equal", count, full_like(count, 0)), element));
+  const auto none = [&](Expr numbers) {
+    const Expr count = positions.empty() ? numbers : sum(numbers, positions);
+    return map("equal", count, full_like(count, 0));
+  };
+  if (!c.weights) return mean_all(cast(none(wrong), element));
+  const Expr weights = spread(*c.weights, wrong);
+  const Expr counts = map("not_equal", weights, full_like(weights, 0));
+  const Expr there = map("not", none(cast(counts, element)));
+  const Expr whole = none(select(counts, wrong, full_like(wrong, 0)));
+  const Expr total = sum_all(cast(there, element));
+  return sum_all(cast(map("and", whole, there), element)) / map("max", total, full_like(total, 1));
 }
 
 Expr mean_value(const Compared& c) { return mean_of(c.prediction, c); }

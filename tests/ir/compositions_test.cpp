@@ -246,6 +246,10 @@ TEST(Metrics, WeightsSayWhichPositionsCount) {
   EXPECT_EQ(weighted(sequence, {0, 1, 1, 0, 0, 1}, all, {1, 1, 1, 1, 1, 1}), 1);
   EXPECT_EQ(weighted(sequence, {0, 1, 1, 0, 1, 1}, all, {1, 1, 1, 1, 0, 1}), 1);
   EXPECT_EQ(weighted(sequence, {1, 1, 1, 0, 1, 1}, all, {1, 1, 1, 1, 0, 1}), 0.5);
+  // A sequence of which nothing counts does not count itself.
+  EXPECT_EQ(weighted(sequence, {1, 1, 1, 0, 1, 1}, all, {0, 0, 0, 1, 1, 1}), 0);
+  EXPECT_EQ(weighted(sequence, {1, 1, 1, 0, 0, 1}, all, {0, 0, 0, 1, 1, 1}), 1);
+  EXPECT_EQ(weighted(sequence, {1, 1, 1, 0, 1, 1}, all, {0, 0, 0, 0, 0, 0}), 0);
 }
 
 // --- Optimizers ---------------------------------------------------------------------------------

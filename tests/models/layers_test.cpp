@@ -24,7 +24,7 @@ std::string file_of(const frontend::Layer& layer) {
   if (!from.empty()) object.insert(object.rfind('}'), ", \"from\": [" + from + "]");
   return R"({"gradus": 1, "data": {"source": "linear"}, "model": {"inputs": {)" + inputs +
          R"("t": "f32[7]"}, "layers": [)" + object +
-         R"(, {"layer": "flatten"}, {"layer": "dense", "units": 7, "name": "head"}]},
+         R"(, {"op": "cast", "element": "f32"}, {"layer": "flatten"}, {"layer": "dense", "units": 7, "name": "head"}]},
       "loss": {"function": "mean_squared_error", "predictions": "head", "targets": "t"},
       "optimizer": {"method": "sgd"}, "training": {"epochs": 1}})";
 }
