@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <numbers>
 
 #include "ir/compositions/activations.h"
@@ -199,7 +200,8 @@ TEST(Metrics, AreTheirFormulas) {
   }
 }
 
-/// A loss or metric of logits [2, 3, 2] whose greatest are 0 1 1 / 0 0 1.
+/// A loss or metric of logits [2, 3, 2] whose greatest are 0 1 1 / 0 0 1; no number where
+/// there is a fault.
 template <typename Record>
 double weighted(const Record& record, const std::vector<std::int32_t>& labels,
                 const Shape& weights_shape, const Numbers& weights) {
@@ -214,7 +216,17 @@ double weighted(const Record& record, const std::vector<std::int32_t>& labels,
   };
   graph.add_result("loss",
                    record.build({input("p"), Prediction::logit, input("t"), input("w")}).value);
-  return interpret(graph, inputs).outputs.at("loss").template as<double>()[0];
+  const Interpretation found = interpret(graph, inputs);
+  if (found.fault.kind != FaultKind::none) return std::numeric_limits<double>::quiet_NaN();
+  return found.outputs.at("loss").template as<double>()[0];
+}
+
+/// What does not count needs no class; what counts a little does, and is a fault.
+TEST(Losses, LabelsOfWeightZeroNeedNotBeClasses) {
+  const Loss& loss = *find_loss("sparse_categorical_cross_entropy");
+  const double right = std::log1p(std::exp(-2.0));
+  EXPECT_NEAR(weighted(loss, {0, -1, 9, 5, 7, -3}, {2, 3}, {1, 0, 0, 0, 0, 0}), right, 1e-12);
+  EXPECT_TRUE(std::isnan(weighted(loss, {0, -1, 9, 5, 7, -3}, {2, 3}, {1, 0.5, 0, 0, 0, 0})));
 }
 
 TEST(Losses, WeightsSayHowMuchEachCounts) {
