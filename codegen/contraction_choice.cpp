@@ -24,7 +24,7 @@ constexpr double kRestingBytes = 32;       // of sums
 constexpr double kFarBytes = 12;           // per cycle
 constexpr std::int64_t kSetsBytes = 1024;  // rows a multiple of this apart share cache sets ...
 constexpr std::int64_t kOneSet = 4096;     // ... and these a single one of the first cache
-constexpr std::int64_t kOneSetRows = 8;    // of which it holds so many beside the rest
+constexpr std::int64_t kOneSetRows = 6;    // of which it holds so many beside the rest
 constexpr double kPackedBytes = 4;         // per cycle
 constexpr double kHiddenShare = 0.2;       // of the time for sums in which memory is moved unseen
 constexpr double kPartOfRowBytes = 8;      // of rhs, read for the first time, more cycles than rows
@@ -320,7 +320,7 @@ class Model {
     // Rows of one set push each other out of the first cache: each element is a line from the next.
     const std::int64_t stride = box_.lhs_m_stride > 0 ? box_.lhs_m_stride : steps_ * size_;
     if (!along_m && stride % kOneSet == 0 && tile.rows > kOneSetRows) {
-      cycles += static_cast<double>(columns * all_rows * steps_) / 8;
+      cycles += static_cast<double>(columns * all_rows * steps_) / 4;
     }
     return cycles;
   }

@@ -120,6 +120,7 @@ void ChainEmitter::step(const ChainTile& tile) {
   Value* row = b_.CreateLoad(b_.getPtrTy(), rhs_pointer_);
   std::vector<Value*> y;
   for (std::int64_t v = 0; v < vectors; ++v) y.push_back(rhs_vector(tile, row, v));
+  if (contract_.chunk.size > 0) fetch_next_piece(a, row, vectors);
   std::size_t number = 0;
   for (std::int64_t offset : tile.rows) {
     Value* element = b_.CreateAlignedLoad(c_.memory_type(type_), displaced(a, offset), alignment);
@@ -131,6 +132,20 @@ void ChainEmitter::step(const ChainTile& tile) {
                      sum);
     }
   }
+}
+
+void ChainEmitter::fetch_next_piece(Value* lhs, Value* rhs, std::int64_t vectors) {
+  const auto axis = static_cast<std::size_t>(contract_.chunk.axis);
+  const std::int64_t size = byte_size(type_);
+  const bool rows = contract_.panel == 0 && copy_ == nullptr;
+  const std::int64_t next = contract_.chunk.size * rhs_stride(axis) * size;
+  for (std::int64_t byte = 0; rows && byte < vectors * width_ * size; byte += kCacheLine) {
+    fetch_line(c_, rhs, next + byte, Purpose::read);
+  }
+  // Rows of lhs that are columns in memory: those of a tile lie in one line or two.
+  const bool columns = lhs_.stride(contract_.m()) == 1;
+  if (!columns || lhs_.stride(contract_.k.back()) * size < kCacheLine) return;
+  fetch_line(c_, lhs, contract_.chunk.size * lhs_.stride(contract_.k[axis]) * size, Purpose::read);
 }
 
 Value* ChainEmitter::rhs_vector(const ChainTile& tile, Value* row, std::int64_t vector) const {

@@ -18,7 +18,8 @@ struct ChainTile {
 
 /// Per step of k one row of vectors from rhs, then per row of the tile one element of lhs in all
 /// lanes and one fma per vector. All strides are constants; axes of k that step through memory as
-/// one are one loop.
+/// one are one loop. Where k is cut into chunks, the chains of one fetch what those of the next are
+/// going to read: lines of many rows, which the processor does not see coming.
 class ChainEmitter {
  public:
   /// `width` elements of `type` are a vector. With `copy` that is read instead of rhs.
@@ -52,6 +53,7 @@ class ChainEmitter {
   [[nodiscard]] llvm::Value* displaced(llvm::Value* address, std::int64_t elements) const;
   [[nodiscard]] llvm::Type* vector_type() const;
   void step(const ChainTile& tile);
+  void fetch_next_piece(llvm::Value* lhs, llvm::Value* rhs, std::int64_t vectors);
   void loop(const ChainTile& tile, const std::vector<Level>& nest, std::size_t level);
   void advance(llvm::AllocaInst* pointer, std::int64_t elements);
   [[nodiscard]] llvm::AllocaInst* start(llvm::Type* type, llvm::Value* value);

@@ -57,6 +57,15 @@ Value* to_memory(EmitContext& c, ElementType type, Value* value) {
 
 }  // namespace
 
+void fetch_line(EmitContext& c, Value* here, std::int64_t bytes, Purpose purpose) {
+  constexpr std::uint32_t kFirstCache = 3, kSecondCache = 2, kData = 1;
+  const bool writes = purpose == Purpose::write;
+  Value* there = c.b.CreateConstGEP1_64(c.b.getInt8Ty(), here, static_cast<std::uint64_t>(bytes));
+  c.b.CreateIntrinsic(llvm::Intrinsic::prefetch, {there->getType()},
+                      {there, c.b.getInt32(writes ? 1 : 0),
+                       c.b.getInt32(writes ? kFirstCache : kSecondCache), c.b.getInt32(kData)});
+}
+
 bool VectorAxis::moves(const Affine& affine) const {
   return lanes > 1 && coefficient_of(affine, axis) != 0;
 }
@@ -178,18 +187,10 @@ Value* Reference::address() {
 }
 
 void Reference::fetch(std::int64_t bytes, Purpose purpose) {
-  constexpr std::int64_t kLine = 64;
-  constexpr std::uint32_t kFirstCache = 3, kSecondCache = 2, kData = 1;
-  EmitContext& c = *context_;
-  const bool writes = purpose == Purpose::write;
   Value* here = address();
   const std::int64_t length = vector_.lanes * byte_size(element_);
-  for (std::int64_t line = 0; line < length; line += kLine) {
-    Value* there =
-        c.b.CreateConstGEP1_64(c.b.getInt8Ty(), here, static_cast<std::uint64_t>(bytes + line));
-    c.b.CreateIntrinsic(llvm::Intrinsic::prefetch, {there->getType()},
-                        {there, c.b.getInt32(writes ? 1 : 0),
-                         c.b.getInt32(writes ? kFirstCache : kSecondCache), c.b.getInt32(kData)});
+  for (std::int64_t line = 0; line < length; line += kCacheLine) {
+    fetch_line(*context_, here, bytes + line, purpose);
   }
 }
 

@@ -18,6 +18,12 @@ struct VectorAxis {
   [[nodiscard]] bool moves(const Affine& affine) const;
 };
 
+inline constexpr std::int64_t kCacheLine = 64;  // bytes
+
+/// Brings the line `bytes` behind `here` into a cache: the second one, or where it is going to be
+/// written, the first. What does not exist is not touched.
+void fetch_line(EmitContext& c, llvm::Value* here, std::int64_t bytes, Purpose purpose);
+
 /// An access as a function of the axes: element offset = sum of terms + constant + divided parts.
 class Reference {
  public:
@@ -51,8 +57,7 @@ class Reference {
   void store(llvm::Value* value, llvm::Value* mask);
   /// Address of the current element, of the first lane where there are lanes.
   [[nodiscard]] llvm::Value* address();
-  /// Brings what lies `bytes` behind the current elements into a cache: the second one, or where it
-  /// is going to be written, the first. What does not exist is not touched.
+  /// Fetches the lines `bytes` behind the current elements.
   void fetch(std::int64_t bytes, Purpose purpose);
 
  private:

@@ -18,16 +18,8 @@ using ir::NodeId;
 using passes::Iteration;
 
 namespace {
-// The heuristics of the schedule. Those that decide tasks know shapes only.
+// The heuristics of the tile.
 struct Heuristics {
-  std::int64_t elements_per_task = 8192;       // of a loop
-  std::int64_t operations_per_task = 1 << 20;  // of a contraction
-  std::int64_t maximum_tasks = 64;
-  // Tasks that are parts of a contraction, or would read the same again, are cut no further ...
-  std::int64_t enough_parts = 8;
-  std::int64_t tasks_of_parts =
-      12;  // ... and fewer ones into so many, which read less of lhs again
-  std::int64_t column_unit = 64;
   std::int64_t row_unit = 4;                         // rows that draw their random words together
   std::int64_t loop_scratch_bytes = 40 * 1024;       // of a tile without a contraction: within L1
   std::int64_t contract_scratch_bytes = 128 * 1024;  // of a tile with one: within L2
@@ -268,84 +260,6 @@ std::optional<NodeId> GroupLoops::epilogue_of(NodeId id) const {
 
 /// Both in the epilogue of one contraction, or both in loops.
 bool GroupLoops::same_loop(NodeId a, NodeId b) const { return stage_of(a) == stage_of(b); }
-
-// --- Tasks ---------------------------------------------------------------------------------------
-
-void GroupLoops::make_tasks() {
-  std::vector<passes::ParallelAxis> axes = group_.parallel;
-  // Cuts that sums depend on first; then the outermost.
-  std::stable_sort(axes.begin(), axes.end(), [](const auto& a, const auto& b) {
-    return a.cut.has_value() > b.cut.has_value();
-  });
-  std::int64_t wanted = wanted_tasks();
-  const bool whole_rows = last_ && epilogue_waits();
-  for (const passes::ParallelAxis& axis : axes) {
-    if (axis.cut) {
-      kernel_.tasks.push_back({axis.axis, *axis.cut});
-      wanted = std::max<std::int64_t>(1, wanted / axis.cut->count);
-      if (last_) {
-        wanted = (kHeuristics.tasks_of_parts + axis.cut->count - 1) / axis.cut->count;
-        if (axis.cut->count >= kHeuristics.enough_parts) wanted = 1;
-      }
-    } else if (kernel_.task_count() >= kHeuristics.enough_parts &&
-               (last_ ? whole_rows && axis.axis == contraction_axes(*last_).n
-                      : repeats_reads(axis.axis))) {
-      continue;
-    } else if (wanted > 1 || (kernel_.tasks.empty() && axis.axis == axes.back().axis)) {
-      const ir::Cut cut = free_cut(axis.axis, wanted);
-      kernel_.tasks.push_back({axis.axis, cut});
-      wanted = std::max<std::int64_t>(1, wanted / cut.count);
-    }
-  }
-  if (kernel_.tasks.empty() && !axes.empty()) {
-    kernel_.tasks.push_back({axes[0].axis, {extent(axes[0].axis), 1, 1}});
-  }
-  std::sort(kernel_.tasks.begin(), kernel_.tasks.end(),
-            [](const TaskAxis& a, const TaskAxis& b) { return a.axis < b.axis; });
-}
-
-std::int64_t GroupLoops::wanted_tasks() const {
-  std::int64_t elements = 0;
-  for (NodeId id : group_.roots) {
-    elements = std::max(elements, element_count(iterations_.at(id).extents));
-  }
-  if (last_ && passes::batch_inside(graph_, group_, *last_)) {
-    return passes::batch_tasks(graph_, group_, *last_);
-  }
-  const std::int64_t wanted = last_ ? 2 * elements / kHeuristics.operations_per_task
-                                    : elements / kHeuristics.elements_per_task;
-  return std::clamp<std::int64_t>(wanted, 1, kHeuristics.maximum_tasks);
-}
-
-/// A cut that no sum depends on.
-ir::Cut GroupLoops::free_cut(AxisId axis, std::int64_t wanted) {
-  const std::int64_t length = extent(axis);
-  const auto any = [&](auto&& holds) {
-    return std::ranges::any_of(contractions_,
-                               [&](NodeId id) { return holds(contraction_axes(id)); });
-  };
-  if (any([&](const ContractionAxes& roles) { return roles.n == axis; })) {
-    const std::int64_t most = std::max<std::int64_t>(1, length / passes::kLeastTaskColumns);
-    return {length, std::min(wanted, most), kHeuristics.column_unit};
-  }
-  if (any([&](const ContractionAxes& roles) { return roles.m() == axis; })) {
-    const std::int64_t most = std::max<std::int64_t>(1, length / passes::kLeastTaskRows);
-    return {length, std::min(wanted, most), kHeuristics.row_unit};
-  }
-  if (is_vector_axis(axis)) {
-    const std::int64_t most = std::max<std::int64_t>(1, length / passes::kLeastTaskLanes);
-    return {length, std::min(wanted, most), ir::kLanes};
-  }
-  // Equal shares, since the longest is waited for.
-  const std::int64_t share = std::max<std::int64_t>(1, length / std::max<std::int64_t>(1, wanted));
-  return {length, (length + share - 1) / share, 1};
-}
-
-bool GroupLoops::is_vector_axis(AxisId axis) {
-  return std::any_of(group_.roots.begin(), group_.roots.end(), [&](NodeId id) {
-    return !is_contraction(id) && preferred_order(id).back() == axis;
-  });
-}
 
 // --- Storage -------------------------------------------------------------------------------------
 
