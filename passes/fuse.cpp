@@ -29,6 +29,8 @@ struct Heuristics {
   /// by this factor.
   std::int64_t least_shared_bytes = 256 * 1024;
   std::int64_t least_reduction = 16;
+  /// Instructions of a chain per element that are not worth computing in two groups.
+  std::int64_t dear_chain = 64;
 };
 constexpr Heuristics kHeuristics;
 
@@ -79,6 +81,7 @@ class Fuser {
       }
     }
     for (const auto& [bytes, value] : shared_reads()) merge_readers(value);
+    merge_twins();
     return finish();
   }
 
@@ -378,6 +381,52 @@ class Fuser {
       if (theirs.contains(value)) bytes += graph_.node(value).types[0].byte_size();
     }
     return bytes;
+  }
+
+  /// Groups without contractions that compute the same dear chain compute it together.
+  void merge_twins() {
+    std::vector<std::set<NodeId>> wanted(graph_.size());  // by which roots
+    std::vector<std::vector<NodeId>> twins;
+    for (auto id = static_cast<NodeId>(graph_.size()); id-- > 0;) {
+      if (root_[id] != nullptr) {
+        if (!computes<ir::ContractionComputation>(graph_, id)) wanted[id] = {id};
+      } else if (wanted[id].size() > 1 && chain_cost(id) >= kHeuristics.dear_chain) {
+        twins.emplace_back(wanted[id].begin(), wanted[id].end());
+      }
+      for (ir::Value operand : graph_.operands(id)) {
+        wanted[operand.node].insert(wanted[id].begin(), wanted[id].end());
+      }
+    }
+    for (const std::vector<NodeId>& roots : twins) {
+      for (NodeId id : roots) {
+        if (owner_[id] != owner_[roots[0]] && is_plain(id) && is_plain(roots[0])) {
+          static_cast<void>(try_merge(id, roots[0]));
+        }
+      }
+    }
+  }
+
+  /// Whether the group of root `id` has no contraction.
+  bool is_plain(NodeId id) const {
+    return std::ranges::none_of(groups_[owner_[id]].roots, [&](NodeId other) {
+      return computes<ir::ContractionComputation>(graph_, other);
+    });
+  }
+
+  /// Instructions per element that give light value `id` of what is in memory.
+  std::int64_t chain_cost(NodeId id) const {
+    std::set<NodeId> seen;
+    std::vector<NodeId> open{id};
+    std::int64_t cost = 0;
+    while (!open.empty()) {
+      const NodeId next = open.back();
+      open.pop_back();
+      if (root_[next] != nullptr || access_of(graph_, next) != Access::light) continue;
+      if (!seen.insert(next).second) continue;
+      cost += program_cost(graph_, next);
+      for (ir::Value operand : graph_.operands(next)) open.push_back(operand.node);
+    }
+    return cost;
   }
 
   /// Whether a group without contraction reads `value` and does not make it.
