@@ -149,10 +149,12 @@ class Linker {
 };
 
 std::vector<ScheduledKernel> schedule_group(const Plan& plan, std::size_t group,
-                                            const Target& target, Tuner* tuner) {
+                                            std::int64_t loop_length, const Target& target,
+                                            Tuner* tuner) {
   const auto with = [&](std::size_t number) {
-    return schedule(plan.graph, plan.fusion, group, target,
-                    [&](std::span<const Candidate>) { return number; });
+    return schedule(
+        plan.graph, plan.fusion, group, target, [&](std::span<const Candidate>) { return number; },
+        loop_length);
   };
   std::vector<ScheduledKernel> first = with(0);
   if (tuner == nullptr || first.back().considered.empty()) return first;
@@ -163,8 +165,11 @@ std::vector<ScheduledKernel> schedule_group(const Plan& plan, std::size_t group,
 /// From a graph after the passes to its kernels in the order in which they run.
 class ProgramPlanner {
  public:
-  ProgramPlanner(ir::Graph graph, const CompileOptions& options)
-      : options_(options), plan_{std::move(graph), {}, {}, {}, {}, {}, {}, {}, 0, 0} {}
+  /// The graph is the body of a loop of `loop_length`, or 1.
+  ProgramPlanner(ir::Graph graph, const CompileOptions& options, std::int64_t loop_length = 1)
+      : options_(options),
+        loop_length_(loop_length),
+        plan_{std::move(graph), {}, {}, {}, {}, {}, {}, {}, 0, 0} {}
 
   Plan run(Stopwatch& watch) {
     const bool store = options_.store_values && !options_.without.contains(kStoredValues);
@@ -176,7 +181,7 @@ class ProgramPlanner {
     const int threads = options_.tuner == nullptr ? options_.threads : 1;
     for_each_parallel(scheduled.size(), threads, [&](std::size_t group) {
       if (scan_of(group)) return;
-      scheduled[group] = schedule_group(plan_, group, target, options_.tuner);
+      scheduled[group] = schedule_group(plan_, group, loop_length_, target, options_.tuner);
     });
     watch.lap("schedule");
     for (std::size_t group = 0; group < scheduled.size(); ++group) {
@@ -221,8 +226,9 @@ class ProgramPlanner {
     const ir::Attributes& attributes = plan_.graph.node(scan).attributes;
     CompileOptions options = options_;
     options.without.insert(std::string(kChains));  // found when all kernels of the loop are there
-    Plan body =
-        ProgramPlanner(ir::copy(*attributes.get<ir::GraphPointer>("body")), options).run(watch);
+    const std::int64_t length = attributes.get<std::int64_t>("length");
+    Plan body = ProgramPlanner(ir::copy(*attributes.get<ir::GraphPointer>("body")), options, length)
+                    .run(watch);
     LoopKernels loop =
         loop_kernels(plan_.graph, scan, {body.graph, body.fusion, std::move(body.kernels)});
     std::ranges::move(loop.before, std::back_inserter(straight_));
@@ -232,12 +238,12 @@ class ProgramPlanner {
       std::ranges::move(*part, std::back_inserter(kernels));
     }
     if (kernels.empty()) return;
-    plan_.loops.push_back(
-        {plan_.kernels.size(), kernels.size(), attributes.get<std::int64_t>("length")});
+    plan_.loops.push_back({plan_.kernels.size(), kernels.size(), length});
     append(std::move(kernels));
   }
 
   const CompileOptions& options_;
+  std::int64_t loop_length_;
   Plan plan_;
   std::vector<ScheduledKernel> straight_;  // kernels since the last loop
 };

@@ -165,12 +165,12 @@ class Model {
   /// sets and are more than a second cache holds, or columns.
   [[nodiscard]] Way best_way() const {
     if (!box_.in_place) {
-      const bool few = box_.k.size() == 1 && box_.rows < kPackedColumns;
+      const bool few = box_.k.size() == 1 && box_.rows * box_.repeats < kPackedColumns;
       return few ? Way::copied : Way::packed;
     }
     const bool rows_share_sets = box_.rhs_row_bytes % kSetsBytes == 0;
     const bool plain = box_.k.size() == 1;
-    const bool many = box_.rows >= (plain ? kPackedRows : kPackedWindows);
+    const bool many = box_.rows * box_.repeats >= (plain ? kPackedRows : kPackedWindows);
     const bool pack = rows_share_sets && box_.rhs_bytes > kSecondCache && many;
     return pack ? Way::packed : Way::in_place;
   }
@@ -338,7 +338,7 @@ class Model {
     if (choice.panel == 0) return 0;
     const std::int64_t stride = box_.rhs_k_stride > 0 ? box_.rhs_k_stride : box_.n * size_;
     return 2 * static_cast<double>(steps_ * std::max(stride, box_.n * size_)) / kPackedBytes /
-           static_cast<double>(box_.tasks);
+           static_cast<double>(box_.tasks * box_.repeats);
   }
 
   const ContractionBox& box_;

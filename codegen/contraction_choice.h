@@ -38,6 +38,7 @@ struct ContractionBox {
   std::int64_t tasks = 1;
   bool in_place = true;            // rhs may be read where it lies
   bool packable = true;            // rhs may be packed into panels
+  std::int64_t repeats = 1;        // products that read the panels, once packed
   std::int64_t column_unit = 0;    // of packed tiles a multiple of the columns; 0: any number
   std::int64_t rhs_row_bytes = 0;  // of all columns for one k, in every task
   std::int64_t rhs_bytes = 0;      // of all columns for all k

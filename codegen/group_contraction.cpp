@@ -8,6 +8,7 @@
 #include "codegen/body.h"
 #include "codegen/group_loops.h"
 #include "ir/op.h"
+#include "ir/scan.h"
 #include "passes/inner_batch.h"
 #include "passes/roots.h"
 
@@ -113,6 +114,12 @@ std::int64_t stride_of(const std::vector<Affine>& index, const TensorType& type,
   return std::abs(elements) * byte_size(type.element);
 }
 
+/// Whether the value is the same in every iteration of the loop whose body the graph is.
+bool is_invariant(const ir::Graph& body, NodeId value) {
+  const std::vector<NodeId> invariant = ir::scan_signature(body).invariant;
+  return std::ranges::find(invariant, value) != invariant.end();
+}
+
 }  // namespace
 
 /// The model chooses how contractions run, `choose` for the last one.
@@ -151,6 +158,9 @@ ContractionBox GroupLoops::contraction_box(NodeId contraction) {
   const bool several = extent(roles.n) > 1;
   box.in_place = !several || is_contiguous(rhs_index, roles.n);
   box.packable = several && !in_group(passes::memory_of(graph_, rhs));
+  if (loop_length_ > 1 && is_invariant(graph_, passes::memory_of(graph_, rhs))) {
+    box.repeats = loop_length_;
+  }
   for (const TaskAxis& task : kernel_.tasks) {
     if (task.axis == roles.n && task.cut.count > 1) box.column_unit = task.cut.unit;
   }

@@ -31,8 +31,13 @@ constexpr Heuristics kHeuristics;
 
 GroupLoops::GroupLoops(const ir::Graph& graph, const passes::FusionPlan& plan,
                        const passes::Group& group, const Target& target, const Chooser& choose,
-                       Kernel& kernel)
-    : graph_(graph), plan_(plan), group_(group), target_(target), kernel_(kernel) {
+                       std::int64_t loop_length, Kernel& kernel)
+    : graph_(graph),
+      plan_(plan),
+      group_(group),
+      target_(target),
+      loop_length_(loop_length),
+      kernel_(kernel) {
   for (NodeId id : group_.roots) iterations_.emplace(id, passes::iteration_of(graph, id));
   outputs_.insert(group_.outputs.begin(), group_.outputs.end());
   for (NodeId id : group_.roots) {

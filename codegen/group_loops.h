@@ -32,9 +32,9 @@ struct ContractionAxes {
 class GroupLoops {
  public:
   /// Fills the axes, tasks and tile of `kernel`; everything given outlives this. `choose` decides
-  /// how a contraction runs.
+  /// how a contraction runs, and the graph is the body of a loop of `loop_length`, or 1.
   GroupLoops(const ir::Graph& graph, const passes::FusionPlan& plan, const passes::Group& group,
-             const Target& target, const Chooser& choose, Kernel& kernel);
+             const Target& target, const Chooser& choose, std::int64_t loop_length, Kernel& kernel);
 
   /// Unit axes are made where a part has no axis of extent > 1.
   [[nodiscard]] ContractionAxes contraction_axes(ir::NodeId contraction);
@@ -127,6 +127,7 @@ class GroupLoops {
   const passes::FusionPlan& plan_;
   const passes::Group& group_;
   const Target& target_;
+  std::int64_t loop_length_;
   Kernel& kernel_;
   std::map<ir::NodeId, passes::Iteration> iterations_;
   std::set<ir::NodeId> outputs_;

@@ -41,11 +41,13 @@ class LoopLinker {
 
   LoopKernels run() {
     LoopKernels kernels;
-    kernels.before = std::move(before_);
     for (ScheduledKernel& kernel : body_.kernels) {
+      const bool once = is_invariant(kernel);
+      if (once) keep(kernel);
       link(kernel);
-      kernels.body.push_back(std::move(kernel));
+      (once ? before_ : kernels.body).push_back(std::move(kernel));
     }
+    kernels.before = std::move(before_);
     kernels.first = std::move(first_);
     kernels.last = std::move(last_);
     return kernels;
@@ -106,10 +108,39 @@ class LoopLinker {
     return kernel;
   }
 
+  /// Whether a kernel makes the same in every iteration, for its iteration only.
+  bool is_invariant(const ScheduledKernel& scheduled) const {
+    for (std::size_t i = 0; i < scheduled.parameters.size(); ++i) {
+      const Parameter& parameter = scheduled.parameters[i];
+      const bool known = kept_.contains(arena_key(parameter)) || is_invariant_input(parameter);
+      const bool made = in_arena(body_.graph, body_.fusion, parameter) && !is_output(parameter);
+      if (scheduled.kernel.buffers[i].role == BufferRole::input ? !known : !made) return false;
+    }
+    return true;
+  }
+  bool is_invariant_input(const Parameter& parameter) const {
+    return parameter == Parameter{parameter.value} &&
+           std::ranges::find(signature_.invariant, parameter.value) != signature_.invariant.end();
+  }
+  bool is_output(const Parameter& parameter) const {
+    return parameter == Parameter{parameter.value} && outputs_.contains(parameter.value);
+  }
+
+  /// What the kernel writes lasts for all iterations.
+  void keep(const ScheduledKernel& scheduled) {
+    for (std::size_t i = 0; i < scheduled.parameters.size(); ++i) {
+      if (scheduled.kernel.buffers[i].role == BufferRole::input) continue;
+      const auto number = static_cast<std::uint32_t>(signature_.carried.size() + kept_.size());
+      kept_[arena_key(scheduled.parameters[i])] = {{scan_, kLoopCarried, 0, number}, {}};
+    }
+  }
+
   std::string name(const std::string& own) const { return fmt::format("scan{}_{}", scan_, own); }
 
   Place place(const Parameter& parameter) {
     if (in_arena(body_.graph, body_.fusion, parameter)) {
+      const auto kept = kept_.find(arena_key(parameter));
+      if (kept != kept_.end()) return kept->second;
       const auto output = outputs_.find(parameter.value);
       if (output != outputs_.end() && parameter == Parameter{parameter.value}) {
         return output->second;
@@ -147,6 +178,7 @@ class LoopLinker {
   std::map<std::uint32_t, NodeId> result_;    // the nodes of the results that are needed
   std::map<NodeId, Place> inputs_;            // of the body
   std::map<NodeId, Place> outputs_;           // values that lie in a stack
+  std::map<Parameter, Place> kept_;           // the same in every iteration
   std::map<Parameter, std::int64_t> values_;  // other memory of the body, by number
   std::vector<ScheduledKernel> before_, first_, last_;
   int copies_ = 0;

@@ -17,7 +17,7 @@ namespace gradus::codegen {
 // Parameters of memory that only the kernels of a loop know: `value` is the scan, `copy` a number,
 // `panel` one of these.
 inline constexpr std::int64_t kLoopValue = -3;    // of one iteration
-inline constexpr std::int64_t kLoopCarried = -4;  // lasts from iteration to iteration
+inline constexpr std::int64_t kLoopCarried = -4;  // lasts for all of them
 
 /// A body with its kernels.
 struct BodyPlan {
@@ -27,8 +27,9 @@ struct BodyPlan {
 };
 
 struct LoopKernels {
-  std::vector<ScheduledKernel> before;  // give the carried values their first content
-  std::vector<ScheduledKernel> first;   // of each iteration, before the body's
+  /// Give the carried values their first content, and make what is the same in every iteration.
+  std::vector<ScheduledKernel> before;
+  std::vector<ScheduledKernel> first;  // of each iteration, before the body's
   std::vector<ScheduledKernel> body;
   std::vector<ScheduledKernel> last;
 };

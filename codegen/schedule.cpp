@@ -29,11 +29,11 @@ constexpr std::int64_t kMostPackingTasks = 1024;
 class GroupScheduler {
  public:
   GroupScheduler(const Graph& graph, const passes::FusionPlan& plan, std::size_t number,
-                 const Target& target, const Chooser& choose)
+                 const Target& target, const Chooser& choose, std::int64_t loop_length)
       : graph_(graph),
         plan_(plan),
         group_(plan.groups[number]),
-        loops_(graph, plan, group_, target, choose, kernel_),
+        loops_(graph, plan, group_, target, choose, loop_length, kernel_),
         buffers_(graph, plan, loops_, kernel_) {
     kernel_.name =
         fmt::format("{}_{}_{}", graph.name(), number, graph.node(group_.roots.back()).op->name);
@@ -363,8 +363,8 @@ class GroupScheduler {
 
 std::vector<ScheduledKernel> schedule(const Graph& graph, const passes::FusionPlan& plan,
                                       std::size_t group, const Target& target,
-                                      const Chooser& choose) {
-  return GroupScheduler(graph, plan, group, target, choose).run();
+                                      const Chooser& choose, std::int64_t loop_length) {
+  return GroupScheduler(graph, plan, group, target, choose, loop_length).run();
 }
 
 }  // namespace gradus::codegen

@@ -44,10 +44,12 @@ struct ScheduledKernel {
 [[nodiscard]] inline std::size_t choose_cheapest(std::span<const Candidate> /*all*/) { return 0; }
 
 /// The kernels of group number `group`, in order; the last one is the group's own. Task cuts depend
-/// on shapes only; tile sizes and what `choose` decides also on the target.
+/// on shapes only; tile sizes and what `choose` decides also on the target. In the body of a loop
+/// of `loop_length` panels of what stays the same are packed once.
 [[nodiscard]] std::vector<ScheduledKernel> schedule(const ir::Graph& graph,
                                                     const passes::FusionPlan& plan,
                                                     std::size_t group, const Target& target,
-                                                    const Chooser& choose = choose_cheapest);
+                                                    const Chooser& choose = choose_cheapest,
+                                                    std::int64_t loop_length = 1);
 
 }  // namespace gradus::codegen
