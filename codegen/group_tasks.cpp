@@ -15,7 +15,8 @@ using ir::NodeId;
 namespace {
 
 struct Heuristics {
-  std::int64_t elements_per_task = 8192;       // of a loop
+  std::int64_t elements_per_task = 8192;       // of a loop ...
+  std::int64_t instructions_per_element = 64;  // ... whose elements cost no more
   std::int64_t operations_per_task = 1 << 20;  // of a contraction
   std::int64_t maximum_tasks = 64;
   // Tasks that are parts of a contraction, or would read the same again, are cut no further, and
@@ -81,9 +82,27 @@ std::int64_t GroupLoops::wanted_tasks() const {
   if (last_ && passes::batch_inside(graph_, group_, *last_)) {
     return passes::batch_tasks(graph_, group_, *last_);
   }
-  const std::int64_t wanted = last_ ? 2 * elements / kHeuristics.operations_per_task
-                                    : elements / kHeuristics.elements_per_task;
+  std::int64_t wanted = 2 * elements / kHeuristics.operations_per_task;
+  if (!last_) {
+    const std::int64_t dear = instructions() / kHeuristics.instructions_per_element;
+    wanted = std::max<std::int64_t>(1, dear) * elements / kHeuristics.elements_per_task;
+  }
   return std::clamp<std::int64_t>(wanted, 1, kHeuristics.maximum_tasks);
+}
+
+/// Per element of the root that costs most.
+std::int64_t GroupLoops::instructions() const {
+  const auto in_memory = [&](NodeId id) {
+    return plan_.roots.contains(id) || passes::access_of(graph_, id) != passes::Access::light;
+  };
+  std::int64_t most = 0;
+  for (NodeId id : group_.roots) {
+    std::vector<NodeId> operands;
+    for (ir::Value operand : graph_.operands(id)) operands.push_back(operand.node);
+    const std::int64_t own = is_light(id) ? passes::program_cost(graph_, id) : 0;
+    most = std::max(most, own + passes::chain_cost(graph_, std::move(operands), in_memory));
+  }
+  return most;
 }
 
 /// Into how many ranges the columns of the last contraction are cut if all its rows and columns

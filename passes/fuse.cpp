@@ -385,12 +385,16 @@ class Fuser {
 
   /// Groups without contractions that compute the same dear chain compute it together.
   void merge_twins() {
+    const auto in_memory = [&](NodeId id) {
+      return root_[id] != nullptr || access_of(graph_, id) != Access::light;
+    };
     std::vector<std::set<NodeId>> wanted(graph_.size());  // by which roots
     std::vector<std::vector<NodeId>> twins;
     for (auto id = static_cast<NodeId>(graph_.size()); id-- > 0;) {
       if (root_[id] != nullptr) {
         if (!computes<ir::ContractionComputation>(graph_, id)) wanted[id] = {id};
-      } else if (wanted[id].size() > 1 && chain_cost(id) >= kHeuristics.dear_chain) {
+      } else if (wanted[id].size() > 1 &&
+                 chain_cost(graph_, {id}, in_memory) >= kHeuristics.dear_chain) {
         twins.emplace_back(wanted[id].begin(), wanted[id].end());
       }
       for (ir::Value operand : graph_.operands(id)) {
@@ -411,22 +415,6 @@ class Fuser {
     return std::ranges::none_of(groups_[owner_[id]].roots, [&](NodeId other) {
       return computes<ir::ContractionComputation>(graph_, other);
     });
-  }
-
-  /// Instructions per element that give light value `id` of what is in memory.
-  std::int64_t chain_cost(NodeId id) const {
-    std::set<NodeId> seen;
-    std::vector<NodeId> open{id};
-    std::int64_t cost = 0;
-    while (!open.empty()) {
-      const NodeId next = open.back();
-      open.pop_back();
-      if (root_[next] != nullptr || access_of(graph_, next) != Access::light) continue;
-      if (!seen.insert(next).second) continue;
-      cost += program_cost(graph_, next);
-      for (ir::Value operand : graph_.operands(next)) open.push_back(operand.node);
-    }
-    return cost;
   }
 
   /// Whether a group without contraction reads `value` and does not make it.

@@ -78,6 +78,20 @@ std::optional<ir::IndexMap> inside_map(const ir::IndexMap& outer, const ir::Inde
 
 }  // namespace
 
+std::int64_t chain_cost(const Graph& graph, std::vector<NodeId> ids,
+                        const std::function<bool(NodeId)>& in_memory) {
+  std::set<NodeId> seen;
+  std::int64_t cost = 0;
+  while (!ids.empty()) {
+    const NodeId id = ids.back();
+    ids.pop_back();
+    if (in_memory(id) || !seen.insert(id).second) continue;
+    cost += program_cost(graph, id);
+    for (Value operand : graph.operands(id)) ids.push_back(operand.node);
+  }
+  return cost;
+}
+
 RootFinder::RootFinder(const Graph& graph, bool every_op)
     : graph_(graph), is_root_(graph.size()), costs_(graph.size()), maps_(graph.size()) {
   for (NodeId id = 0; id < graph.size(); ++id) access_.push_back(access_of(graph, id));

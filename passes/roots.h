@@ -2,6 +2,7 @@
 
 // The graph seen by fusion: roots, and which root reads which through light values.
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -61,6 +62,10 @@ class RootFinder {
   std::vector<std::vector<ir::IndexMap>> maps_;     // of the operands of nodes walked through
   std::set<std::tuple<ir::NodeId, std::vector<int>, bool>> seen_;
 };
+
+/// Instructions per element that make `ids` of what `in_memory` says is there.
+[[nodiscard]] std::int64_t chain_cost(const ir::Graph& graph, std::vector<ir::NodeId> ids,
+                                      const std::function<bool(ir::NodeId)>& in_memory);
 
 /// The value in memory behind views.
 [[nodiscard]] ir::NodeId memory_of(const ir::Graph& graph, ir::NodeId id);

@@ -84,16 +84,7 @@ class Values {
              graph_.operands(user).size() > 1 && movement.types[0].element_count() >= most;
     };
     if (node.types[0].rank() == 0 || std::ranges::none_of(graph_.users(id), repeats)) return false;
-    std::set<NodeId> seen;
-    return chain_cost(id, seen) >= kLeastChain;
-  }
-
-  /// Instructions per element down to what is in memory.
-  std::int64_t chain_cost(NodeId id, std::set<NodeId>& seen) const {
-    if (in_memory(id) || !seen.insert(id).second) return 0;
-    std::int64_t cost = program_cost(graph_, id);
-    for (ir::Value operand : graph_.operands(id)) cost += chain_cost(operand.node, seen);
-    return cost;
+    return chain_cost(graph_, {id}, [&](NodeId other) { return in_memory(other); }) >= kLeastChain;
   }
 
   void collect(NodeId id, std::int64_t elements, std::set<NodeId>& reads, std::set<NodeId>& seen) {

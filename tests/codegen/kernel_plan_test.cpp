@@ -399,6 +399,35 @@ TEST(KernelPlan, UpdatesAfterAProductReadWholeRows) {
   EXPECT_EQ(cut_axes(true), 1U) << "of 3.2 MB";
 }
 
+/// Tasks by the name of their axis.
+std::map<std::string, std::int64_t> cuts(const Kernel& kernel) {
+  std::map<std::string, std::int64_t> result;
+  for (const TaskAxis& task : kernel.tasks) {
+    result[kernel.axes[static_cast<std::size_t>(task.axis)].name] = task.cut.count;
+  }
+  return result;
+}
+
+TEST(KernelPlan, TasksOfAProductAreBlocksOfItsResult) {
+  const auto product = [](std::int64_t m, std::int64_t n, std::int64_t k, bool transposed) {
+    Graph graph("product");
+    const Expr x = input(graph, "x", f32(transposed ? Shape{k, m} : Shape{m, k}));
+    const Expr y = input(graph, "y", f32({k, n}));
+    graph.add_result("z", ir::matmul(transposed ? ir::transpose(x, {1, 0}) : x, y).value);
+    for (const ScheduledKernel& scheduled : plan_program(graph, {}).kernels) {
+      if (std::holds_alternative<Contract>(scheduled.kernel.stages[0])) {
+        return cuts(scheduled.kernel);
+      }
+    }
+    return std::map<std::string, std::int64_t>();
+  };
+  using Cuts = std::map<std::string, std::int64_t>;
+  EXPECT_EQ(product(2048, 2048, 64, false), (Cuts{{"m", 8}, {"n", 8}}));
+  EXPECT_EQ(product(2048, 256, 64, false), (Cuts{{"m", 51}})) << "rows of one stream";
+  EXPECT_EQ(product(256, 1024, 2048, true), (Cuts{{"k", 2}, {"m", 2}, {"n", 3}}));
+  EXPECT_EQ(product(1024, 256, 2048, true), (Cuts{{"k", 2}, {"m", 6}}));
+}
+
 TEST(KernelPlan, WhatAContractionMakesOfLittleStaysInTheTask) {
   const auto kernels = [](const std::function<Expr(Graph&)>& build) {
     Graph graph("products");

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include "codegen/compile.h"
+#include "codegen/text_kernel.h"
 #include "ir/expr.h"
 #include "ir/op.h"
 #include "ir/text.h"
@@ -117,6 +119,30 @@ TEST(Scans, WeightGradientsAreOneContraction) {
   const std::vector<Expr> results = gated(net, 4, 3, 5, false, variables);
   net.add_gradients(ir::sum_all(results[0]), {variables[3], variables[4]});
   EXPECT_EQ(count(net.graph, "dot"), 3u);  // x w before the loop, dw and du
+}
+
+/// A backward loop reads the weights transposed, from panels that are packed before it, and one
+/// kernel makes what follows from the gates.
+TEST(Scans, IterationsShareWhatIsTheSame) {
+  Net net;
+  std::vector<Expr> variables;
+  const std::vector<Expr> results = gated(net, 6, 40, 64, false, variables);
+  net.add_gradients(ir::sum_all(results[2] * results[2]), {variables[3], variables[4]});
+  net.check();
+  const codegen::Plan plan = codegen::plan_program(net.graph, {});
+  ASSERT_EQ(plan.loops.size(), 2u);
+  const runtime::Loop& backward = plan.loops[1];
+  const auto packs = [](const codegen::ScheduledKernel& kernel) {
+    return kernel.kernel.name.ends_with("_panels");
+  };
+  const auto gates = [](const codegen::ScheduledKernel& kernel) {
+    return codegen::to_string(kernel.kernel).find("sigmoid") != std::string::npos;
+  };
+  const auto loop = plan.kernels.begin() + static_cast<std::ptrdiff_t>(backward.first);
+  const auto end = loop + static_cast<std::ptrdiff_t>(backward.count);
+  EXPECT_EQ(std::count_if(plan.kernels.begin(), loop, packs), 1);
+  EXPECT_EQ(std::count_if(loop, end, packs), 0);
+  EXPECT_EQ(std::count_if(loop, end, gates), 1);
 }
 
 TEST(Scans, SecondOrder) {
