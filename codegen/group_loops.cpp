@@ -196,7 +196,8 @@ void GroupLoops::assign_places() {
       if (!in_group(update)) continue;
       for (NodeId id : group_.roots) {
         if (id == update || !reads_leaf(id, state)) continue;
-        const bool together = box(id) == box(update) && is_light(id) && same_loop(id, update);
+        const bool together =
+            is_light(id) && is_light(update) && box(id) == box(update) && same_loop(id, update);
         const int after = level(id) + (together ? 0 : 1);
         if (level(update) < after) {
           least[update] = after;
