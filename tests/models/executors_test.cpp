@@ -224,6 +224,25 @@ TEST(Executors, AStateUpdatedByASumOfWhatReadsIt) {
                               {"w", random_tensor({ElementType::f32, {1, 1}}, 3, -1, 1)}});
 }
 
+/// What a state becomes cannot be made again in a loop with rows and columns exchanged, once it is
+/// written.
+TEST(Executors, AnUpdatedStateThatIsReadTurned) {
+  const ir::Graph graph = ir::parse_graph(R"(graph "turned"
+%0 = state "m" : f32[9,19]
+%1 = batch "g" : f32[9,19]
+%2 = add %0, %1
+%3 = transpose %2 {permutation = [1,0]}
+%4 = batch "x" : f32[19,9]
+%5 = mul %3, %4
+"m" <- %2
+"y" = %5
+)");
+  const TensorType matrix{ElementType::f32, {9, 19}};
+  check_all_executors(graph, {{"m", random_tensor(matrix, 1, -1, 1)},
+                              {"g", random_tensor(matrix, 2, -1, 1)},
+                              {"x", random_tensor({ElementType::f32, {19, 9}}, 3, -1, 1)}});
+}
+
 /// Merged contracted axes whose sums have several parts: the borders are those of slices.
 TEST(Executors, LongContractionsOverSeveralAxes) {
   for (const Shape& contracted : {Shape{70, 30}, Shape{3, 1100}, Shape{2, 9, 150}}) {
