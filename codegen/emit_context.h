@@ -47,6 +47,13 @@ class EmitContext {
   /// The ranges of the task and its tile, which the kernel's local buffers hold: a stage may narrow
   /// `ranges` to its own blocks, and the emitter's own scratch holds those.
   std::vector<AxisRange> tile_ranges;
+  /// While a stage works block by block: the emitter's own scratch of before, which has numbers
+  /// below `first`, holds these ranges all the same.
+  struct Narrowed {
+    BufferId first = 0;
+    std::vector<AxisRange> ranges;
+  };
+  std::optional<Narrowed> narrowed;
   std::vector<llvm::Value*> positions;  // by axis: of the current point; null outside its loop
   std::vector<Buffer> buffers;          // the kernel's, then the emitter's own scratch
   std::vector<llvm::Value*> addresses;  // by buffer: of its first element

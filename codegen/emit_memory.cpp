@@ -127,7 +127,9 @@ void Reference::emit_base() {
   Linear offset(constant_);
   for (const Term& term : terms_) offset.add(c.position(term.axis), term.coefficient);
   const bool own = static_cast<std::size_t>(buffer_) >= c.kernel.buffers.size();
-  const std::vector<AxisRange>& ranges = own ? c.ranges : c.tile_ranges;
+  const std::vector<AxisRange>& narrow =
+      c.narrowed && buffer_ < c.narrowed->first ? c.narrowed->ranges : c.ranges;
+  const std::vector<AxisRange>& ranges = own ? narrow : c.tile_ranges;
   for (const Term& term : local_) {
     offset.add(ranges[static_cast<std::size_t>(term.axis)].begin, -term.coefficient);
   }

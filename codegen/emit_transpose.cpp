@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "base/check.h"
 #include "codegen/emit_loop.h"
 
 namespace gradus::codegen {
@@ -147,6 +148,7 @@ class TransposingLoop {
     for (std::size_t i = 0; i < loop_.body.loads.size(); ++i) {
       if (is_transposed(loop_.body.loads[i])) loads_.push_back(i);
     }
+    first_block_ = static_cast<BufferId>(c_.buffers.size());
     for (std::size_t i : loads_) {
       const ElementType type = element_of(loop_.body.loads[i]);
       const BufferId block = c_.add_scratch({type, {kBlock, kBlock}}, {column_, row_});
@@ -156,6 +158,8 @@ class TransposingLoop {
   }
 
   void emit() {
+    GRADUS_CHECK(!c_.narrowed, "a transposing loop within another");
+    c_.narrowed = EmitContext::Narrowed{first_block_, c_.ranges};
     Nest nest{.axes = effective_.axes};
     nest.axes.resize(nest.axes.size() - 2);
     nest.point = [&](Value*) {
@@ -168,6 +172,7 @@ class TransposingLoop {
       c_.ranges = ranges;
     };
     emit_nest(c_, nest);
+    c_.narrowed.reset();
   }
 
  private:
@@ -287,7 +292,8 @@ class TransposingLoop {
   EmitContext& c_;
   const Loop& loop_;
   const EffectiveAxes& effective_;
-  Loop by_blocks_;     // reads the blocks in scratch
+  Loop by_blocks_;  // reads the blocks in scratch
+  BufferId first_block_ = 0;
   AxisId row_ = 0;     // the vector axis: numbers the operand's rows
   AxisId column_ = 0;  // contiguous in the operand
   std::vector<std::size_t> loads_;

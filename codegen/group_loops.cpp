@@ -184,6 +184,15 @@ std::set<NodeId> GroupLoops::made_for_contractions() const {
 }
 
 void GroupLoops::assign_places() {
+  for (NodeId id : group_.roots) {
+    const std::vector<passes::Read>& reads = plan_.roots.at(id).roots;
+    if (is_light(id) &&
+        (plan_.in_place.contains(id) || std::ranges::any_of(reads, [&](const passes::Read& read) {
+           return rewritten_.contains(read.value);
+         }))) {
+      rewritten_.insert(id);
+    }
+  }
   std::map<NodeId, int> least;
   for (bool stable = false; !stable;) {
     stable = true;
@@ -193,7 +202,8 @@ void GroupLoops::assign_places() {
       if (!in_group(update)) continue;
       for (NodeId id : group_.roots) {
         if (id == update || !reads_leaf(id, state)) continue;
-        const bool together = box(id) == box(update) && is_light(id) && same_loop(id, update);
+        const bool together = is_light(id) && is_light(update) && box(id) == box(update) &&
+                              same_loop(id, update) && (stage_of(id) || share_order(id, update));
         const int after = level(id) + (together ? 0 : 1);
         if (level(update) < after) {
           least[update] = after;
@@ -238,8 +248,9 @@ GroupLoops::Place GroupLoops::place_of(NodeId id, int first) const {
   if (is_contraction(id)) place.contraction = id;
   for (const passes::Read& read : plan_.roots.at(id).roots) {
     if (!in_group(read.value)) continue;
-    const bool in_register =
-        !place.contraction && !stage_of(read.value) && is_light(read.value) && same_point(id, read);
+    const bool in_register = !place.contraction && !stage_of(read.value) && is_light(read.value) &&
+                             same_point(id, read) &&
+                             (!rewritten_.contains(read.value) || share_order(id, read.value));
     place.level = std::max(place.level, level(read.value) + (in_register ? 0 : 1));
   }
   return place;
@@ -265,6 +276,13 @@ std::optional<NodeId> GroupLoops::epilogue_of(NodeId id) const {
 
 /// Both in the epilogue of one contraction, or both in loops.
 bool GroupLoops::same_loop(NodeId a, NodeId b) const { return stage_of(a) == stage_of(b); }
+
+/// Whether roots of one box and level are in one loop for certain: both light, with the same axis
+/// in vectors.
+bool GroupLoops::share_order(NodeId a, NodeId b) const {
+  const auto last = [&](NodeId id) { return axes_of(id).empty() ? -1 : axes_of(id).back(); };
+  return is_light(a) && is_light(b) && last(a) == last(b);
+}
 
 // --- Storage -------------------------------------------------------------------------------------
 

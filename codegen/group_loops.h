@@ -104,6 +104,7 @@ class GroupLoops {
   [[nodiscard]] Place place_of(ir::NodeId id, int first) const;
   [[nodiscard]] std::optional<ir::NodeId> epilogue_of(ir::NodeId id) const;
   [[nodiscard]] bool same_loop(ir::NodeId a, ir::NodeId b) const;
+  [[nodiscard]] bool share_order(ir::NodeId a, ir::NodeId b) const;
   [[nodiscard]] bool reads_leaf(ir::NodeId id, ir::NodeId leaf) const;
   [[nodiscard]] bool repeats_reads(AxisId axis) const;
   [[nodiscard]] bool repeats_reads(ir::NodeId id, AxisId axis) const;
@@ -134,6 +135,7 @@ class GroupLoops {
   std::set<ir::NodeId> outputs_;
   std::vector<ir::NodeId> contractions_;  // ascending
   std::optional<ir::NodeId> last_;        // of them, which decides tasks
+  std::set<ir::NodeId> rewritten_;  // what cannot be made again once an update in place is written
   std::map<ir::NodeId, Place> places_;
   std::set<ir::NodeId> stored_;  // roots that live in scratch
   std::map<std::size_t, AxisId> unit_axes_;

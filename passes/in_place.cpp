@@ -3,25 +3,55 @@
 #include <algorithm>
 #include <set>
 
+#include "ir/op.h"
+
 namespace gradus::passes {
 namespace {
 
 using ir::NodeId;
 using Roots = std::map<NodeId, Root>;
 
-/// Whether one of the readers depends on `value`.
-bool any_depends(const Roots& roots, const std::vector<NodeId>& readers, NodeId value) {
-  if (std::ranges::all_of(readers, [&](NodeId id) { return id <= value; })) return false;
-  std::set<NodeId> dependents{value};
-  for (auto root = roots.upper_bound(value); root != roots.end(); ++root) {
-    if (std::ranges::any_of(root->second.roots,
-                            [&](const Read& read) { return dependents.contains(read.value); })) {
-      dependents.insert(root->first);
+/// What comes before what: a root before those that read it or a result of it, and a reader of a
+/// state before the root that takes the state's memory.
+class Order {
+ public:
+  Order(const ir::Graph& graph, const Roots& roots) : after_(graph.size()) {
+    for (const auto& [id, root] : roots) {
+      for (const Read& read : root.roots) after_[read.value].push_back(id);
+      for (const Read& read : root.leaves) {
+        if (std::holds_alternative<ir::ResultComputation>(graph.node(read.value).op->compute)) {
+          after_[graph.operands(read.value)[0].node].push_back(id);
+        }
+      }
     }
   }
-  return std::ranges::any_of(readers,
-                             [&](NodeId id) { return id != value && dependents.contains(id); });
-}
+
+  void add(NodeId before, NodeId after) {
+    after_[before].push_back(after);
+    if (after < before) last_back_ = std::max(last_back_, before);
+  }
+
+  /// Whether one of `ends` but `id` itself comes after `id`.
+  [[nodiscard]] bool leads(NodeId id, const std::vector<NodeId>& ends) const {
+    if (ends.empty()) return false;
+    // From beyond, there is no way back.
+    const NodeId limit = std::max(last_back_, std::ranges::max(ends));
+    std::vector<NodeId> open{id};
+    std::set<NodeId> seen{id};
+    while (!open.empty()) {
+      const NodeId at = open.back();
+      open.pop_back();
+      for (NodeId next : after_[at]) {
+        if (next <= limit && seen.insert(next).second) open.push_back(next);
+      }
+    }
+    return std::ranges::any_of(ends, [&](NodeId end) { return end != id && seen.contains(end); });
+  }
+
+ private:
+  std::vector<std::vector<NodeId>> after_;
+  NodeId last_back_ = 0;  // the last that comes before one with a smaller number
+};
 
 /// The roots that read each leaf.
 using Readers = std::map<NodeId, std::vector<NodeId>>;
@@ -34,8 +64,8 @@ Readers readers_of_leaves(const Roots& roots) {
   return readers;
 }
 
-bool can_update(const ir::Graph& graph, const Roots& roots, const std::vector<NodeId>& readers,
-                NodeId value, NodeId state) {
+/// Whether `value` reads the state at its own element only, if at all.
+bool reads_own_element(const ir::Graph& graph, const Roots& roots, NodeId value, NodeId state) {
   for (const Read& read : roots.at(value).leaves) {
     if (read.value != state) continue;
     if (access_of(graph, value) == Access::heavy || read.through_view) return false;
@@ -43,13 +73,14 @@ bool can_update(const ir::Graph& graph, const Roots& roots, const std::vector<No
       if (read.slots[a] != static_cast<int>(a) && read.slots[a] != kUnitAxis) return false;
     }
   }
-  return !any_depends(roots, readers, value);
+  return true;
 }
 
 }  // namespace
 
 std::map<NodeId, NodeId> updates_in_place(const ir::Graph& graph, const Roots& roots) {
   Readers readers = readers_of_leaves(roots);
+  Order order(graph, roots);
   std::set<NodeId> results;
   for (const ir::Result& result : graph.results()) {
     results.insert(memory_of(graph, result.value.node));
@@ -60,7 +91,12 @@ std::map<NodeId, NodeId> updates_in_place(const ir::Graph& graph, const Roots& r
     const NodeId value = result.value.node;
     const NodeId state = graph.find_input(result.name)->node;
     if (!roots.contains(value) || updates.contains(value) || results.contains(state)) continue;
-    if (can_update(graph, roots, readers[state], value, state)) updates[value] = state;
+    if (!reads_own_element(graph, roots, value, state) || order.leads(value, readers[state]))
+      continue;
+    updates[value] = state;
+    for (NodeId reader : readers[state]) {
+      if (reader != value) order.add(reader, value);
+    }
   }
   return updates;
 }

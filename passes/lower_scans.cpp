@@ -112,12 +112,19 @@ class BodyLowering {
   }
 
   std::vector<Expr> run() {
-    const std::vector<bool> live = body_.live();
+    // The position is one more stack, behind the others.
+    std::map<NodeId, Value> inputs;
+    for (NodeId id : body_.inputs()) {
+      if (id != position_) inputs[id] = {scan_.body.add(body_.node(id), {}), 0};
+    }
+    if (position_ && body_.live()[*position_]) inputs[*position_] = add_position();
     const ir::Moved moved =
         ir::inline_graph(body_, scan_.body, [&](NodeId node) -> std::optional<Value> {
-          if (position_ == node) return live[node] ? std::optional(add_position()) : std::nullopt;
           const ir::Node& known = body_.node(node);
-          if (is_input(known)) return Value{scan_.body.add(known, {}), 0};
+          if (is_input(known)) {
+            const auto found = inputs.find(node);
+            return found == inputs.end() ? std::nullopt : std::optional(found->second);
+          }
           if (std::holds_alternative<ir::ConstantComputation>(known.op->compute) &&
               known.types[0].rank() > 0) {
             scan_.invariant.push_back({&to_, {to_.add(known, {}), 0}});

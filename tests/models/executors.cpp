@@ -1,5 +1,6 @@
 #include "tests/models/executors.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -150,13 +151,35 @@ ir::Interpretation interpret_kernels(const ir::Graph& graph, const Inputs& input
   return result;
 }
 
+namespace {
+
+/// The first element that is not the same.
+std::string first_difference(const Tensor& a, const Tensor& b) {
+  if (a.type != b.type) return to_string(a.type) + " and " + to_string(b.type);
+  return dispatch(a.type.element, [&](auto zero) {
+    using T = decltype(zero);
+    std::size_t i = 0;
+    const auto differ = [&] {
+      const T x = a.as<T>()[i], y = b.as<T>()[i];
+      return std::memcmp(&x, &y, sizeof(T)) != 0 && (x == x || y == y);
+    };
+    while (i < a.as<T>().size() && !differ()) ++i;
+    if (i == a.as<T>().size()) return std::string("none");
+    return fmt::format("element {}: {} and {}", i, a.as<T>()[i], b.as<T>()[i]);
+  });
+}
+
+}  // namespace
+
 void expect_same(const ir::Interpretation& expected, const ir::Interpretation& found,
                  const std::string& what) {
   for (const auto& [name, value] : expected.outputs) {
-    EXPECT_TRUE(same(value, found.outputs.at(name))) << what << ": output " << name;
+    EXPECT_TRUE(same(value, found.outputs.at(name)))
+        << what << ": output " << name << ", " << first_difference(value, found.outputs.at(name));
   }
   for (const auto& [name, value] : expected.updates) {
-    EXPECT_TRUE(same(value, found.updates.at(name))) << what << ": update " << name;
+    EXPECT_TRUE(same(value, found.updates.at(name)))
+        << what << ": update " << name << ", " << first_difference(value, found.updates.at(name));
   }
 }
 

@@ -192,6 +192,57 @@ TEST(Executors, StatesUpdatedByTiles) {
   check_all_executors(graph, {{"w", random_tensor({ElementType::f32, {4, 4, 70}}, 1, -1, 1)}});
 }
 
+/// Each is made of the other: only one can be written where it was.
+TEST(Executors, StatesThatTakeEachOthersPlace) {
+  const ir::Graph graph = ir::parse_graph(R"(graph "swap"
+%0 = state "a" : f32[40]
+%1 = state "b" : f32[40]
+%2 = tanh %1
+%3 = exp %0
+"a" <- %2
+"b" <- %3
+)");
+  const TensorType type{ElementType::f32, {40}};
+  check_all_executors(graph,
+                      {{"a", random_tensor(type, 1, -1, 1)}, {"b", random_tensor(type, 2, -1, 1)}});
+}
+
+/// A sum is in its place from the first term on, before its loop has read the old value.
+TEST(Executors, AStateUpdatedByASumOfWhatReadsIt) {
+  const ir::Graph graph = ir::parse_graph(R"(graph "column"
+%0 = state "c" : f32[8,1]
+%1 = batch "x" : f32[8,1]
+%2 = state "w" : f32[1,1]
+%3 = add %0, %1
+%4 = dot %3, %2 {lhs_contract = [1], rhs_contract = [1]}
+"y" = %3
+"c" <- %4
+)");
+  const TensorType column{ElementType::f32, {8, 1}};
+  check_all_executors(graph, {{"c", random_tensor(column, 1, -1, 1)},
+                              {"x", random_tensor(column, 2, -1, 1)},
+                              {"w", random_tensor({ElementType::f32, {1, 1}}, 3, -1, 1)}});
+}
+
+/// What a state becomes cannot be made again in a loop with rows and columns exchanged, once it is
+/// written.
+TEST(Executors, AnUpdatedStateThatIsReadTurned) {
+  const ir::Graph graph = ir::parse_graph(R"(graph "turned"
+%0 = state "m" : f32[9,19]
+%1 = batch "g" : f32[9,19]
+%2 = add %0, %1
+%3 = transpose %2 {permutation = [1,0]}
+%4 = batch "x" : f32[19,9]
+%5 = mul %3, %4
+"m" <- %2
+"y" = %5
+)");
+  const TensorType matrix{ElementType::f32, {9, 19}};
+  check_all_executors(graph, {{"m", random_tensor(matrix, 1, -1, 1)},
+                              {"g", random_tensor(matrix, 2, -1, 1)},
+                              {"x", random_tensor({ElementType::f32, {19, 9}}, 3, -1, 1)}});
+}
+
 /// Merged contracted axes whose sums have several parts: the borders are those of slices.
 TEST(Executors, LongContractionsOverSeveralAxes) {
   for (const Shape& contracted : {Shape{70, 30}, Shape{3, 1100}, Shape{2, 9, 150}}) {

@@ -139,13 +139,6 @@ TEST_F(TrainingProgram, ANetworkReadsDigitsBetterThanALinearModel) {
   EXPECT_LE(accuracy("logistic_regression.json"), 0.93);
 }
 
-TEST_F(TrainingProgram, GradientsOfSmallModelsAreRight) {
-  for (const char* model : {"spirals_mlp", "gan_ring", "wgan_gp_ring"}) {
-    const Outcome outcome = gradus("gradcheck models/" + std::string(model) + ".json");
-    EXPECT_EQ(outcome.status, 0) << outcome.output;
-  }
-}
-
 /// Several updates, several runs of one, a gradient of the second order, fresh random numbers.
 TEST_F(TrainingProgram, AlternatingUpdatesAreTheSameBitsInEveryWayOfRunning) {
   const auto weights = [&](const std::string& name, int steps, const std::string& arguments) {

@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
 
@@ -36,8 +38,16 @@ T value_of(Random& random, bool positive, bool special) {
     if (special && random.chance(0.3)) return special_float<T>(random);
     return static_cast<T>(positive ? random.uniform(0.05, 1) : random.uniform(-1.5, 1.5));
   } else {
-    return static_cast<T>(random.between(std::is_signed_v<T> ? -2 : 0, 5));
+    return static_cast<T>(random.between(positive || !std::is_signed_v<T> ? 0 : -2, 5));
   }
+}
+
+/// Sums of as many products as a matrix has rows are then of order 1.
+double scale_of(const Shape& shape) {
+  if (shape.size() < 2) return 1;
+  const auto rows =
+      static_cast<double>(element_count(shape) / std::max<std::int64_t>(shape.back(), 1));
+  return 1 / std::sqrt(std::max(rows, 1.0));
 }
 
 }  // namespace
@@ -49,12 +59,16 @@ std::map<std::string, Tensor> random_inputs(const ir::Graph& graph, std::uint64_
   for (ir::NodeId id : graph.inputs()) {
     const ir::Node& node = graph.node(id);
     const std::string& name = node.attributes.get<std::string>("name");
+    const bool state = node.attributes.get<std::string>("kind") == "state";
+    const bool counter = state && node.types[0].rank() == 0;
     const bool slot = name.find('/') != name.npos;
+    const double scale = state && !slot ? scale_of(node.types[0].shape) : 1;
     Tensor tensor(node.types[0]);
     dispatch(tensor.type.element, [&](auto zero) {
       using T = decltype(zero);
       for (T& value : tensor.as<T>()) {
-        value = value_of<T>(random, slot, values == InputValues::special);
+        value = value_of<T>(random, slot || counter, values == InputValues::special);
+        if constexpr (std::is_floating_point_v<T>) value *= static_cast<T>(scale);
       }
     });
     inputs.emplace(name, std::move(tensor));
