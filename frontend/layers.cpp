@@ -80,8 +80,9 @@ double size_of(const Shape& shape) {
 
 std::string LayerInput::describe() const {
   const std::string type = to_string(example_type(value.type()));
-  if (line == 0) return fmt::format("'{}' gives {}", name, type);
-  return fmt::format("'{}' (line {}) gives {}", name, line, type);
+  const std::string what = by_time ? "every time of " : "";
+  if (line == 0) return fmt::format("{}'{}' gives {}", what, name, type);
+  return fmt::format("{}'{}' (line {}) gives {}", what, name, line, type);
 }
 
 Expr LayerBuilder::parameter(const std::string& name, Shape shape, double l1, double l2) {
@@ -119,7 +120,7 @@ Expr LayerBuilder::statistic(const std::string& name, Shape shape) {
 }
 
 void LayerBuilder::update(const std::string& name, Expr value) {
-  if (training) state.values.insert_or_assign(owner + "/" + name, value);
+  if (training()) state.values.insert_or_assign(owner + "/" + name, value);
 }
 
 Expr LayerBuilder::carried(const std::string& name, const Shape& example) {
