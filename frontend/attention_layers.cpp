@@ -83,12 +83,20 @@ Expr positions_along(const LayerBuilder& b, const Shape& shape) {
   return ir::iota(b.graph, ElementType::i64, shape, 1);
 }
 
-/// All positions so far of x [batch, 1, heads, width], at their places in [batch, positions, heads,
-/// width].
+/// All positions so far of x [batch, count, heads, width], at their places in [batch, positions,
+/// heads, width].
 Expr remember(LayerBuilder& b, const std::string& name, Expr x) {
   Shape shape = x.shape();
   shape[1] = b.positions_of(x);
   const Expr before = b.carried(name, {shape.begin() + 1, shape.end()});
+  if (const std::int64_t count = b.decoding->count; count > 1) {
+    Shape start(shape.size(), 0);
+    start[1] = count;
+    const Expr parts[] = {x, ir::slice(before, start, shape, Shape(shape.size(), 1))};
+    const Expr all = count == shape[1] ? x : ir::concat(parts, 1);
+    b.carry(name, all);
+    return all;
+  }
   const Expr here = ir::map("equal", positions_along(b, shape), b.decoding->position);
   const Expr row = ir::reshape(x, {shape[0], shape[2], shape[3]});
   const Expr all = ir::select(here, ir::broadcast(row, shape, {0, 2, 3}), before);
@@ -96,9 +104,10 @@ Expr remember(LayerBuilder& b, const std::string& name, Expr x) {
   return all;
 }
 
-/// The same for a mask, bool [batch, 1].
+/// The same for a mask, bool [batch, count].
 Expr remember_mask(LayerBuilder& b, Expr mask) {
-  const Expr number = ir::reshape(ir::cast(mask, ElementType::f32), {mask.shape()[0], 1, 1, 1});
+  const Expr number =
+      ir::reshape(ir::cast(mask, ElementType::f32), {mask.shape()[0], mask.shape()[1], 1, 1});
   const Expr all = remember(b, "mask", number);
   const Expr flat = ir::reshape(all, {mask.shape()[0], all.shape()[1]});
   return ir::map("not_equal", flat, ir::full_like(flat, 0));
@@ -111,6 +120,26 @@ std::optional<Expr> keys_so_far(const LayerBuilder& b, std::int64_t count,
   const Expr past =
       ir::map("less_equal", positions_along(b, {b.batch, count}), b.decoding->position);
   return options.keys ? ir::map("and", past, *options.keys) : past;
+}
+
+/// Keeps keys, values and mask for the positions to come. A run that is given one position attends
+/// to all that are kept; one that is given the first ones, to these.
+void attend_to_the_past(LayerBuilder& b, const Sources& sources, Expr& key, Expr& value,
+                        ir::AttentionOptions& options) {
+  const bool one = b.decoding->count == 1;
+  if (!sources.given_whole) {
+    const Expr keys = remember(b, "keys", key);
+    const Expr values = remember(b, "values", value);
+    const auto mask = options.keys ? std::optional(remember_mask(b, *options.keys)) : std::nullopt;
+    if (one) {
+      key = keys;
+      value = values;
+      options.keys = mask;
+    }
+  }
+  if (!one) return;
+  options.keys = keys_so_far(b, key.shape()[1], options);
+  options.causal = false;
 }
 
 Expr multi_head_attention(LayerBuilder& b) {
@@ -142,15 +171,7 @@ Expr multi_head_attention(LayerBuilder& b) {
   const double scale = 1 / std::sqrt(static_cast<double>(width));
   ir::AttentionOptions options{scale, b.settings.boolean("causal"), sources.keys,
                                weight_dropout(b)};
-  if (b.decoding != nullptr) {
-    if (!sources.given_whole) {
-      key = remember(b, "keys", key);
-      value = remember(b, "values", value);
-      if (options.keys) options.keys = remember_mask(b, *options.keys);
-    }
-    options.keys = keys_so_far(b, key.shape()[1], options);
-    options.causal = false;
-  }
+  if (b.decoding != nullptr) attend_to_the_past(b, sources, key, value, options);
   const Expr taken = ir::scaled_dot_product_attention(query, key, value, options);
   const Shape& shape = sources.query.shape();
   const Expr joined = ir::reshape(taken, {shape[0], shape[1], heads * value_width});

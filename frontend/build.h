@@ -154,7 +154,7 @@ struct SplitDecode {
 struct DecodeProgram {
   ir::Graph graph;
   std::vector<StateSpec> carried;  // the state that it has beside the model's
-  std::string token;               // its input, i32[batch, 1]
+  std::string token;               // its input, i32[batch, count]
   std::int64_t positions = 0;      // that it has; 0: any number
   std::int64_t tokens = 0;         // that it can read; 0: not known
   // Of an encoder and decoder:
@@ -168,9 +168,11 @@ struct DecodeProgram {
 /// logit / temperature + Gumbel number is greatest. The Gumbel numbers -log(-log(u)) are of uniform
 /// u from the stream "generate/sample" and the counters "seed" and "step", and each run is a step.
 /// Inputs are the tokens and the scalar "position"; results are "logits" and "next". Where the
-/// prediction depends on another sequence, too, that is read once by a program of its own. Throws
-/// UserError E0214 where there is no such form.
+/// prediction depends on another sequence, too, that is read once by a program of its own. With a
+/// `count` the program reads so many first tokens in one run, leaves the same state and chooses as
+/// from the last one. Throws UserError E0214 where there is no such form.
 [[nodiscard]] DecodeProgram build_decode(const ModelSpec& spec, std::span<const LayerSummary> whole,
-                                         std::int64_t batch, const Sampling& sampling);
+                                         std::int64_t batch, const Sampling& sampling,
+                                         std::int64_t count = 1);
 
 }  // namespace gradus::frontend

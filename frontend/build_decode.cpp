@@ -25,28 +25,34 @@ const Comparison& next_class(const ModelSpec& spec) {
                   spec.losses.front().where, "the loss \"sparse_categorical_cross_entropy\" does");
 }
 
-/// [batch, tokens] of what a layer gives for one position.
-Expr as_logits(const Comparison& prediction, Expr value, std::int64_t batch) {
+/// [batch, tokens] of what a layer gives for `count` positions: that of the last one.
+Expr as_logits(const Comparison& prediction, Expr value, std::int64_t batch, std::int64_t count) {
   const Shape& shape = value.shape();
-  const bool one = shape.size() == 2 || (shape.size() == 3 && shape[1] == 1);
-  if (!one || value.element() != ElementType::f32) {
+  const bool fits = shape.size() == 2 || (shape.size() == 3 && shape[1] == count);
+  if (!fits || value.element() != ElementType::f32) {
     throw UserError(
         "E0214",
         fmt::format("no generation from '{}', which gives {} instead of f32[tokens] for a position",
                     prediction.prediction.name, to_string(example_type(value.type()))),
         prediction.where);
   }
-  const Expr flat = ir::reshape(value, {batch, shape.back()});
+  const Expr last = shape.size() == 2 || count == 1
+                        ? value
+                        : ir::slice(value, {0, count - 1, 0}, shape, {1, 1, 1});
+  const Expr flat = ir::reshape(last, {batch, shape.back()});
   return prediction.kind() == ir::Prediction::probability ? ir::map("log", flat) : flat;
 }
 
 /// -log(-log(u)): the greatest of logits plus such numbers is drawn by the softmax of the logits.
+/// Those of the last position, however many a run is given.
 Expr gumbel(Forward& forward, const Shape& shape, const SourceLocation& where) {
   const std::int64_t stream = forward.streams.of("generate/sample", where);
-  const Expr u =
-      ir::apply("random_uniform",
-                {counter_input(forward.graph, "seed"), counter_input(forward.graph, "step")},
-                {{"shape", shape}, {"stream", stream}});
+  const Expr step = counter_input(forward.graph, "step");
+  const std::int64_t before = forward.decoding->count - 1;
+  const Expr u = ir::apply("random_uniform",
+                           {counter_input(forward.graph, "seed"),
+                            before == 0 ? step : step + static_cast<double>(before)},
+                           {{"shape", shape}, {"stream", stream}});
   return -ir::map("log", -ir::map("log", u));
 }
 
@@ -161,7 +167,7 @@ void check_classes(const Comparison& prediction, const Sampling& sampling, std::
 }  // namespace
 
 DecodeProgram build_decode(const ModelSpec& spec, std::span<const LayerSummary> whole,
-                           std::int64_t batch, const Sampling& sampling) {
+                           std::int64_t batch, const Sampling& sampling, std::int64_t count) {
   const Comparison& prediction = next_class(spec);
   const std::string& name = prediction.prediction.name;
   const Selection layers = layers_for(spec, {name});
@@ -170,20 +176,21 @@ DecodeProgram build_decode(const ModelSpec& spec, std::span<const LayerSummary> 
   forward.whole = whole;
   const Expr position{&forward.graph, forward.graph.add_input("position", ir::InputKind::scalar,
                                                               {ElementType::i64, {}})};
-  forward.decoding = Decoding{token->name, position, token->example.shape.front()};
+  forward.decoding = Decoding{token->name, position, token->example.shape.front(), count};
   Findings findings;
   build_forward(spec, forward, layers, findings);
   findings.raise();
   forward.graph.set_provenance(
       {std::make_shared<const ir::Origin>(ir::Origin{prediction.where, "generate", {}}),
        ir::Role::forward});
-  const Expr logits = as_logits(prediction, forward.values.at(name).value, batch);
+  const Expr logits = as_logits(prediction, forward.values.at(name).value, batch, count);
   const std::int64_t tokens = tokens_read(spec, layers, token->name);
   check_classes(prediction, sampling, logits.shape()[1], tokens);
   forward.graph.add_result("logits", logits.value);
   forward.graph.add_result("next", choose(forward, logits, sampling, prediction.where).value);
   build_carried(forward);
-  forward.graph.add_update("step", (counter_input(forward.graph, "step") + 1).value);
+  forward.graph.add_update(
+      "step", (counter_input(forward.graph, "step") + static_cast<double>(count)).value);
   DecodeProgram program{std::move(forward.graph), {}, token->name, 0, tokens};
   if (forward.decoding->bounded) program.positions = forward.decoding->positions;
   for (const CarriedSpec& carried : forward.state.carried) {

@@ -43,7 +43,7 @@ std::optional<LayerInput> value_of(const ModelSpec& spec, Forward& forward, cons
   GRADUS_CHECK(input != spec.inputs.end(), "an unchecked name: " + name);
   TensorType type = input->example;
   const bool by_position = forward.decoding && forward.decoding->token == name;
-  if (by_position) type.shape.front() = 1;
+  if (by_position) type.shape.front() = forward.decoding->count;
   type.shape.insert(type.shape.begin(), forward.batch);
   if (!is_valid(type.shape)) {
     findings.add("E0204",

@@ -162,6 +162,11 @@ std::int64_t LayerBuilder::positions_of(Expr x) {
 
 Expr LayerBuilder::at_positions(Expr table) const {
   if (decoding == nullptr) return table;
+  if (decoding->count > 1) {
+    Shape limit = table.shape();
+    limit.front() = decoding->count;
+    return ir::slice(table, ir::Integers(limit.size(), 0), limit, ir::Integers(limit.size(), 1));
+  }
   return ir::gather(table, ir::reshape(decoding->position, {1}), 0);
 }
 

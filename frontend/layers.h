@@ -100,6 +100,7 @@ struct Decoding {
   std::string token;       // the input
   ir::Expr position;       // i64[]: from 0, below `positions`
   std::int64_t positions;  // of the sequences that the model is trained with
+  std::int64_t count = 1;  // of positions that a run is given; more than one: the first ones
   bool bounded = false;    // some layer has no more positions than these
 };
 

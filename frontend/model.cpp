@@ -96,8 +96,9 @@ ir::Graph Model::predict(std::int64_t batch) const {
   return std::move(forward.graph);
 }
 
-DecodeProgram Model::decode(std::int64_t batch, const Sampling& sampling) const {
-  return build_decode(spec_, layers_, batch, sampling);
+DecodeProgram Model::decode(std::int64_t batch, const Sampling& sampling,
+                            std::int64_t count) const {
+  return build_decode(spec_, layers_, batch, sampling, count);
 }
 
 }  // namespace gradus::frontend

@@ -49,7 +49,8 @@ class Model {
   [[nodiscard]] ir::Graph evaluate(std::int64_t batch) const;
   [[nodiscard]] ir::Graph predict(std::int64_t batch) const;
   /// The next token of sequences. Throws UserError E0214 when the model has no such program.
-  [[nodiscard]] DecodeProgram decode(std::int64_t batch, const Sampling& sampling) const;
+  [[nodiscard]] DecodeProgram decode(std::int64_t batch, const Sampling& sampling,
+                                     std::int64_t count = 1) const;
 
  private:
   std::string text_;

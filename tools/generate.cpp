@@ -45,7 +45,7 @@ struct GenerateOptions {
 class Generator {
  public:
   Generator(const GenerateOptions& options, const frontend::Model& model,
-            frontend::DecodeProgram program)
+            frontend::DecodeProgram program, std::optional<frontend::DecodeProgram> read_first)
       : token_(std::move(program.token)),
         positions_(program.positions),
         executor_(options.model.workers()) {
@@ -57,6 +57,7 @@ class Generator {
     }
     executable_ = compiled(program.graph, options);
     if (program.encode) encode_ = compiled(*program.encode, options);
+    if (read_first) read_first_ = compiled(read_first->graph, options);
     state_ = runtime::allocate(layout_.bytes, "the model's state");
     runtime::load_weights(options.weights, layout_, state_);
     const auto seed = static_cast<std::int64_t>(options.seed.value_or(model.training().seed));
@@ -73,7 +74,22 @@ class Generator {
   void read(const Tokens& tokens) {
     if (positions_ > 0 && position_ == positions_) slide();
     if (positions_ > 0) seen_.push_back(tokens);
-    run(tokens);
+    run(executable_, tokens, 1);
+  }
+  /// Reads the first tokens of every sequence.
+  void read_first(const Tokens& prompt, std::int64_t samples) {
+    if (!read_first_) {
+      for (std::size_t i = 0; i < prompt.size() && interrupted == 0; ++i) {
+        read(Tokens(static_cast<std::size_t>(samples), prompt[i]));
+      }
+      return;
+    }
+    Tokens all;
+    for (std::int64_t i = 0; i < samples; ++i) all.insert(all.end(), prompt.begin(), prompt.end());
+    for (const std::int32_t token : prompt) {
+      if (positions_ > 0) seen_.emplace_back(static_cast<std::size_t>(samples), token);
+    }
+    run(*read_first_, all, static_cast<std::int64_t>(prompt.size()));
   }
   /// The tokens that the program chooses after those that it read. Throws UserError E3001 where its
   /// logits are no numbers, or none of them is finite.
@@ -136,12 +152,13 @@ class Generator {
     position_ = 0;
     slid_ = true;
     seen_.erase(seen_.begin(), seen_.end() - positions_ / 2);
-    for (const Tokens& tokens : seen_) run(tokens);
+    for (const Tokens& tokens : seen_) run(executable_, tokens, 1);
   }
 
-  void run(const Tokens& tokens) {
+  /// With `count` tokens of every sequence.
+  void run(const runtime::Executable& executable, const Tokens& tokens, std::int64_t count) {
     std::vector<std::span<const std::byte>> inputs;
-    for (const runtime::ExecutableInput& input : executable_.inputs) {
+    for (const runtime::ExecutableInput& input : executable.inputs) {
       Tensor& value = input.name == token_ ? token_value_ : position_value_;
       value = Tensor(input.type);
       if (input.name == token_) {
@@ -151,14 +168,15 @@ class Generator {
       }
       inputs.emplace_back(value.bytes);
     }
-    const runtime::RunResult result = executor_.run(executable_, state_, inputs);
-    if (result.fault != 0) throw UserError("E3002", describe_fault(executable_, result));
-    ++position_;
+    const runtime::RunResult result = executor_.run(executable, state_, inputs);
+    if (result.fault != 0) throw UserError("E3002", describe_fault(executable, result));
+    position_ += count;
+    last_run_ = &executable;
   }
 
   [[nodiscard]] Tensor output(const std::string& name) const {
-    for (std::size_t i = 0; i < executable_.outputs.size(); ++i) {
-      if (executable_.outputs[i].name == name) return executor_.output(executable_, i);
+    for (std::size_t i = 0; i < last_run_->outputs.size(); ++i) {
+      if (last_run_->outputs[i].name == name) return executor_.output(*last_run_, i);
     }
     throw InternalError("generation without " + name);
   }
@@ -185,6 +203,8 @@ class Generator {
   runtime::StateLayout layout_;
   runtime::Executable executable_;
   std::optional<runtime::Executable> encode_;
+  std::optional<runtime::Executable> read_first_;  // many tokens in one run
+  const runtime::Executable* last_run_ = nullptr;
   runtime::AlignedBytes state_;
   Tokens source_;
   Tensor token_value_;
@@ -225,6 +245,15 @@ Tokens source_of(const GenerateOptions& options, const TokenText& text,
   return tokens;
 }
 
+/// Whether all tokens of the prompt are read by one program: of few, compiling it takes longer than
+/// it saves.
+bool is_read_at_once(const Tokens& prompt, const frontend::DecodeProgram& program) {
+  constexpr std::int64_t kLeast = 32;
+  const auto count = static_cast<std::int64_t>(prompt.size());
+  return !program.encode && count >= kLeast &&
+         (program.positions == 0 || count <= program.positions);
+}
+
 /// Prints the tokens of a single sample as they come.
 class Printer {
  public:
@@ -253,10 +282,8 @@ std::vector<Tokens> continuations(Generator& generator, const Tokens& source, co
   const auto samples = static_cast<std::size_t>(options.samples);
   std::vector<Tokens> all(samples);
   generator.begin(source);
-  for (std::size_t i = 0; i < prompt.size() && interrupted == 0; ++i) {
-    generator.read(Tokens(samples, prompt[i]));
-    printer.print(prompt[i]);
-  }
+  for (const std::int32_t token : prompt) printer.print(token);
+  generator.read_first(prompt, options.samples);
   for (std::int64_t i = 0; i < options.length && interrupted == 0; ++i) {
     const Tokens next = generator.next();
     for (std::size_t sample = 0; sample < samples; ++sample) all[sample].push_back(next[sample]);
@@ -307,7 +334,11 @@ int generate(const GenerateOptions& options) {
   frontend::DecodeProgram program = model.decode(options.samples, sampling);
   check_tokens(prompt, program.tokens, "--prompt");
   const Tokens source = source_of(options, text, program);
-  Generator generator(options, model, std::move(program));
+  std::optional<frontend::DecodeProgram> read_first;
+  if (is_read_at_once(prompt, program)) {
+    read_first = model.decode(options.samples, sampling, static_cast<std::int64_t>(prompt.size()));
+  }
+  Generator generator(options, model, std::move(program), std::move(read_first));
   const double compile_seconds = seconds_since(start);
   std::signal(SIGINT, [](int) { interrupted = 1; });
   const Clock::time_point began = Clock::now();

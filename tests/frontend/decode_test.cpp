@@ -63,6 +63,8 @@ class Stepwise {
   }
   [[nodiscard]] const DecodeProgram& program() const { return program_; }
 
+  [[nodiscard]] const Values& state() const { return state_; }
+
   /// Reads what an encoder reads.
   void encode(const Tensor& source) {
     Values inputs = state_;
@@ -156,6 +158,61 @@ TEST(Decode, TransformersOfAnySizeSayTheSame) {
     expect_as_predicted(transformer(kSines, 8, groups, false), 7, 8, 1e-5);
     expect_as_predicted(transformer(kNone, 8, groups, true), 7, 8, 1e-5);
   }
+}
+
+/// A program that reads the first tokens at once says what reading one after another says, and
+/// leaves the same state; 0: to the bit.
+void expect_read_at_once(const std::string& layers, std::int64_t length, std::int64_t width,
+                         std::int64_t count, double tolerance) {
+  SCOPED_TRACE(layers);
+  const Model model("file.json", model_of(layers, length, width));
+  const Tensor text = tokens(length);
+  const DecodeProgram program = model.decode(kBatch, {}, count);
+  Stepwise stepwise(model, state_of(model), {});
+  Values inputs = state_of(model);
+  for (const StateSpec& entry : program.carried) inputs.emplace(entry.name, Tensor(entry.type));
+  Tensor first({ElementType::i32, {kBatch, count}});
+  Values outputs;
+  for (std::int64_t t = 0; t < count; ++t) {
+    std::vector<std::int32_t> now;
+    for (std::int64_t b = 0; b < kBatch; ++b) {
+      now.push_back(text.as<std::int32_t>()[static_cast<std::size_t>(b * length + t)]);
+      first.as<std::int32_t>()[static_cast<std::size_t>(b * count + t)] = now.back();
+    }
+    outputs = stepwise.step(now);
+  }
+  inputs.insert_or_assign(program.token, first);
+  inputs.insert_or_assign("position", Tensor::scalar(ElementType::i64, std::int64_t{0}));
+  const ir::Interpretation found = ir::interpret(program.graph, inputs);
+  EXPECT_EQ(found.outputs.at("next"), outputs.at("next"));  // drawn with the same numbers
+  EXPECT_EQ(program.carried.size(), stepwise.program().carried.size());
+  const auto expect_near = [&](const Tensor& x, const Tensor& y) {
+    ASSERT_EQ(x.type, y.type);
+    if (tolerance == 0) {
+      EXPECT_EQ(x, y);
+      return;
+    }
+    for (std::size_t i = 0; i < x.as<float>().size(); ++i) {
+      ASSERT_NEAR(x.as<float>()[i], y.as<float>()[i], tolerance) << i;
+    }
+  };
+  expect_near(found.outputs.at("logits"), outputs.at("logits"));
+  for (const auto& [name, value] : found.updates) {
+    if (name == "step") {
+      EXPECT_EQ(value, stepwise.state().at(name));
+    } else {
+      expect_near(value, stepwise.state().at(name));
+    }
+  }
+}
+
+TEST(Decode, FirstTokensAreReadAtOnce) {
+  expect_read_at_once(transformer(kLearned, 128, 2, false), 64, 128, 64, 0);
+  for (const std::int64_t count : {2, 5, 7}) {
+    expect_read_at_once(transformer(kSines, 8, 2, false), 7, 8, count, 1e-5);
+    expect_read_at_once(transformer(kNone, 8, 1, true), 7, 8, count, 1e-5);
+  }
+  expect_read_at_once(R"({"layer": "lstm", "units": 64, "return_sequences": true})", 6, 64, 4, 0);
 }
 
 std::string source_of(const std::string& file) {
