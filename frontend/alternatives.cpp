@@ -83,13 +83,13 @@ std::vector<Alternative> make_sources() {
                  10000, 1000)},
       {"idx",
        "MNIST's four files, plain or gzip: inputs image f32[28,28,1] and label i32[].",
-       {text_option("directory", {}, "Where the files are.")}},
+       {path_option("directory", {}, "Where the files are.")}},
       {"cifar10",
        "CIFAR-10's binary batches, plain or gzip: inputs image f32[32,32,3] and label i32[].",
-       {text_option("directory", {}, "Where the files are.")}},
+       {path_option("directory", {}, "Where the files are.")}},
       {"text",
        "A text: inputs text i32[length] and next i32[length], the same one token further.",
-       {text_option("file", {}, "The text."),
+       {path_option("file", {}, "The text."),
         integer_option("length", int64_t{128}, "Tokens of an example.", {1, 1e6}),
         integer_option("stride", int64_t{0},
                        "Tokens from the beginning of an example to that of the next; 0: length.",
@@ -101,8 +101,8 @@ std::vector<Alternative> make_sources() {
              {"bytes", "Bytes.", {}}})}},
       {"tensors",
        "safetensors files with one array per input.",
-       {text_option("file", {}, "The training data."),
-        text_option("test_file", std::string(), "The test data; none when absent.")}},
+       {path_option("file", {}, "The training data."),
+        path_option("test_file", std::string(), "The test data; none when absent.")}},
   };
 }
 

@@ -17,6 +17,7 @@ struct Sources {
   Expr query;
   Expr memory;
   std::optional<Expr> keys;
+  bool given_whole = false;  // the memory, when decoding
 };
 
 Sources sources_of(const LayerBuilder& b) {
@@ -32,9 +33,13 @@ Sources sources_of(const LayerBuilder& b) {
     if (x.element() == ElementType::f32 && x.rank() == 3) continue;
     throw LayerError("needs f32 [positions, features] per example, but " + b.inputs[i].describe());
   }
-  Sources sources{b.inputs[0].value, b.inputs[sequences - 1].value, std::nullopt};
+  Sources sources{b.inputs[0].value, b.inputs[sequences - 1].value, std::nullopt,
+                  !b.inputs[sequences - 1].by_position};
   if (masks == 0) return sources;
   const Expr mask = b.inputs.back().value;
+  if (b.decoding != nullptr && b.inputs.back().by_position == sources.given_whole) {
+    throw LayerError("has a mask that is none of the sequence that it attends to");
+  }
   if (mask.shape() != Shape{b.batch, sources.memory.shape()[1]}) {
     throw LayerError(fmt::format("needs a mask of {} positions, but {}", sources.memory.shape()[1],
                                  b.inputs.back().describe()));
@@ -59,17 +64,18 @@ Expr project(LayerBuilder& b, Expr x, const std::string& name, std::int64_t head
 std::function<Expr(Expr)> weight_dropout(LayerBuilder& b) {
   const double rate = b.settings.number("dropout");
   const std::int64_t stream = b.streams.of(b.path + "/mask", b.where);
-  if (!b.training || rate == 0) return {};
+  if (!b.training() || rate == 0) return {};
   return [&b, rate, stream](Expr weights) {
     return drop_elements(b, weights, rate, stream, all_axes(weights));
   };
 }
 
-/// Of one position the layer knows only those before it.
-void need_past(const LayerBuilder& b) {
-  if (b.decoding == nullptr) return;
-  if (b.inputs.size() > 1) throw LayerError("attends to another sequence, or by a mask");
-  if (!b.settings.boolean("causal")) throw LayerError("attends to positions yet to come");
+/// Of one position the layer knows only those before it, and the whole of another sequence.
+void need_past(const LayerBuilder& b, const Sources& sources) {
+  if (b.decoding == nullptr || sources.given_whole) return;
+  if (!b.inputs[0].by_position || !b.settings.boolean("causal")) {
+    throw LayerError("attends to positions yet to come");
+  }
 }
 
 /// i64: where a value of `shape` stands along its axis 1, which is that of positions.
@@ -77,12 +83,20 @@ Expr positions_along(const LayerBuilder& b, const Shape& shape) {
   return ir::iota(b.graph, ElementType::i64, shape, 1);
 }
 
-/// All positions so far of x [batch, 1, heads, width], at their places in [batch, positions, heads,
-/// width].
+/// All positions so far of x [batch, count, heads, width], at their places in [batch, positions,
+/// heads, width].
 Expr remember(LayerBuilder& b, const std::string& name, Expr x) {
   Shape shape = x.shape();
   shape[1] = b.positions_of(x);
   const Expr before = b.carried(name, {shape.begin() + 1, shape.end()});
+  if (const std::int64_t count = b.decoding->count; count > 1) {
+    Shape start(shape.size(), 0);
+    start[1] = count;
+    const Expr parts[] = {x, ir::slice(before, start, shape, Shape(shape.size(), 1))};
+    const Expr all = count == shape[1] ? x : ir::concat(parts, 1);
+    b.carry(name, all);
+    return all;
+  }
   const Expr here = ir::map("equal", positions_along(b, shape), b.decoding->position);
   const Expr row = ir::reshape(x, {shape[0], shape[2], shape[3]});
   const Expr all = ir::select(here, ir::broadcast(row, shape, {0, 2, 3}), before);
@@ -90,9 +104,47 @@ Expr remember(LayerBuilder& b, const std::string& name, Expr x) {
   return all;
 }
 
+/// The same for a mask, bool [batch, count].
+Expr remember_mask(LayerBuilder& b, Expr mask) {
+  const Expr number =
+      ir::reshape(ir::cast(mask, ElementType::f32), {mask.shape()[0], mask.shape()[1], 1, 1});
+  const Expr all = remember(b, "mask", number);
+  const Expr flat = ir::reshape(all, {mask.shape()[0], all.shape()[1]});
+  return ir::map("not_equal", flat, ir::full_like(flat, 0));
+}
+
+/// Which of the keys the position that is decoded attends to.
+std::optional<Expr> keys_so_far(const LayerBuilder& b, std::int64_t count,
+                                const ir::AttentionOptions& options) {
+  if (!options.causal) return options.keys;
+  const Expr past =
+      ir::map("less_equal", positions_along(b, {b.batch, count}), b.decoding->position);
+  return options.keys ? ir::map("and", past, *options.keys) : past;
+}
+
+/// Keeps keys, values and mask for the positions to come. A run that is given one position attends
+/// to all that are kept; one that is given the first ones, to these.
+void attend_to_the_past(LayerBuilder& b, const Sources& sources, Expr& key, Expr& value,
+                        ir::AttentionOptions& options) {
+  const bool one = b.decoding->count == 1;
+  if (!sources.given_whole) {
+    const Expr keys = remember(b, "keys", key);
+    const Expr values = remember(b, "values", value);
+    const auto mask = options.keys ? std::optional(remember_mask(b, *options.keys)) : std::nullopt;
+    if (one) {
+      key = keys;
+      value = values;
+      options.keys = mask;
+    }
+  }
+  if (!one) return;
+  options.keys = keys_so_far(b, key.shape()[1], options);
+  options.causal = false;
+}
+
 Expr multi_head_attention(LayerBuilder& b) {
   const Sources sources = sources_of(b);
-  need_past(b);
+  need_past(b, sources);
   const std::int64_t heads = b.settings.integer("num_heads");
   const std::int64_t width = b.settings.integer("key_dim");
   const std::int64_t value_dim = b.settings.integer("value_dim");
@@ -107,23 +159,19 @@ Expr multi_head_attention(LayerBuilder& b) {
   Expr value = project(b, sources.memory, "value", groups, value_width);
   if (b.settings.boolean("rotary")) {
     const double base = b.settings.number("rotary_base");
-    const auto rotated = [&](Expr x) {
-      const ir::Rotation all = ir::rotation(b.graph, b.positions_of(x), width, base);
+    const auto rotated = [&](Expr x, bool whole) {
+      const std::int64_t positions = whole ? x.shape()[1] : b.positions_of(x);
+      const ir::Rotation all = ir::rotation(b.graph, positions, width, base);
+      if (whole) return ir::rotate_positions(x, all);
       return ir::rotate_positions(x, {b.at_positions(all.sines), b.at_positions(all.cosines)});
     };
-    query = rotated(query);
-    key = rotated(key);
+    query = rotated(query, false);
+    key = rotated(key, sources.given_whole);
   }
   const double scale = 1 / std::sqrt(static_cast<double>(width));
   ir::AttentionOptions options{scale, b.settings.boolean("causal"), sources.keys,
                                weight_dropout(b)};
-  if (b.decoding != nullptr) {
-    key = remember(b, "keys", key);
-    value = remember(b, "values", value);
-    options.causal = false;
-    options.keys =
-        ir::map("less_equal", positions_along(b, {b.batch, key.shape()[1]}), b.decoding->position);
-  }
+  if (b.decoding != nullptr) attend_to_the_past(b, sources, key, value, options);
   const Expr taken = ir::scaled_dot_product_attention(query, key, value, options);
   const Shape& shape = sources.query.shape();
   const Expr joined = ir::reshape(taken, {shape[0], shape[1], heads * value_width});

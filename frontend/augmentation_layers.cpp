@@ -52,8 +52,8 @@ Expr random_crop(LayerBuilder& b) {
       throw LayerError(fmt::format("takes {} places along axis {} with {} on either side, but {}",
                                    places, i, padding[i], b.inputs[0].describe()));
     }
-    y = b.training && firsts > 1 ? random_part(b, y, axis, firsts, places)
-                                 : part(y, axis, (firsts - 1) / 2, places);
+    y = b.training() && firsts > 1 ? random_part(b, y, axis, firsts, places)
+                                   : part(y, axis, (firsts - 1) / 2, places);
   }
   return y;
 }
@@ -71,7 +71,7 @@ Expr flip(LayerBuilder& b, Expr x, std::int64_t axis) {
 Expr random_flip(LayerBuilder& b) {
   need_image(b, kAxes);
   Expr y = b.x();
-  if (!b.training || b.settings.number("probability") == 0) return y;
+  if (!b.training() || b.settings.number("probability") == 0) return y;
   const std::string& mode = b.settings.choice("mode").name;
   if (mode != "horizontal") y = flip(b, y, 1);
   if (mode != "vertical") y = flip(b, y, 2);

@@ -51,7 +51,7 @@ Expr drop(LayerBuilder& b, const ir::Integers& axes) {
   need_floats(b);
   const double rate = b.settings.number("rate");
   const std::int64_t stream = b.streams.of(b.path + "/mask", b.where);
-  return b.training && rate != 0 ? drop_elements(b, b.x(), rate, stream, axes) : b.x();
+  return b.training() && rate != 0 ? drop_elements(b, b.x(), rate, stream, axes) : b.x();
 }
 
 Expr dropout(LayerBuilder& b) { return drop(b, all_axes(b.x())); }

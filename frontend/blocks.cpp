@@ -38,6 +38,18 @@ using Definitions = std::map<std::string, Definition>;
 /// named.
 using Inputs = std::map<std::string, std::vector<Reference>>;
 
+/// Whether some value in the definition is that text: a name in a "from", or in a use's inputs.
+bool mentions(const Json& json, const std::string& text) {
+  const std::string* own = json.get<std::string>();
+  if (own) return *own == text;
+  const auto in = [&](const Json& part) { return mentions(part, text); };
+  if (const auto* list = json.get<Json::Array>()) return std::ranges::any_of(*list, in);
+  const auto* object = json.get<Json::Object>();
+  return object && std::ranges::any_of(*object, [&](const Member& member) {
+           return member.key != "comment" && member.key != "name" && in(member.value);
+         });
+}
+
 /// What the layers of one list see.
 struct Scope {
   std::string prefix;  // "stage1/2/"
@@ -49,6 +61,8 @@ struct Scope {
   std::map<std::string, std::string> names;  // of this list -> of the whole model
   std::map<std::string, int> unnamed;        // by kind
   BlockUses uses;
+  const Scope* outer = nullptr;               // of the use; null at the top
+  std::map<std::string, std::string> owners;  // "inner/table" -> of its parameters
 };
 
 class Expander {
@@ -87,7 +101,15 @@ class Expander {
                       layers->where);
         continue;
       }
-      if (layers) definitions_[kind.name][member.key] = definition;
+      if (!layers) continue;
+      for (const Reference& input : definition.inputs) {
+        if (mentions(*layers, input.name)) continue;
+        findings_.add(std::string(kind.code),
+                      fmt::format("no layer of {} \"{}\" reads its input \"{}\"", kind.name,
+                                  member.key, input.name),
+                      input.where);
+      }
+      definitions_[kind.name][member.key] = definition;
     }
   }
 
@@ -169,6 +191,7 @@ class Expander {
       check_free(own, scope, where);
       scope.names[own] = full;
     }
+    scope.owners[own] = owner_of(json, own, scope);
     result_.push_back({std::move(json), full, scope.owner + own, scope.shared, named,
                        scope.time_distributed, scope.uses});
     return full;
@@ -217,14 +240,26 @@ class Expander {
       }
     }
   }
-  /// "tied_to" names a layer above it in this list, or else the owner of parameters as it is.
+  /// "tied_to" names a layer above it in this list, one inside of a use there ("inner/table"), or
+  /// such a one around this use; or else the owner of parameters as it is.
   static void resolve_tie(Json::Object& object, const Scope& scope) {
     for (Member& member : object) {
       auto* name = std::get_if<std::string>(&member.value.value);
-      if (member.key == "tied_to" && name && scope.names.contains(*name)) {
-        *name = scope.owner + *name;
+      if (member.key != "tied_to" || !name) continue;
+      for (const Scope* list = &scope; list != nullptr; list = list->outer) {
+        const auto owner = list->owners.find(*name);
+        if (owner == list->owners.end()) continue;
+        *name = owner->second;
+        break;
       }
     }
+  }
+
+  /// Whose parameters a layer has, as read_spec finds it.
+  static std::string owner_of(const Json& layer, const std::string& own, const Scope& scope) {
+    const Json* other = layer.find("parameters_of");
+    const std::string* name = other ? other->get<std::string>() : nullptr;
+    return name ? *name : scope.owner + own;
   }
   /// A name that is not of this list stays as it is at the top, and is none of the model's inside.
   std::vector<Reference> resolve(const Reference& reference, const Scope& scope) const {
@@ -321,9 +356,12 @@ class Expander {
                   inputs,
                   {},
                   {},
-                  outer.uses};
+                  outer.uses,
+                  &outer,
+                  {}};
       scope.uses.push_back(use.where);
       result = expand(*definition->layers, scope);
+      for (const auto& [inner, owner] : scope.owners) outer.owners[path + "/" + inner] = owner;
       if (!result) break;
       input = {{*result, use.where}};
       outer.names[path] = *result;

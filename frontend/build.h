@@ -37,10 +37,10 @@ struct LayerSummary {
 /// A program under construction. Stays where it is: its values point to its graph. Layers are
 /// evaluated in runs, each on its examples and on the state as the run before has left it.
 struct Forward {
-  Forward(std::string program, std::int64_t batch_size, bool for_training)
+  Forward(std::string program, std::int64_t batch_size, Purpose what_for)
       : graph(std::move(program)),
         batch(batch_size),
-        training(for_training),
+        purpose(what_for),
         carried_batch(batch_size),
         run{0, 1, 0, batch_size} {}
   Forward(const Forward&) = delete;
@@ -51,7 +51,7 @@ struct Forward {
 
   ir::Graph graph;
   std::int64_t batch;  // examples of the program
-  bool training;
+  Purpose purpose;
   std::int64_t carried_batch;  // examples whose state layers carry from batch to batch
   std::optional<Decoding> decoding = {};
   std::span<const LayerSummary> whole = {};  // the layers on whole sequences; when decoding
@@ -83,7 +83,11 @@ void build_forward(const ModelSpec& spec, Forward& forward, const Selection& sel
 std::optional<ir::Expr> build_loss(const ModelSpec& spec, Forward& forward, const LossSpec& loss,
                                    std::span<const ParameterSpec> parameters, Findings& findings);
 
-/// A result of the metric's name.
+/// `value`, of the loss, as a result of its name. Where all of its terms have weights, the result
+/// "<name>/counts" is 0 for a batch without any, which has no such mean, else 1.
+void add_loss(const ModelSpec& spec, Forward& forward, const LossSpec& loss, ir::Expr value);
+
+/// A result of the metric's name; "<name>/counts" as for a loss.
 void build_metric(const ModelSpec& spec, Forward& forward, const MetricSpec& metric,
                   Findings& findings);
 
@@ -134,20 +138,41 @@ struct Sampling {
   std::int64_t tokens = 0;  // that there are; 0: as many as there are logits
 };
 
+/// A program in two: what is computed once leaves its results as states for what is run again.
+struct SplitDecode {
+  ir::Graph once;
+  ir::Graph again;
+  std::vector<StateSpec> carried;
+};
+/// Of a graph some of whose inputs are given `whole`: what depends on them and on parameters alone
+/// is computed once.
+[[nodiscard]] SplitDecode split_decode(const ir::Graph& graph,
+                                       std::span<const ParameterSpec> parameters,
+                                       std::span<const std::string> whole);
+
 /// A program that reads a token of each of `batch` sequences and chooses the next one.
 struct DecodeProgram {
   ir::Graph graph;
   std::vector<StateSpec> carried;  // the state that it has beside the model's
-  std::string token;               // its input, i32[batch, 1]
+  std::string token;               // its input, i32[batch, count]
   std::int64_t positions = 0;      // that it has; 0: any number
+  std::int64_t tokens = 0;         // that it can read; 0: not known
+  // Of an encoder and decoder:
+  std::optional<ir::Graph> encode = {};  // reads the source, before the first token
+  std::string source = {};               // its input, i32[batch, positions]
+  std::int64_t source_positions = 0;
+  std::int64_t source_tokens = 0;  // as tokens
 };
 
 /// Every layer's form for one position after another, then the next token: the class whose
 /// logit / temperature + Gumbel number is greatest. The Gumbel numbers -log(-log(u)) are of uniform
 /// u from the stream "generate/sample" and the counters "seed" and "step", and each run is a step.
-/// Inputs are the tokens and the scalar "position"; results are "logits" and "next". Throws
-/// UserError E0214 where there is no such form.
+/// Inputs are the tokens and the scalar "position"; results are "logits" and "next". Where the
+/// prediction depends on another sequence, too, that is read once by a program of its own. With a
+/// `count` the program reads so many first tokens in one run, leaves the same state and chooses as
+/// from the last one. Throws UserError E0214 where there is no such form.
 [[nodiscard]] DecodeProgram build_decode(const ModelSpec& spec, std::span<const LayerSummary> whole,
-                                         std::int64_t batch, const Sampling& sampling);
+                                         std::int64_t batch, const Sampling& sampling,
+                                         std::int64_t count = 1);
 
 }  // namespace gradus::frontend

@@ -16,10 +16,19 @@ ir::Provenance provenance_of(const SourceLocation& where, std::string layer, ir:
           role};
 }
 
+/// `text` with `name` for a number.
+std::string name_number(const std::string& text, std::int64_t number, const std::string& name) {
+  return std::regex_replace(text, std::regex(R"(\b)" + std::to_string(number) + R"(\b)"), name);
+}
+
 /// `text` with "batch" for the batch size that stands for any.
-std::string name_batch(const std::string& text) {
-  static const std::regex number(R"(\b)" + std::to_string(kAnyBatch) + R"(\b)");
-  return std::regex_replace(text, number, "batch");
+std::string name_batch(const std::string& text) { return name_number(text, kAnyBatch, "batch"); }
+
+/// The same where the times of the inputs are examples, too.
+std::string name_times(const std::string& text, const std::vector<LayerInput>& inputs) {
+  if (inputs.empty() || inputs.front().value.rank() < 2) return text;
+  const std::int64_t times = inputs.front().value.shape()[1];
+  return name_number(text, times * kAnyBatch, fmt::format("batch*{}", times));
 }
 
 /// The input or layer of that name; empty when it failed before.
@@ -33,7 +42,8 @@ std::optional<LayerInput> value_of(const ModelSpec& spec, Forward& forward, cons
   const auto input = std::ranges::find(spec.inputs, name, &ModelInput::name);
   GRADUS_CHECK(input != spec.inputs.end(), "an unchecked name: " + name);
   TensorType type = input->example;
-  if (forward.decoding && type.rank() > 0) type.shape.front() = 1;
+  const bool by_position = forward.decoding && forward.decoding->token == name;
+  if (by_position) type.shape.front() = forward.decoding->count;
   type.shape.insert(type.shape.begin(), forward.batch);
   if (!is_valid(type.shape)) {
     findings.add("E0204",
@@ -44,11 +54,12 @@ std::optional<LayerInput> value_of(const ModelSpec& spec, Forward& forward, cons
   }
   const ir::ProvenanceScope scope(forward.graph,
                                   provenance_of(input->where, name, ir::Role::forward));
-  const TensorType given{forward.decoding ? ElementType::i32 : type.element, type.shape};
+  const TensorType given{by_position ? ElementType::i32 : type.element, type.shape};
   const Expr read{&forward.graph, forward.graph.add_input(name, ir::InputKind::batch, given)};
   const Expr all = given == type ? read : ir::cast(read, type.element);
   const Expr value = examples_of(all, forward.run.first, forward.run.examples);
-  return forward.values.emplace(name, LayerInput{name, input->where.line, value}).first->second;
+  return forward.values.emplace(name, LayerInput{name, input->where.line, value, by_position})
+      .first->second;
 }
 
 std::string sources_of(const std::vector<LayerInput>& inputs) {
@@ -92,8 +103,37 @@ std::int64_t times_of(const std::vector<LayerInput>& inputs) {
   return times;
 }
 
+/// Throws LayerError where an op works along the axis of examples, so that one would see others.
+void check_axis_of_examples(const LayerSpec& spec) {
+  const auto throws_at = [](const Setting& setting, bool wrong) {
+    if (!wrong) return;
+    throw LayerError(
+        fmt::format("works along axis 0, as its \"{}\" says, and is time_distributed: that axis "
+                    "keeps examples and times apart",
+                    setting.name),
+        "the axes of a time's value are 1, 2, ...");
+  };
+  for (const Setting& setting : spec.settings.entries()) {
+    const auto* axis = std::get_if<std::int64_t>(&setting.value);
+    if (axis) throws_at(setting, setting.name == "axis" && *axis == 0);
+    const auto* axes = std::get_if<ir::Integers>(&setting.value);
+    if (!axes || axes->empty()) continue;
+    const bool repeats = spec.kind == "broadcast";  // its axes are those that x has
+    const bool named = setting.name == "axes" && !repeats;
+    throws_at(setting, named && std::ranges::find(*axes, 0) != axes->end());
+    throws_at(setting, setting.name == "permutation" && axes->front() != 0);
+    const bool cuts = setting.name == "low" || setting.name == "high" ||
+                      setting.name == "interior" || setting.name == "start";
+    throws_at(setting, cuts && axes->front() != 0);
+  }
+}
+
 /// Every time of every example is an example to the layer.
 Expr build_over_times(const LayerSpec& spec, LayerBuilder& builder) {
+  if (spec.layer && !spec.layer->by_example) {
+    throw LayerError("cannot be time_distributed: it looks at values as a whole");
+  }
+  if (spec.op) check_axis_of_examples(spec);
   const std::int64_t examples = builder.batch;
   const std::int64_t times = times_of(builder.inputs);
   builder.batch = examples * times;
@@ -102,6 +142,7 @@ Expr build_over_times(const LayerSpec& spec, LayerBuilder& builder) {
     shape.erase(shape.begin());
     shape.front() = builder.batch;
     input.value = ir::reshape(input.value, shape);
+    input.by_time = true;
   }
   const Expr result = spec.layer ? spec.layer->build(builder) : build_op(builder, *spec.op);
   if (result.rank() == 0 || result.shape()[0] != builder.batch) {
@@ -134,6 +175,12 @@ Decodes decodes(const LayerSpec& layer) {
   return elements ? Decodes::elements : Decodes::no;
 }
 
+/// Whether the layer is given one position after another: all but what is made of other sequences.
+bool is_by_position(const Forward& forward, const std::vector<LayerInput>& inputs) {
+  if (!forward.decoding) return false;
+  return inputs.empty() || std::ranges::any_of(inputs, &LayerInput::by_position);
+}
+
 /// Throws LayerError unless the layer can be given one position after another.
 void check_decodes(const ModelSpec& spec, const Forward& forward, const LayerSpec& layer,
                    const std::vector<LayerInput>& inputs) {
@@ -143,6 +190,9 @@ void check_decodes(const ModelSpec& spec, const Forward& forward, const LayerSpe
     const TensorType type = example_type(input.value.type());
     if (input.value.rank() < 2)
       throw LayerError("reads " + input.name + ", which has no positions");
+    if (!input.by_position && how != Decodes::by_position) {
+      throw LayerError("reads " + input.name + ", which it is given whole");
+    }
     if (how == Decodes::features && type.rank() == 1 &&
         type != whole_type(spec, forward, input.name)) {
       throw LayerError("takes positions as features");
@@ -152,20 +202,22 @@ void check_decodes(const ModelSpec& spec, const Forward& forward, const LayerSpe
 
 Expr build_layer(const ModelSpec& model, const LayerSpec& spec, Forward& forward,
                  const std::vector<LayerInput>& inputs, Findings& findings) {
+  const bool by_position = is_by_position(forward, inputs);
+  const std::size_t carried = forward.state.carried.size();
   LayerBuilder builder{.graph = forward.graph,
                        .settings = spec.settings,
                        .path = spec.name,
                        .owner = spec.owner,
                        .shared = spec.shared,
                        .where = spec.where,
-                       .training = forward.training,
+                       .purpose = forward.purpose,
                        .batch = forward.run.examples,
                        .inputs = inputs,
                        .streams = forward.streams,
                        .state = forward.state,
                        .run = forward.run,
                        .carried_batch = forward.carried_batch,
-                       .decoding = forward.decoding ? &*forward.decoding : nullptr};
+                       .decoding = by_position ? &*forward.decoding : nullptr};
   const auto report = [&](const std::string& message, const std::string& hint) {
     const std::string who = spec.named ? fmt::format("{} '{}'", spec.kind, spec.name) : spec.kind;
     const BlockScope found(findings, spec.uses);
@@ -173,13 +225,17 @@ Expr build_layer(const ModelSpec& model, const LayerSpec& spec, Forward& forward
       findings.add("E0214", fmt::format("no generation with {}: it {}", who, message), spec.where,
                    hint);
     } else {
-      findings.add("E0204", name_batch(fmt::format("{} {}", who, message)), spec.where, hint);
+      const std::string text = spec.time_distributed ? name_times(message, inputs) : message;
+      findings.add("E0204", name_batch(fmt::format("{} {}", who, text)), spec.where, hint);
     }
   };
   try {
     check_count(spec, inputs.size());
-    if (forward.decoding) check_decodes(model, forward, spec, inputs);
+    if (by_position) check_decodes(model, forward, spec, inputs);
     const Expr result = build_with(spec, builder);
+    if (forward.decoding && !by_position && forward.state.carried.size() > carried) {
+      throw LayerError("is stateful, but reads another sequence");
+    }
     check_result(spec, result, forward.run.examples);
     return result;
   } catch (const LayerError& error) {
@@ -253,6 +309,21 @@ std::optional<Expr> compare(const ModelSpec& spec, Forward& forward, const Recor
   }
 }
 
+/// A mean of a batch as a result, and whether the batch has one.
+void add_mean(const ModelSpec& spec, Forward& forward, const std::string& name, Expr value,
+              const std::vector<const Comparison*>& comparisons) {
+  forward.graph.add_result(name, value.value);
+  std::optional<Expr> counts;
+  for (const Comparison* comparison : comparisons) {
+    if (!comparison->weights) return;
+    Findings findings;
+    const auto weights = value_of(spec, forward, comparison->weights->name, findings);
+    const Expr own = ir::counts(weights->value);
+    counts = counts ? ir::map("max", *counts, own) : own;
+  }
+  if (counts) forward.graph.add_result(name + "/counts", counts->value);
+}
+
 bool is_trained_by(const ModelSpec& spec, const LossSpec& loss, const ParameterSpec& parameter) {
   return std::ranges::any_of(spec.updates, [&](const UpdateSpec& update) {
     return &spec.losses[update.loss] == &loss && update.names(parameter.name);
@@ -319,7 +390,8 @@ void build_forward(const ModelSpec& spec, Forward& forward, const Selection& sel
     }
     forward.layers.push_back(
         {layer.name, layer.kind, example_type(result.type()), count, layer.where});
-    forward.values[layer.name] = {layer.name, layer.where.line, result};
+    forward.values[layer.name] = {layer.name, layer.where.line, result,
+                                  is_by_position(forward, inputs)};
   }
 }
 
@@ -338,9 +410,11 @@ std::optional<Expr> build_loss(const ModelSpec& spec, Forward& forward, const Lo
         provenance_of(term.comparison.where, loss.name, ir::Role::forward));
     std::optional<Expr> value = compare(spec, forward, *term.record, term.comparison, findings);
     if (!value) return std::nullopt;
+    if (term.weight == 0) continue;  // whatever it is
     if (term.weight != 1) value = *value * term.weight;
     total = total ? *total + *value : *value;
   }
+  if (!total) total = ir::full(forward.graph, {ElementType::f32, {}}, 0);
   for (const ParameterSpec& parameter : parameters) {
     const bool penalised = parameter.l1 > 0 || parameter.l2 > 0;
     if (!penalised || !is_trained_by(spec, loss, parameter)) continue;
@@ -351,13 +425,21 @@ std::optional<Expr> build_loss(const ModelSpec& spec, Forward& forward, const Lo
   return total;
 }
 
+void add_loss(const ModelSpec& spec, Forward& forward, const LossSpec& loss, Expr value) {
+  std::vector<const Comparison*> comparisons;
+  for (const LossTerm& term : loss.terms) {
+    if (term.weight != 0) comparisons.push_back(&term.comparison);
+  }
+  add_mean(spec, forward, loss.name, value, comparisons);
+}
+
 void build_metric(const ModelSpec& spec, Forward& forward, const MetricSpec& metric,
                   Findings& findings) {
   forward.graph.set_provenance(
       provenance_of(metric.comparison.where, metric.name, ir::Role::metric));
   if (const std::optional<Expr> value =
           compare(spec, forward, *metric.record, metric.comparison, findings)) {
-    forward.graph.add_result(metric.name, value->value);
+    add_mean(spec, forward, metric.name, *value, {&metric.comparison});
   }
 }
 

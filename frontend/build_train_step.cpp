@@ -67,7 +67,7 @@ class TrainStep {
       : spec_(spec),
         schedule_(spec),
         parameters_(parameters),
-        forward_("train_step", batch, true),
+        forward_("train_step", batch, Purpose::training),
         part_((batch + spec.parts() - 1) / spec.parts()) {
     forward_.carried_batch = spec.training.batch;
     for (const UpdateSpec& update : spec.updates) runs_ += update.repeat;
@@ -113,7 +113,7 @@ class TrainStep {
     for (std::size_t later = update + 1; later < spec_.updates.size(); ++later) {
       if (&spec_.losses[spec_.updates[later].loss] == &loss) return;
     }
-    forward_.graph.add_result(loss.name, value.value);
+    frontend::add_loss(spec_, forward_, loss, value);
   }
 
   const ModelSpec& spec_;

@@ -225,7 +225,7 @@ std::string Json::describe() const {
   if (const std::int64_t* i = get<std::int64_t>()) return fmt::format("the number {}", *i);
   if (const double* d = get<double>()) return fmt::format("the number {}", *d);
   if (const std::string* s = get<std::string>()) return fmt::format("the text \"{}\"", *s);
-  if (get<Array>()) return "a list";
+  if (const Array* list = get<Array>()) return list->empty() ? "an empty list" : "a list";
   if (get<Object>()) return "an object";
   return "null";
 }

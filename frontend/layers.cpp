@@ -80,8 +80,9 @@ double size_of(const Shape& shape) {
 
 std::string LayerInput::describe() const {
   const std::string type = to_string(example_type(value.type()));
-  if (line == 0) return fmt::format("'{}' gives {}", name, type);
-  return fmt::format("'{}' (line {}) gives {}", name, line, type);
+  const std::string what = by_time ? "every time of " : "";
+  if (line == 0) return fmt::format("{}'{}' gives {}", what, name, type);
+  return fmt::format("{}'{}' (line {}) gives {}", what, name, line, type);
 }
 
 Expr LayerBuilder::parameter(const std::string& name, Shape shape, double l1, double l2) {
@@ -119,7 +120,7 @@ Expr LayerBuilder::statistic(const std::string& name, Shape shape) {
 }
 
 void LayerBuilder::update(const std::string& name, Expr value) {
-  if (training) state.values.insert_or_assign(owner + "/" + name, value);
+  if (training()) state.values.insert_or_assign(owner + "/" + name, value);
 }
 
 Expr LayerBuilder::carried(const std::string& name, const Shape& example) {
@@ -161,6 +162,11 @@ std::int64_t LayerBuilder::positions_of(Expr x) {
 
 Expr LayerBuilder::at_positions(Expr table) const {
   if (decoding == nullptr) return table;
+  if (decoding->count > 1) {
+    Shape limit = table.shape();
+    limit.front() = decoding->count;
+    return ir::slice(table, ir::Integers(limit.size(), 0), limit, ir::Integers(limit.size(), 1));
+  }
   return ir::gather(table, ir::reshape(decoding->position, {1}), 0);
 }
 

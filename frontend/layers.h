@@ -54,8 +54,10 @@ class LayerError : public std::runtime_error {
 /// A layer's input as the layer and messages about it see it.
 struct LayerInput {
   std::string name;
-  std::uint32_t line = 0;  // where it is made
-  ir::Expr value;          // with the leading batch axis
+  std::uint32_t line = 0;    // where it is made
+  ir::Expr value;            // with the leading batch axis
+  bool by_position = false;  // one position of a sequence, when decoding
+  bool by_time = false;      // every time of it as an example
 
   /// "'hidden' (line 7) gives f32[16]", with the type of one example.
   [[nodiscard]] std::string describe() const;
@@ -92,11 +94,22 @@ struct Run {
 /// The same as random ops in this run see it: no two runs of a training have the same "step".
 [[nodiscard]] ir::Expr random_counter(ir::Graph& graph, const std::string& name, const Run& run);
 
-/// A program that is given one position of its sequences after another.
+/// A program that is given one position of its sequences of tokens after another, and other
+/// sequences whole.
 struct Decoding {
+  std::string token;       // the input
   ir::Expr position;       // i64[]: from 0, below `positions`
   std::int64_t positions;  // of the sequences that the model is trained with
+  std::int64_t count = 1;  // of positions that a run is given; more than one: the first ones
   bool bounded = false;    // some layer has no more positions than these
+};
+
+/// What a program is for: layers may differ in training, and where nothing is to be learned or
+/// judged.
+enum class Purpose : std::uint8_t {
+  training,
+  evaluation,  // losses and metrics, as in training where they are of what a layer draws
+  prediction,  // outputs for what is given
 };
 
 /// What a layer builds with.
@@ -107,15 +120,16 @@ struct LayerBuilder {
   std::string owner;  // of its parameters
   bool shared;        // they may be another layer's
   SourceLocation where;
-  bool training;
+  Purpose purpose;
   std::int64_t batch;
   std::vector<LayerInput> inputs;
   Streams& streams;
   StateValues& state;
   const Run& run;
   std::int64_t carried_batch = 0;  // examples whose state is carried from batch to batch
-  Decoding* decoding = nullptr;    // null: whole sequences
+  Decoding* decoding = nullptr;    // null: only whole sequences
 
+  [[nodiscard]] bool training() const { return purpose == Purpose::training; }
   /// The first input.
   [[nodiscard]] ir::Expr x() const { return inputs.at(0).value; }
   /// State `<owner>/<name>`, initialised as setting `<name>_initializer` says. Throws LayerError
@@ -162,6 +176,7 @@ struct Layer {
   std::string example;
   std::vector<std::string> example_inputs;
   Decodes decodes = Decodes::no;
+  bool by_example = true;  // makes something of every example alone
 };
 [[nodiscard]] std::span<const Layer> layers();
 /// Null when there is none of that name.

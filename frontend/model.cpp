@@ -22,14 +22,10 @@ std::vector<ir::Expr> build_losses(const ModelSpec& spec, Forward& forward, Find
   return losses;
 }
 
-/// All layers in one run, with the losses as results.
+/// All layers in one run, and the losses.
 std::vector<ir::Expr> build_all(const ModelSpec& spec, Forward& forward, Findings& findings) {
   build_forward(spec, forward, every_layer(spec), findings);
-  std::vector<ir::Expr> losses = build_losses(spec, forward, findings);
-  for (std::size_t i = 0; i < losses.size() && losses.size() == spec.losses.size(); ++i) {
-    forward.graph.add_result(spec.losses[i].name, losses[i].value);
-  }
-  return losses;
+  return build_losses(spec, forward, findings);
 }
 
 }  // namespace
@@ -37,7 +33,7 @@ std::vector<ir::Expr> build_all(const ModelSpec& spec, Forward& forward, Finding
 Model::Model(const std::string& file, std::string text, const std::vector<std::string>& overrides)
     : text_(std::move(text)), spec_(read(file, text_, overrides)) {
   Findings findings;
-  Forward forward("check", kAnyBatch, true);
+  Forward forward("check", kAnyBatch, Purpose::training);
   const std::vector<ir::Expr> losses = build_all(spec_, forward, findings);
   for (const MetricSpec& metric : spec_.metrics) build_metric(spec_, forward, metric, findings);
   findings.raise();
@@ -64,18 +60,25 @@ ir::Graph Model::train_step(std::int64_t batch) const {
 
 ir::Graph Model::losses(std::int64_t batch) const {
   Findings findings;
-  Forward forward("losses", batch, true);
+  Forward forward("losses", batch, Purpose::training);
   forward.carried_batch = spec_.training.batch;
-  (void)build_all(spec_, forward, findings);
+  const std::vector<ir::Expr> losses = build_all(spec_, forward, findings);
   findings.raise();
+  for (std::size_t i = 0; i < losses.size(); ++i) {
+    forward.graph.add_result(spec_.losses[i].name, losses[i].value);
+  }
   return std::move(forward.graph);
 }
 
 ir::Graph Model::evaluate(std::int64_t batch) const {
   Findings findings;
-  Forward forward("evaluate", batch, false);
+  Forward forward("evaluate", batch, Purpose::evaluation);
   forward.carried_batch = spec_.training.batch;
-  (void)build_all(spec_, forward, findings);
+  const std::vector<ir::Expr> losses = build_all(spec_, forward, findings);
+  findings.raise();
+  for (std::size_t i = 0; i < losses.size(); ++i) {
+    add_loss(spec_, forward, spec_.losses[i], losses[i]);
+  }
   for (const MetricSpec& metric : spec_.metrics) build_metric(spec_, forward, metric, findings);
   findings.raise();
   build_carried(forward);
@@ -84,7 +87,7 @@ ir::Graph Model::evaluate(std::int64_t batch) const {
 
 ir::Graph Model::predict(std::int64_t batch) const {
   Findings findings;
-  Forward forward("predict", batch, false);
+  Forward forward("predict", batch, Purpose::prediction);
   forward.carried_batch = spec_.training.batch;
   build_forward(spec_, forward, every_layer(spec_), findings);
   build_outputs(spec_, forward, findings);
@@ -93,8 +96,9 @@ ir::Graph Model::predict(std::int64_t batch) const {
   return std::move(forward.graph);
 }
 
-DecodeProgram Model::decode(std::int64_t batch, const Sampling& sampling) const {
-  return build_decode(spec_, layers_, batch, sampling);
+DecodeProgram Model::decode(std::int64_t batch, const Sampling& sampling,
+                            std::int64_t count) const {
+  return build_decode(spec_, layers_, batch, sampling, count);
 }
 
 }  // namespace gradus::frontend

@@ -37,7 +37,8 @@ class Model {
   [[nodiscard]] std::int64_t step_batch() const;
 
   // The programs. Outputs of train_step and evaluate: the losses by name and the metrics, f32
-  // scalars that are means over the batch; of predict: the last layer, or the layers of "outputs".
+  // scalars that are means over the batch, and "<name>/counts" of those that may have none; of
+  // predict: the last layer, or the layers of "outputs".
 
   /// Writes the whole state from the scalar input "initial_seed".
   [[nodiscard]] ir::Graph init() const;
@@ -48,7 +49,8 @@ class Model {
   [[nodiscard]] ir::Graph evaluate(std::int64_t batch) const;
   [[nodiscard]] ir::Graph predict(std::int64_t batch) const;
   /// The next token of sequences. Throws UserError E0214 when the model has no such program.
-  [[nodiscard]] DecodeProgram decode(std::int64_t batch, const Sampling& sampling) const;
+  [[nodiscard]] DecodeProgram decode(std::int64_t batch, const Sampling& sampling,
+                                     std::int64_t count = 1) const;
 
  private:
   std::string text_;

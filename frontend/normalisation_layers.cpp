@@ -46,7 +46,7 @@ Expr batch_norm(LayerBuilder& b) {
   // The running mean is near the batch's: what is left of it is small.
   const Expr d = x - ir::along_channels(mean, x);
   ir::ChannelAffine affine{{}, variance};
-  if (b.training) {
+  if (b.training()) {
     const ir::Moments moments = ir::channel_moments(d);
     affine.mean = moments.mean;
     affine.variance = moments.variance;

@@ -59,6 +59,12 @@ Option integer_option(std::string name, OptionValue default_value, std::string d
 Option number_option(std::string name, OptionValue default_value, std::string doc, Range range) {
   return make(std::move(name), OptionKind::number, std::move(default_value), std::move(doc), range);
 }
+Option path_option(std::string name, OptionValue default_value, std::string doc) {
+  Option option = text_option(std::move(name), std::move(default_value), std::move(doc));
+  option.is_path = true;
+  return option;
+}
+
 Option text_option(std::string name, OptionValue default_value, std::string doc) {
   return make(std::move(name), OptionKind::text, std::move(default_value), std::move(doc), {});
 }

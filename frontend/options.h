@@ -80,6 +80,7 @@ struct Option {
   std::vector<Alternative> alternatives;  // of a choice
   std::string key = "function";           // of a choice: what names it in an object
   std::string shorthand;  // of a choice: a bare number sets this option of the first
+  bool is_path = false;   // a text: of a file or folder, which may be moved
 };
 
 /// One of several things to choose from.
@@ -98,6 +99,8 @@ inline constexpr double kWhole = 1e12;
 [[nodiscard]] Option number_option(std::string name, OptionValue default_value, std::string doc,
                                    Range range);
 [[nodiscard]] Option text_option(std::string name, OptionValue default_value, std::string doc);
+/// A text: the path of a file or folder.
+[[nodiscard]] Option path_option(std::string name, OptionValue default_value, std::string doc);
 [[nodiscard]] Option integers_option(std::string name, OptionValue default_value, std::string doc,
                                      Range range);
 /// A list of `count` whole numbers, or one that stands for all of them; `each` is the default.

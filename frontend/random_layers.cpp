@@ -42,14 +42,14 @@ Expr noise(LayerBuilder& b) {
 Expr gaussian_noise(LayerBuilder& b) {
   need_floats(b);
   const double deviation = b.settings.number("deviation");
-  if (!b.training || deviation == 0) return b.x();
+  if (!b.training() || deviation == 0) return b.x();
   return b.x() + draw(b, "random_normal", b.x().shape(), "noise") * deviation;
 }
 
 Expr gaussian_sample(LayerBuilder& b) {
   need_one_type(b);
   const Expr mean = b.x();
-  if (!b.training) return mean;
+  if (!b.training()) return mean;
   const Expr deviation = ir::map("exp", b.inputs[1].value * 0.5);
   return mean + deviation * draw(b, "random_normal", mean.shape(), "noise");
 }
@@ -72,10 +72,12 @@ Expr random_interpolation(LayerBuilder& b) {
 }
 
 Expr random_mask(LayerBuilder& b) {
-  const Expr chosen = ir::apply("random_bernoulli", {b.seed(), b.step()},
-                                {{"shape", b.x().shape()},
-                                 {"stream", b.streams.of(b.path + "/mask", b.where)},
-                                 {"probability", b.settings.number("rate")}});
+  const std::int64_t stream = b.streams.of(b.path + "/mask", b.where);
+  if (b.purpose == Purpose::prediction)
+    return ir::full(b.graph, {ElementType::f32, b.x().shape()}, 0);
+  const Expr chosen = ir::apply(
+      "random_bernoulli", {b.seed(), b.step()},
+      {{"shape", b.x().shape()}, {"stream", stream}, {"probability", b.settings.number("rate")}});
   return ir::cast(chosen, ElementType::f32);
 }
 
@@ -107,6 +109,7 @@ Expr mask_tokens(LayerBuilder& b) {
           fmt::format("has tokens up to {}, but {}", greatest, b.inputs[0].describe()));
     }
   }
+  if (b.purpose == Purpose::prediction) return tokens;
   const Expr share = draw(b, "random_uniform", tokens.shape(), "share");
   const auto below = [&](double limit) {
     return ir::map("less", share, ir::full_like(share, limit));
@@ -199,8 +202,9 @@ std::vector<Layer> random_layers() {
        R"({"layer": "random_interpolation"})",
        {"f32[5]", "f32[5]"}},
       {"random_mask",
-       "1 with probability rate, else 0, for every element of the input; new in every run of every "
-       "step, also outside of training.",
+       "1 with probability rate, else 0, for every element of the input: what is hidden in "
+       "training "
+       "and evaluation, new in every run of every step. In predictions, which hide nothing, 0.",
        1,
        1,
        {number_option("rate", {}, "Share of ones.", {0, 1})},
@@ -210,7 +214,7 @@ std::vector<Layer> random_layers() {
       {"mask_tokens",
        "From tokens and a mask: where the mask is not 0, most tokens become the one that stands "
        "for a masked token, some a random one, and the others stay (Devlin et al. 2018); new in "
-       "every run of every step, also outside of training.",
+       "every run of every step of training and evaluation. In predictions all stay.",
        2,
        2,
        {integer_option("token", {}, "What stands for a masked token.", {0, 2147483647.0}),
@@ -228,7 +232,9 @@ std::vector<Layer> random_layers() {
        {},
        gradient,
        R"({"layer": "gradient"})",
-       {}},
+       {},
+       Decodes::no,
+       false},
       {"norm",
        "The Euclidean norm of an example, sqrt(epsilon + sum of squares): a number per example.",
        1,

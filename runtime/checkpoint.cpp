@@ -18,6 +18,7 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* kManifest = "gradus";
+constexpr const char* kTokens = "tokens";
 constexpr const char* kVocabulary = "vocabulary";
 constexpr int kFormat = 1;
 
@@ -139,7 +140,8 @@ json to_json(const Progress& progress) {
           {"batch_size", progress.batch_size},
           {"examples", progress.examples},
           {"shuffle", progress.shuffle},
-          {kVocabulary, progress.vocabulary},
+          {kTokens, progress.vocabulary.tokens},
+          {kVocabulary, progress.vocabulary.characters},
           {"model_hash", progress.model_hash},
           {"version", progress.version}};
 }
@@ -154,9 +156,13 @@ std::vector<double> values_of(const json& manifest, const char* key) {
   return values;
 }
 
-/// Older files, and data without one, have none.
-std::vector<std::uint32_t> vocabulary_of(const json& manifest) {
-  return manifest.value(kVocabulary, std::vector<std::uint32_t>());
+/// Data that are no text have none. Older files say only what the characters are.
+Vocabulary vocabulary_of(const json& manifest) {
+  Vocabulary vocabulary;
+  vocabulary.characters = manifest.value(kVocabulary, vocabulary.characters);
+  const std::string older = vocabulary.characters.empty() ? "" : "characters";
+  vocabulary.tokens = manifest.value(kTokens, older);
+  return vocabulary;
 }
 
 Progress parse_progress(const SafetensorsReader& file, const json& manifest) {
@@ -166,7 +172,12 @@ Progress parse_progress(const SafetensorsReader& file, const json& manifest) {
     manifest.at("epoch").get_to(progress.epoch);
     manifest.at("batch").get_to(progress.batch);
     manifest.at("sums").get_to(progress.sums);
-    manifest.at("examples_in_sums").get_to(progress.examples_in_sums);
+    const json& examples = manifest.at("examples_in_sums");
+    if (examples.is_number()) {  // in older checkpoints, that of all
+      progress.examples_in_sums.assign(progress.sums.size(), examples.get<std::int64_t>());
+    } else {
+      examples.get_to(progress.examples_in_sums);
+    }
     progress.train = values_of(manifest, "train");
     progress.validation = values_of(manifest, "validation");
     manifest.at("seed").get_to(progress.seed);
@@ -204,17 +215,18 @@ Progress load_checkpoint(const std::string& path, const StateLayout& layout,
 
 void save_weights(const std::string& path, const StateLayout& layout,
                   std::span<const std::byte> state, const std::string& model_hash,
-                  const std::vector<std::uint32_t>& vocabulary) {
+                  const Vocabulary& vocabulary) {
   json manifest{{"kind", "weights"}, {"model_hash", model_hash}};
-  if (!vocabulary.empty()) manifest[kVocabulary] = vocabulary;
+  if (!vocabulary.tokens.empty()) manifest[kTokens] = vocabulary.tokens;
+  if (!vocabulary.characters.empty()) manifest[kVocabulary] = vocabulary.characters;
   save(path, layout, state, false, std::move(manifest));
 }
 
-std::vector<std::uint32_t> saved_vocabulary(const std::string& path) {
+Vocabulary saved_vocabulary(const std::string& path) {
   const SafetensorsReader file(path);
   const std::optional<json> manifest = read_manifest(file);
   try {
-    return manifest ? vocabulary_of(*manifest) : std::vector<std::uint32_t>();
+    return manifest ? vocabulary_of(*manifest) : Vocabulary();
   } catch (const json::exception& error) {
     reject(file, fmt::format("damaged manifest: {}", error.what()));
   }

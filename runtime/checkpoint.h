@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/data/vocabulary.h"
 #include "runtime/executable.h"
 
 namespace gradus::runtime {
@@ -15,18 +16,18 @@ namespace gradus::runtime {
 /// How far training is and what it was started with: with the state, all that the next step
 /// depends on.
 struct Progress {
-  std::int64_t step = 0;     // training steps done
-  std::int64_t epoch = 0;    // epochs completed, their validation included
-  std::int64_t batch = 0;    // batches done in the current epoch
-  std::vector<double> sums;  // running sums of the current epoch's metrics
-  std::int64_t examples_in_sums = 0;
+  std::int64_t step = 0;                       // training steps done
+  std::int64_t epoch = 0;                      // epochs completed, their validation included
+  std::int64_t batch = 0;                      // batches done in the current epoch
+  std::vector<double> sums;                    // running sums of the current epoch's metrics
+  std::vector<std::int64_t> examples_in_sums;  // of each sum
   std::vector<double> train;       // metrics of the last epoch that ended; empty: none has
   std::vector<double> validation;  // likewise
   std::uint64_t seed = 0;
   std::int64_t batch_size = 0;  // 0: all examples
   std::int64_t examples = 0;    // of the training set
   bool shuffle = true;
-  std::vector<std::uint32_t> vocabulary;  // of the data (data/dataset.h)
+  Vocabulary vocabulary;  // of the data
   std::string model_hash;
   std::string version;  // of the program that wrote the file
   friend bool operator==(const Progress&, const Progress&) = default;
@@ -46,11 +47,11 @@ void save_checkpoint(const std::string& path, const StateLayout& layout,
 /// data, so that what the model says in tokens can be read.
 void save_weights(const std::string& path, const StateLayout& layout,
                   std::span<const std::byte> state, const std::string& model_hash,
-                  const std::vector<std::uint32_t>& vocabulary = {});
+                  const Vocabulary& vocabulary = {});
 
-/// The vocabulary in a weights file or checkpoint; empty where there is none. Throws as
+/// The vocabulary in a weights file or checkpoint; that of no text where there is none. Throws as
 /// load_weights does.
-[[nodiscard]] std::vector<std::uint32_t> saved_vocabulary(const std::string& path);
+[[nodiscard]] Vocabulary saved_vocabulary(const std::string& path);
 
 /// Fills parameters and statistics from a weights file, a checkpoint (whose other entries are left
 /// out), or any safetensors file with exactly these names, shapes and types. With names of modules,

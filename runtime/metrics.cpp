@@ -32,36 +32,40 @@ double scalar_output(const Executor& executor, const Executable& executable,
 }
 
 MetricSums::MetricSums(std::vector<Metric> metrics)
-    : metrics_(std::move(metrics)), sums_(metrics_.size(), 0.0) {}
+    : metrics_(std::move(metrics)), sums_(metrics_.size(), 0.0), examples_(metrics_.size()) {}
 
 void MetricSums::add(const Executor& executor, const Executable& executable,
                      std::int64_t examples) {
   for (std::size_t i = 0; i < metrics_.size(); ++i) {
-    const double value = scalar_output(executor, executable, metrics_[i].name);
-    sums_[i] += value * static_cast<double>(examples);
+    const std::string& name = metrics_[i].name;
+    const std::string counts = name + "/counts";
+    if (has_output(executable, counts) && scalar_output(executor, executable, counts) == 0)
+      continue;
+    sums_[i] += scalar_output(executor, executable, name) * static_cast<double>(examples);
+    examples_[i] += examples;
   }
-  examples_ += examples;
 }
 
 std::vector<MetricValue> MetricSums::values() const {
   std::vector<MetricValue> values;
   for (std::size_t i = 0; i < metrics_.size(); ++i) {
-    const double mean = examples_ == 0 ? 0 : sums_[i] / static_cast<double>(examples_);
+    const double mean = examples_[i] == 0 ? 0 : sums_[i] / static_cast<double>(examples_[i]);
     const bool root = metrics_[i].kind == MetricKind::root_of_mean;
     values.push_back({metrics_[i].name, root ? std::sqrt(mean) : mean});
   }
   return values;
 }
 
-void MetricSums::restore(std::vector<double> sums, std::int64_t examples) {
-  GRADUS_CHECK(sums.size() == metrics_.size(), "sums of other metrics");
+void MetricSums::restore(std::vector<double> sums, std::vector<std::int64_t> examples) {
+  GRADUS_CHECK(sums.size() == metrics_.size() && examples.size() == metrics_.size(),
+               "sums of other metrics");
   sums_ = std::move(sums);
-  examples_ = examples;
+  examples_ = std::move(examples);
 }
 
 void MetricSums::clear() {
   std::fill(sums_.begin(), sums_.end(), 0.0);
-  examples_ = 0;
+  std::fill(examples_.begin(), examples_.end(), 0);
 }
 
 }  // namespace gradus::runtime

@@ -37,21 +37,23 @@ class MetricSums {
  public:
   explicit MetricSums(std::vector<Metric> metrics);
 
-  /// Adds the outputs of the last run, each times `examples`.
+  /// Adds the outputs of the last run, each times `examples`; but not one whose output
+  /// "<name>/counts" is 0: nothing counted in that batch.
   void add(const Executor& executor, const Executable& executable, std::int64_t examples);
   /// In the order given; 0 before the first batch.
   [[nodiscard]] std::vector<MetricValue> values() const;
 
   [[nodiscard]] const std::vector<double>& sums() const { return sums_; }
-  [[nodiscard]] std::int64_t examples() const { return examples_; }
+  /// How many examples each sum is of.
+  [[nodiscard]] const std::vector<std::int64_t>& examples() const { return examples_; }
   /// Continues from earlier sums, one per metric.
-  void restore(std::vector<double> sums, std::int64_t examples);
+  void restore(std::vector<double> sums, std::vector<std::int64_t> examples);
   void clear();
 
  private:
   std::vector<Metric> metrics_;
   std::vector<double> sums_;
-  std::int64_t examples_ = 0;
+  std::vector<std::int64_t> examples_;
 };
 
 }  // namespace gradus::runtime

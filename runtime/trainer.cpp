@@ -39,9 +39,11 @@ const StateEntry* first_non_finite(const StateLayout& layout, std::span<const st
   return nullptr;
 }
 
-std::string vocabulary_text(const std::vector<std::uint32_t>& vocabulary) {
-  return fmt::format("{} characters ({:016x})", vocabulary.size(),
-                     hash_bytes(vocabulary.data(), 4 * vocabulary.size()));
+std::string vocabulary_text(const Vocabulary& vocabulary) {
+  if (vocabulary.characters.empty()) return vocabulary.tokens;
+  const auto& characters = vocabulary.characters;
+  return fmt::format("{} characters ({:016x})", characters.size(),
+                     hash_bytes(characters.data(), 4 * characters.size()));
 }
 
 /// What differs between a checkpoint's run and this one; empty when it can be resumed.
@@ -56,7 +58,7 @@ std::string differences(const Progress& saved, const Progress& current) {
   compare("the batch", saved.batch_size, current.batch_size);
   compare("the number of training examples", saved.examples, current.examples);
   compare("shuffling", saved.shuffle, current.shuffle);
-  if (!saved.vocabulary.empty()) {
+  if (!saved.vocabulary.tokens.empty()) {
     compare("the vocabulary", vocabulary_text(saved.vocabulary),
             vocabulary_text(current.vocabulary));
   }
@@ -144,8 +146,9 @@ void Trainer::resume() {
   }
   const bool possible =
       saved.step >= 0 && saved.epoch >= 0 && saved.batch >= 0 && saved.batch <= plan_.batches() &&
-      saved.sums.size() == sums_.sums().size() && saved.train.size() <= saved.sums.size() &&
-      saved.validation.size() <= saved.sums.size() &&
+      saved.sums.size() == sums_.sums().size() &&
+      saved.examples_in_sums.size() == saved.sums.size() &&
+      saved.train.size() <= saved.sums.size() && saved.validation.size() <= saved.sums.size() &&
       saved.step == saved.epoch * plan_.batches() + saved.batch;
   if (!possible) throw UserError("E1006", "damaged manifest", {options_.checkpoint});
   sums_.restore(saved.sums, saved.examples_in_sums);
@@ -244,6 +247,7 @@ std::string Trainer::failure_of(const Executable& executable) const {
   for (const std::string& name : names) {
     if (!has_output(executable, name)) continue;
     const double value = scalar_output(executor_, executable, name);
+    if (std::isnan(value)) return name + " is nan";  // whatever its sign
     if (!std::isfinite(value)) return fmt::format("{} is {}", name, value);
   }
   return {};

@@ -30,7 +30,7 @@ struct TrainingOptions {
   std::int64_t parts = 1;   // of a step's examples; validation takes batches of one
   std::uint64_t seed = 0;
   bool shuffle = true;
-  std::vector<std::uint32_t> vocabulary;    // of the data, noted with the weights
+  Vocabulary vocabulary;                    // of the data, noted with the weights
   std::vector<std::string> losses{"loss"};  // which always come first
   std::vector<Metric> metrics;              // the others
   std::string initial_weights;              // weights file to start from; empty: initialised

@@ -11,6 +11,7 @@
 #include "runtime/executor.h"
 #include "runtime/safetensors.h"
 #include "tools/commands.h"
+#include "tools/initial_weights.h"
 
 namespace gradus::tools {
 namespace {
@@ -41,7 +42,7 @@ struct Loaded {
         programs(cache.programs()),
         executor(options.model.workers()) {
     runtime::DataSplits splits = load_data_of(model);
-    check_vocabulary(options.weights, splits);
+    check_vocabulary(options.weights, splits.vocabulary);
     data = splits.test.examples() > 0 ? std::move(splits.test) : std::move(splits.train);
     state = runtime::initial_state(programs, executor, model.training().seed);
     runtime::load_weights(options.weights, programs.layout, state);

@@ -2,6 +2,8 @@
 
 #include <CLI/CLI.hpp>
 #include <chrono>
+#include <cmath>
+#include <csignal>
 #include <cstring>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -18,6 +20,8 @@
 namespace gradus::tools {
 namespace {
 
+volatile std::sig_atomic_t interrupted = 0;  // set by the signal handler
+
 using Tokens = std::vector<std::int32_t>;
 using Clock = std::chrono::steady_clock;
 
@@ -29,6 +33,7 @@ struct GenerateOptions {
   ModelOptions model;
   std::string weights = "run/weights.safetensors";
   std::string prompt;
+  std::string source;
   std::int64_t length = 200;
   std::int64_t samples = 1;
   frontend::Sampling sampling;
@@ -40,7 +45,7 @@ struct GenerateOptions {
 class Generator {
  public:
   Generator(const GenerateOptions& options, const frontend::Model& model,
-            frontend::DecodeProgram program)
+            frontend::DecodeProgram program, std::optional<frontend::DecodeProgram> read_first)
       : token_(std::move(program.token)),
         positions_(program.positions),
         executor_(options.model.workers()) {
@@ -50,26 +55,48 @@ class Generator {
     for (const frontend::StateSpec& entry : program.carried) {
       layout_.add(entry.name, entry.type, runtime::StateKind::carried);
     }
-    const codegen::CompileOptions compile = options.model.compile_options();
-    codegen::FittedPlan fitted =
-        codegen::plan_within(program.graph, layout_, compile, options.model.memory_limit());
-    if (!fitted.fits) {
-      throw UserError("E5002", fmt::format("generation takes {} bytes, more than --memory {}",
-                                           fitted.use.total(), options.model.memory));
-    }
-    executable_ = codegen::compile(fitted.plan, layout_, compile);
+    executable_ = compiled(program.graph, options);
+    if (program.encode) encode_ = compiled(*program.encode, options);
+    if (read_first) read_first_ = compiled(read_first->graph, options);
     state_ = runtime::allocate(layout_.bytes, "the model's state");
     runtime::load_weights(options.weights, layout_, state_);
     const auto seed = static_cast<std::int64_t>(options.seed.value_or(model.training().seed));
     std::memcpy(state_.data() + layout_.find("seed")->offset, &seed, sizeof seed);
   }
 
-  /// The tokens that the program chooses after one more of every sequence. When its positions are
-  /// used up, it goes on from the later half of what it saw.
-  Tokens next(const Tokens& tokens) {
+  /// Begins, with the sequence that an encoder reads, if there is one.
+  void begin(const Tokens& source) {
+    source_ = source;
+    encode();
+  }
+  /// Reads one more token of every sequence. When its positions are used up, the program goes on
+  /// from the later half of what it saw.
+  void read(const Tokens& tokens) {
     if (positions_ > 0 && position_ == positions_) slide();
     if (positions_ > 0) seen_.push_back(tokens);
-    return run(tokens);
+    run(executable_, tokens, 1);
+  }
+  /// Reads the first tokens of every sequence.
+  void read_first(const Tokens& prompt, std::int64_t samples) {
+    if (!read_first_) {
+      for (std::size_t i = 0; i < prompt.size() && interrupted == 0; ++i) {
+        read(Tokens(static_cast<std::size_t>(samples), prompt[i]));
+      }
+      return;
+    }
+    Tokens all;
+    for (std::int64_t i = 0; i < samples; ++i) all.insert(all.end(), prompt.begin(), prompt.end());
+    for (const std::int32_t token : prompt) {
+      if (positions_ > 0) seen_.emplace_back(static_cast<std::size_t>(samples), token);
+    }
+    run(*read_first_, all, static_cast<std::int64_t>(prompt.size()));
+  }
+  /// The tokens that the program chooses after those that it read. Throws UserError E3001 where its
+  /// logits are no numbers, or none of them is finite.
+  [[nodiscard]] Tokens next() const {
+    check_logits(output("logits"));
+    const Tensor next = output("next");
+    return {next.as<std::int32_t>().begin(), next.as<std::int32_t>().end()};
   }
   /// Whether some token has been chosen without the whole of what was before.
   [[nodiscard]] bool slid() const { return slid_; }
@@ -91,17 +118,47 @@ class Generator {
     return std::nullopt;
   }
 
+  [[nodiscard]] runtime::Executable compiled(const ir::Graph& graph,
+                                             const GenerateOptions& options) const {
+    const codegen::CompileOptions compile = options.model.compile_options();
+    codegen::FittedPlan fitted =
+        codegen::plan_within(graph, layout_, compile, options.model.memory_limit());
+    if (fitted.fits) return codegen::compile(fitted.plan, layout_, compile);
+    throw UserError("E5002", fmt::format("generation takes {} bytes, more than --memory {}",
+                                         fitted.use.total(), options.model.memory));
+  }
+
+  void encode() {
+    if (!encode_) return;
+    std::vector<Tensor> values;
+    std::vector<std::span<const std::byte>> inputs;
+    for (const runtime::ExecutableInput& input : encode_->inputs) {
+      Tensor& value = values.emplace_back(input.type);
+      dispatch(input.type.element, [&](auto zero) {
+        using T = decltype(zero);
+        for (std::size_t i = 0; i < value.as<T>().size(); ++i) {
+          value.as<T>()[i] = static_cast<T>(source_[i % source_.size()]);
+        }
+      });
+    }
+    for (const Tensor& value : values) inputs.emplace_back(value.bytes);
+    const runtime::RunResult result = executor_.run(*encode_, state_, inputs);
+    if (result.fault != 0) throw UserError("E3002", describe_fault(*encode_, result));
+  }
+
   void slide() {
     runtime::begin_pass(layout_, state_);
+    encode();
     position_ = 0;
     slid_ = true;
     seen_.erase(seen_.begin(), seen_.end() - positions_ / 2);
-    for (const Tokens& tokens : seen_) (void)run(tokens);
+    for (const Tokens& tokens : seen_) run(executable_, tokens, 1);
   }
 
-  Tokens run(const Tokens& tokens) {
+  /// With `count` tokens of every sequence.
+  void run(const runtime::Executable& executable, const Tokens& tokens, std::int64_t count) {
     std::vector<std::span<const std::byte>> inputs;
-    for (const runtime::ExecutableInput& input : executable_.inputs) {
+    for (const runtime::ExecutableInput& input : executable.inputs) {
       Tensor& value = input.name == token_ ? token_value_ : position_value_;
       value = Tensor(input.type);
       if (input.name == token_) {
@@ -111,15 +168,33 @@ class Generator {
       }
       inputs.emplace_back(value.bytes);
     }
-    const runtime::RunResult result = executor_.run(executable_, state_, inputs);
-    if (result.fault != 0) throw UserError("E3002", describe_fault(executable_, result));
-    ++position_;
-    for (std::size_t i = 0; i < executable_.outputs.size(); ++i) {
-      if (executable_.outputs[i].name != "next") continue;
-      const Tensor next = executor_.output(executable_, i);
-      return {next.as<std::int32_t>().begin(), next.as<std::int32_t>().end()};
+    const runtime::RunResult result = executor_.run(executable, state_, inputs);
+    if (result.fault != 0) throw UserError("E3002", describe_fault(executable, result));
+    position_ += count;
+    last_run_ = &executable;
+  }
+
+  [[nodiscard]] Tensor output(const std::string& name) const {
+    for (std::size_t i = 0; i < last_run_->outputs.size(); ++i) {
+      if (last_run_->outputs[i].name == name) return executor_.output(*last_run_, i);
     }
-    throw InternalError("generation without a next token");
+    throw InternalError("generation without " + name);
+  }
+
+  /// A logit of -infinity is that of a token that never comes.
+  static void check_logits(const Tensor& logits) {
+    const auto values = logits.as<float>();
+    const auto count = static_cast<std::size_t>(logits.type.shape.at(1));
+    for (std::size_t first = 0; first < values.size(); first += count) {
+      const auto row = values.subspan(first, count);
+      const auto bad =
+          std::ranges::find_if(row, [](float x) { return std::isnan(x) || x == INFINITY; });
+      const bool none = std::ranges::all_of(row, [](float x) { return x == -INFINITY; });
+      if (bad == row.end() && !none) continue;
+      throw UserError("E3001",
+                      none ? "no token can come next: all logits are -inf"
+                           : fmt::format("the logit of token {} is {}", bad - row.begin(), *bad));
+    }
   }
 
   const std::string token_;
@@ -127,7 +202,11 @@ class Generator {
   runtime::Executor executor_;
   runtime::StateLayout layout_;
   runtime::Executable executable_;
+  std::optional<runtime::Executable> encode_;
+  std::optional<runtime::Executable> read_first_;  // many tokens in one run
+  const runtime::Executable* last_run_ = nullptr;
   runtime::AlignedBytes state_;
+  Tokens source_;
   Tensor token_value_;
   Tensor position_value_;
   std::vector<Tokens> seen_;  // at the positions so far
@@ -135,16 +214,81 @@ class Generator {
   bool slid_ = false;
 };
 
-/// What follows the prompt, in every sample.
-std::vector<Tokens> continuations(Generator& generator, const Tokens& prompt,
-                                  const GenerateOptions& options) {
+/// Throws UserError E2006 unless all of the option's tokens are below `known` (0: any number).
+void check_tokens(const Tokens& tokens, std::int64_t known, const std::string& option) {
+  for (const std::int32_t token : tokens) {
+    if (known == 0 || token < known) continue;
+    throw UserError(
+        "E2006", fmt::format("{} has token {}, the model knows 0 to {}", option, token, known - 1));
+  }
+}
+
+/// The sequence that an encoder reads, padded with token 0 as the data source "sequences" does it;
+/// empty for a model without an encoder.
+Tokens source_of(const GenerateOptions& options, const TokenText& text,
+                 const frontend::DecodeProgram& program) {
+  if (!program.encode) {
+    if (options.source.empty()) return {};
+    throw UserError("E2006", "--source is for models that read two sequences");
+  }
+  if (options.source.empty()) {
+    throw UserError("E2006",
+                    fmt::format("the model also reads '{}': give it as --source", program.source));
+  }
+  Tokens tokens = text.tokens(options.source, "--source");
+  check_tokens(tokens, program.source_tokens, "--source");
+  if (static_cast<std::int64_t>(tokens.size()) > program.source_positions) {
+    throw UserError("E2006", fmt::format("--source has {} tokens, '{}' at most {}", tokens.size(),
+                                         program.source, program.source_positions));
+  }
+  tokens.resize(static_cast<std::size_t>(program.source_positions), 0);
+  return tokens;
+}
+
+/// Whether all tokens of the prompt are read by one program: of few, compiling it takes longer than
+/// it saves.
+bool is_read_at_once(const Tokens& prompt, const frontend::DecodeProgram& program) {
+  constexpr std::int64_t kLeast = 32;
+  const auto count = static_cast<std::int64_t>(prompt.size());
+  return !program.encode && count >= kLeast &&
+         (program.positions == 0 || count <= program.positions);
+}
+
+/// Prints the tokens of a single sample as they come.
+class Printer {
+ public:
+  Printer(const TokenText& text, bool prints) : text_(text), prints_(prints) {}
+  ~Printer() {
+    if (prints_) std::cout << std::endl;
+  }
+  Printer(const Printer&) = delete;
+  Printer& operator=(const Printer&) = delete;
+
+  void print(std::int32_t token) const {
+    if (!prints_) return;
+    std::cout << (first_ ? "" : text_.separator()) << text_.text({token}) << std::flush;
+    first_ = false;
+  }
+
+ private:
+  const TokenText& text_;
+  const bool prints_;
+  mutable bool first_ = true;
+};
+
+/// What follows the prompt, in every sample; less of it when interrupted.
+std::vector<Tokens> continuations(Generator& generator, const Tokens& source, const Tokens& prompt,
+                                  const GenerateOptions& options, const Printer& printer) {
   const auto samples = static_cast<std::size_t>(options.samples);
-  Tokens next;
-  for (const std::int32_t token : prompt) next = generator.next(Tokens(samples, token));
   std::vector<Tokens> all(samples);
-  for (std::int64_t i = 0; i < options.length; ++i) {
-    if (i > 0) next = generator.next(next);
+  generator.begin(source);
+  for (const std::int32_t token : prompt) printer.print(token);
+  generator.read_first(prompt, options.samples);
+  for (std::int64_t i = 0; i < options.length && interrupted == 0; ++i) {
+    const Tokens next = generator.next();
     for (std::size_t sample = 0; sample < samples; ++sample) all[sample].push_back(next[sample]);
+    printer.print(next.front());
+    if (i + 1 < options.length) generator.read(next);
   }
   return all;
 }
@@ -171,11 +315,9 @@ void print_samples(const TokenText& text, const std::vector<Tokens>& samples,
     if (!runtime::decode_utf8(written).malformed) sample["text"] = written;
     list.push_back(std::move(sample));
   }
-  nlohmann::ordered_json json{{"event", "end"},
-                              {"samples", list},
-                              {"slid", slid},
-                              {"compile_seconds", compile_seconds},
-                              {"seconds", seconds}};
+  nlohmann::ordered_json json{{"event", "end"},     {"samples", list},
+                              {"slid", slid},       {"compile_seconds", compile_seconds},
+                              {"seconds", seconds}, {"interrupted", interrupted != 0}};
   if (!options.output.empty()) json["output"] = options.output;
   print_json(json);
 }
@@ -189,11 +331,22 @@ int generate(const GenerateOptions& options) {
   sampling.tokens = text.count();
   std::optional<runtime::OutputFile> file;  // before the work
   if (!options.output.empty()) file.emplace(options.output);
-  Generator generator(options, model, model.decode(options.samples, sampling));
+  frontend::DecodeProgram program = model.decode(options.samples, sampling);
+  check_tokens(prompt, program.tokens, "--prompt");
+  const Tokens source = source_of(options, text, program);
+  std::optional<frontend::DecodeProgram> read_first;
+  if (is_read_at_once(prompt, program)) {
+    read_first = model.decode(options.samples, sampling, static_cast<std::int64_t>(prompt.size()));
+  }
+  Generator generator(options, model, std::move(program), std::move(read_first));
   const double compile_seconds = seconds_since(start);
+  std::signal(SIGINT, [](int) { interrupted = 1; });
   const Clock::time_point began = Clock::now();
-  const std::vector<Tokens> samples = continuations(generator, prompt, options);
+  const bool prints = options.samples == 1 && options.output.empty() && !options.model.json;
+  const std::vector<Tokens> samples =
+      continuations(generator, source, prompt, options, Printer(text, prints));
   const double seconds = seconds_since(began);
+  const int status = interrupted != 0 ? 128 + SIGINT : 0;
   const std::string written = page(text, prompt, samples);
   if (file) {
     file->write(written);
@@ -201,17 +354,18 @@ int generate(const GenerateOptions& options) {
   }
   if (options.model.json) {
     print_samples(text, samples, options, generator.slid(), compile_seconds, seconds);
-    return 0;
+    return status;
   }
-  std::cout << (options.output.empty() ? written : options.output + "\n");
+  if (!prints) std::cout << (options.output.empty() ? written : options.output + "\n");
   if (generator.slid()) {
     std::cerr << fmt::format(
         "the model sees {} tokens: whenever they were full, it went on from the last {}\n",
         generator.positions(), generator.positions() / 2);
   }
   std::cerr << fmt::format("{} tokens in {:.2f} s, compiled in {:.0f} ms\n",
-                           options.length * options.samples, seconds, 1e3 * compile_seconds);
-  return 0;
+                           static_cast<std::int64_t>(samples.front().size()) * options.samples,
+                           seconds, 1e3 * compile_seconds);
+  return status;
 }
 
 }  // namespace
@@ -226,6 +380,9 @@ void add_generate(CLI::App& app, int& status) {
       ->add_option("--prompt", options->prompt,
                    "How the text begins; tokens as numbers where the data are no text")
       ->required();
+  command->add_option("--source", options->source,
+                      "What an encoder reads, in tokens as --prompt; shorter than the model's "
+                      "sequences it is padded with token 0");
   command->add_option("--length", options->length, "Tokens to generate")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 32));
   command->add_option("--samples", options->samples, "Continuations, drawn independently")

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "ir/op.h"
 #include "runtime/executor.h"
@@ -42,17 +43,21 @@ class StepValues {
  public:
   StepValues(const frontend::Model& model, codegen::CompileOptions options,
              const runtime::NumericFailure& failure)
-      : graph_(model.train_step(failure.batch)), executor_(options.threads) {
+      : graph_(model.train_step(failure.batch)),
+        layout_(layout_of(model)),
+        before_(failure.state),
+        executor_(options.threads) {
     results_.assign(graph_.results().begin(), graph_.results().end());
     const std::vector<bool> live = graph_.live();
     for (NodeId id = 0; id < graph_.size(); ++id) {
-      if (live[id] && is_float(graph_.node(id).types[0].element)) {
+      const bool is_known = state_of(id) != nullptr;
+      if (live[id] && !is_known && is_float(graph_.node(id).types[0].element)) {
         graph_.add_result(name(id), {id, 0});
       }
     }
     options.fuse = false;
     codegen::Plan plan = codegen::plan_program(graph_, options);
-    executable_ = codegen::compile(plan, layout_of(model), options);
+    executable_ = codegen::compile(plan, layout_, options);
     state_.assign(failure.state.begin(), failure.state.end());
     std::vector<std::span<const std::byte>> inputs;
     for (const runtime::ExecutableInput& input : executable_.inputs) {
@@ -69,22 +74,59 @@ class StepValues {
 
   /// The first element of a value that is not finite.
   [[nodiscard]] std::optional<std::pair<std::int64_t, double>> bad_element(NodeId id) const {
+    if (const runtime::StateEntry* entry = state_of(id)) {
+      Tensor value(entry->type);
+      const auto bytes =
+          before_.subspan(static_cast<std::size_t>(entry->offset), value.bytes.size());
+      std::ranges::copy(bytes, value.bytes.begin());
+      return bad_element(value);
+    }
     for (std::size_t i = 0; i < executable_.outputs.size(); ++i) {
       if (executable_.outputs[i].name != name(id)) continue;
-      const Tensor value = executor_.output(executable_, i);
-      const std::optional<std::int64_t> at = first_non_finite(value);
-      if (!at) return std::nullopt;
-      const auto element = static_cast<std::size_t>(*at);
-      const bool f32 = value.type.element == ElementType::f32;
-      return std::pair{*at, f32 ? value.as<float>()[element] : value.as<double>()[element]};
+      return bad_element(executor_.output(executable_, i));
     }
     return std::nullopt;
+  }
+
+  /// The first value in the order of computation that is not finite, of those that `result` has
+  /// that from; empty when it is finite. A constant may be infinite.
+  [[nodiscard]] std::optional<NodeId> origin(const ir::Result& result) const {
+    if (!bad_element(result.value.node)) return std::nullopt;
+    std::set<NodeId> bad{result.value.node};
+    NodeId first = result.value.node;
+    // Operands stand before what is made of them.
+    for (auto at = bad.rbegin(); at != bad.rend(); ++at) {
+      first = *at;
+      for (ir::Value operand : graph_.operands(first)) {
+        const bool is_constant = graph_.operands(operand.node).empty() && !is_input(operand.node);
+        if (!is_constant && bad_element(operand.node)) bad.insert(operand.node);
+      }
+    }
+    return first;
   }
 
  private:
   static std::string name(NodeId id) { return fmt::format("%{}", id); }
 
+  static std::optional<std::pair<std::int64_t, double>> bad_element(const Tensor& value) {
+    const std::optional<std::int64_t> at = first_non_finite(value);
+    if (!at) return std::nullopt;
+    const auto element = static_cast<std::size_t>(*at);
+    const bool f32 = value.type.element == ElementType::f32;
+    return std::pair{*at, f32 ? value.as<float>()[element] : value.as<double>()[element]};
+  }
+  [[nodiscard]] bool is_input(NodeId id) const {
+    return std::holds_alternative<ir::InputComputation>(graph_.node(id).op->compute);
+  }
+  /// What the step finds in the state, where the node is that: the step overwrites it.
+  [[nodiscard]] const runtime::StateEntry* state_of(NodeId id) const {
+    return is_input(id) ? layout_.find(graph_.node(id).attributes.get<std::string>("name"))
+                        : nullptr;
+  }
+
   ir::Graph graph_;
+  runtime::StateLayout layout_;
+  std::span<const std::byte> before_;
   std::vector<ir::Result> results_;
   runtime::Executor executor_;
   runtime::Executable executable_;
@@ -107,8 +149,9 @@ std::string describe(const StepValues& values, NodeId id) {
           ? ""
           : fmt::format(" at [{}]", fmt::join(index_of(position, node.types[0].shape), ","));
   if (std::holds_alternative<ir::InputComputation>(node.op->compute)) {
-    return fmt::format("the input '{}' holds {}{}", node.attributes.get<std::string>("name"),
-                       number, element);
+    const bool is_state = node.attributes.get<std::string>("kind") == "state";
+    return fmt::format("the {} '{}' holds {}{}", is_state ? "state" : "input",
+                       node.attributes.get<std::string>("name"), number, element);
   }
   return fmt::format("it begins{}: {} gives {}{}", place_of(node), node.op->name, number, element);
 }
@@ -123,22 +166,17 @@ std::string locate_failure(const frontend::Model& model, const codegen::CompileO
     return fmt::format("raised by {}{}", node.op->name, place_of(node));
   }
   const StepValues values(model, options, failure);
+  std::optional<NodeId> first;
   for (const ir::Result& result : values.results()) {
-    NodeId id = result.value.node;
-    if (!values.bad_element(id)) continue;
-    // Back to a value whose operands are all finite.
-    for (bool further = true; further;) {
-      further = false;
-      for (ir::Value operand : values.graph().operands(id)) {
-        if (!values.bad_element(operand.node)) continue;
-        id = operand.node;
-        further = true;
-        break;
-      }
+    // Nothing fails for a metric.
+    if (std::ranges::find(model.metrics(), result.name, &frontend::MetricSpec::name) !=
+        model.metrics().end()) {
+      continue;
     }
-    return describe(values, id);
+    const std::optional<NodeId> origin = values.origin(result);
+    if (origin && (!first || *origin < *first)) first = origin;
   }
-  return {};
+  return first ? describe(values, *first) : "";
 }
 
 }  // namespace gradus::tools

@@ -7,7 +7,6 @@
 #include <fstream>
 #include <sstream>
 
-#include "runtime/checkpoint.h"
 #include "tools/memory_report.h"
 
 namespace gradus::tools {
@@ -164,17 +163,6 @@ runtime::DataSplits load_data_of(const frontend::Model& model) {
   runtime::check_inputs(splits.train, inputs);
   if (!splits.test.arrays.empty()) runtime::check_inputs(splits.test, inputs);
   return splits;
-}
-
-void check_vocabulary(const std::string& weights, const runtime::DataSplits& data) {
-  const std::vector<std::uint32_t> saved = runtime::saved_vocabulary(weights);
-  if (saved.empty() || data.vocabulary.empty() || saved == data.vocabulary) return;
-  throw UserError(
-      "E1005",
-      fmt::format("the weights are for a text of {} characters, the data have {}, not the "
-                  "same ones",
-                  saved.size(), data.vocabulary.size()),
-      {weights}, "a text's tokens are numbers of its own characters");
 }
 
 std::vector<runtime::Metric> metrics_of(const frontend::Model& model) {

@@ -22,8 +22,6 @@ namespace gradus::tools {
 [[nodiscard]] runtime::StateLayout layout_of(const frontend::Model& model);
 /// The data of the model file, checked against the inputs.
 [[nodiscard]] runtime::DataSplits load_data_of(const frontend::Model& model);
-/// Throws UserError E1005 when the weights belong to data with another vocabulary.
-void check_vocabulary(const std::string& weights, const runtime::DataSplits& data);
 [[nodiscard]] std::vector<runtime::Metric> metrics_of(const frontend::Model& model);
 [[nodiscard]] std::vector<std::string> losses_of(const frontend::Model& model);
 /// The losses, then the metrics.

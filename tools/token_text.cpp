@@ -54,11 +54,18 @@ std::vector<std::int32_t> numbers(const std::string& text, const std::string& op
 
 }  // namespace
 
-TokenText::TokenText(const frontend::DataSpec& data, std::vector<std::uint32_t> vocabulary,
+TokenText::TokenText(const frontend::DataSpec& data, runtime::Vocabulary vocabulary,
                      const std::string& weights)
-    : vocabulary_(std::move(vocabulary)) {
+    : vocabulary_(std::move(vocabulary.characters)) {
   if (data.source != "text") return;
-  form_ = data.texts.at("tokens") == "bytes" ? Form::bytes : Form::characters;
+  const std::string& tokens = data.texts.at("tokens");
+  if (!vocabulary.tokens.empty() && vocabulary.tokens != tokens) {
+    throw UserError("E1005",
+                    fmt::format("the weights are for a text in {}, the model is for one in {}",
+                                vocabulary.tokens, tokens),
+                    {weights}, "\"tokens\" in \"data\" says which");
+  }
+  form_ = tokens == "bytes" ? Form::bytes : Form::characters;
   if (form_ == Form::characters && vocabulary_.empty()) {
     throw UserError("E1005", "there is no vocabulary in the file: which characters the tokens are",
                     {weights}, "weights and checkpoints that gradus train writes have one");
@@ -94,7 +101,7 @@ std::string TokenText::text(const std::vector<std::int32_t>& tokens) const {
         text += static_cast<char>(token);
         break;
       case Form::numbers:
-        text += fmt::format("{}{}", text.empty() ? "" : " ", token);
+        text += fmt::format("{}{}", text.empty() ? "" : separator(), token);
         break;
     }
   }

@@ -15,6 +15,7 @@
 #include "runtime/file.h"
 #include "runtime/trainer.h"
 #include "tools/commands.h"
+#include "tools/initial_weights.h"
 #include "tools/locate_failure.h"
 #include "tools/memory_report.h"
 
@@ -141,6 +142,14 @@ void print_parameters(const runtime::StateLayout& layout, std::span<const std::b
   }
 }
 
+/// Whether an option of the data says where they are, not what.
+bool is_path(const frontend::DataSpec& data, const std::string& name) {
+  const auto sources = frontend::data_sources();
+  const auto source = std::ranges::find(sources, data.source, &frontend::Alternative::name);
+  const auto option = std::ranges::find(source->options, name, &frontend::Option::name);
+  return option != source->options.end() && option->is_path;
+}
+
 /// Of everything that resuming must find unchanged.
 std::string model_hash(const frontend::Model& model) {
   std::uint64_t hash = model.train_step(2).hash();
@@ -151,7 +160,7 @@ std::string model_hash(const frontend::Model& model) {
     hash = hash_combine(hash, std::bit_cast<std::uint64_t>(value));
   }
   for (const auto& [name, text] : model.data().texts) {
-    if (name == "file" || name == "test_file" || name == "directory") continue;  // may be moved
+    if (is_path(model.data(), name)) continue;
     hash = hash_combine(hash, hash_bytes(text.data(), text.size()));
   }
   return fmt::format("{:016x}", hash);
@@ -234,7 +243,9 @@ int train(const TrainOptions& options) {
     std::tie(data.train, validation) =
         runtime::split_validation(std::move(data.train), model.data().validation);
   }
-  if (!options.initial_weights.empty()) check_vocabulary(options.initial_weights, data);
+  if (!options.initial_weights.empty()) {
+    check_initial_weights(model, options.initial_weights, options.initial_of, data.vocabulary);
+  }
   make_directory(options.output);
   runtime::OutputFile resolved(options.output + "/model.json");
   resolved.write(model.resolved());

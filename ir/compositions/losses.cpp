@@ -94,31 +94,15 @@ Expr categorical_cross_entropy(const Compared& c) {
   same_shape(p, c.target);
   return mean_of(-sum(c.target * log_probabilities(p, c.kind), {p.rank() - 1}), c);
 }
-/// Labels, 0 where they do not count: such need not be classes.
-Expr counted_labels(const Compared& c) {
-  const Expr labels = c.target;
-  if (!c.weights || labels.element() != ElementType::i32) return labels;
-  const Expr ignored = map("equal", *c.weights, full_like(*c.weights, 0));
-  Integers axes;
-  for (std::int64_t axis = 0; axis < ignored.rank(); ++axis) axes.push_back(axis);
-  const bool fits =
-      ignored.rank() <= labels.rank() &&
-      std::equal(ignored.shape().begin(), ignored.shape().end(), labels.shape().begin());
-  if (!fits) return labels;  // which mean_of reports
-  const Expr all =
-      ignored.shape() == labels.shape() ? ignored : broadcast(ignored, labels.shape(), axes);
-  return select(all, full_like(labels, 0), labels);
-}
 Expr sparse_categorical_cross_entropy(const Compared& c) {
   const Expr p = c.prediction;
-  const Expr labels = counted_labels(c);
   const Integers axes{p.rank() - 1};
   if (c.kind == Prediction::logit && p.rank() >= 2) {
-    const Expr own = sum(select(one_hot(labels, p.shape()), p, full_like(p, 0)), axes);
+    const Expr own = sum(select(one_hot(c.target, p.shape()), p, full_like(p, 0)), axes);
     return mean_of(logsumexp(p) - own, c);
   }
   const Expr log_p = log_probabilities(p, c.kind);
-  return mean_of(-sum(select(one_hot(labels, p.shape()), log_p, full_like(p, 0)), axes), c);
+  return mean_of(-sum(select(one_hot(c.target, p.shape()), log_p, full_like(p, 0)), axes), c);
 }
 
 /// Whether the greatest class (or threshold) is the target's, as bool.
@@ -159,30 +143,66 @@ Expr sequence_accuracy(const Compared& c) {
 
 Expr mean_value(const Compared& c) { return mean_of(c.prediction, c); }
 
+/// `x`, but `constant` where the weights of its first axes are 0.
+Expr without_ignored(Expr x, Expr weights, double constant) {
+  const Shape& shape = x.shape();
+  Integers axes;
+  for (std::int64_t axis = 0; axis < weights.rank(); ++axis) axes.push_back(axis);
+  const bool fits = weights.rank() <= x.rank() &&
+                    std::equal(weights.shape().begin(), weights.shape().end(), shape.begin());
+  if (!fits) return x;  // the mean says what is wrong
+  const Expr ignored = map("equal", weights, full_like(weights, 0));
+  const Expr all = weights.shape() == shape ? ignored : broadcast(ignored, shape, axes);
+  return select(all, full_like(x, constant), x);
+}
+
+/// What has weight 0 is compared as if it were these constants, whose terms are finite: times 0,
+/// neither they nor their gradients are anything, whatever was there.
+template <Expr (*formula)(const Compared& c)>
+Expr of_what_counts(const Compared& c) {
+  if (!c.weights) return formula(c);
+  Compared counted = c;
+  const double harmless = c.kind == Prediction::probability ? 1 : 0;  // its logarithm is finite
+  counted.prediction = without_ignored(c.prediction, *c.weights, harmless);
+  if (c.target.graph) counted.target = without_ignored(c.target, *c.weights, 0);
+  return formula(counted);
+}
+
 constexpr Loss kLosses[] = {
-    {"mean_squared_error", "Mean of (prediction - target)^2.", false, true, squared_error},
-    {"mean_absolute_error", "Mean of |prediction - target|.", false, true, absolute_error},
+    {"mean_squared_error", "Mean of (prediction - target)^2.", false, true,
+     of_what_counts<squared_error>},
+    {"mean_absolute_error", "Mean of |prediction - target|.", false, true,
+     of_what_counts<absolute_error>},
     {"binary_cross_entropy", "Mean of -t log p - (1 - t) log(1 - p).", true, true,
-     binary_cross_entropy},
+     of_what_counts<binary_cross_entropy>},
     {"categorical_cross_entropy", "Mean over examples of -sum of t log p over classes.", true, true,
-     categorical_cross_entropy},
+     of_what_counts<categorical_cross_entropy>},
     {"sparse_categorical_cross_entropy", "Mean over examples of -log p of the labelled class.",
-     true, true, sparse_categorical_cross_entropy},
-    {"mean", "Mean of the values, which are compared with nothing.", false, false, mean_value},
+     true, true, of_what_counts<sparse_categorical_cross_entropy>},
+    {"mean", "Mean of the values, which are compared with nothing.", false, false,
+     of_what_counts<mean_value>},
 };
 constexpr Metric kMetrics[] = {
     {"accuracy", "Share of examples whose greatest class (or threshold) is the target's.",
-     Aggregation::mean, accuracy},
+     Aggregation::mean, of_what_counts<accuracy>},
     {"sequence_accuracy",
      "Share of examples all of whose positions are right (those of weight 0 do not count).",
-     Aggregation::mean, sequence_accuracy},
-    {"mean_squared_error", "Mean of (prediction - target)^2.", Aggregation::mean, squared_error},
-    {"mean_absolute_error", "Mean of |prediction - target|.", Aggregation::mean, absolute_error},
+     Aggregation::mean, of_what_counts<sequence_accuracy>},
+    {"mean_squared_error", "Mean of (prediction - target)^2.", Aggregation::mean,
+     of_what_counts<squared_error>},
+    {"mean_absolute_error", "Mean of |prediction - target|.", Aggregation::mean,
+     of_what_counts<absolute_error>},
     {"root_mean_squared_error", "Square root of the mean of (prediction - target)^2.",
-     Aggregation::root_of_mean, squared_error},
+     Aggregation::root_of_mean, of_what_counts<squared_error>},
 };
 
 }  // namespace
+
+Expr counts(Expr weights) {
+  const bool floats = weights.element() == ElementType::f32;
+  const Expr total = sum_all(floats ? weights : cast(weights, ElementType::f32));
+  return cast(map("not_equal", total, full_like(total, 0)), ElementType::f32);
+}
 
 std::span<const Loss> losses() { return kLosses; }
 std::span<const Metric> metrics() { return kMetrics; }

@@ -17,7 +17,7 @@ struct Compared {
   Prediction kind = Prediction::value;
   Expr target = {};  // unless there is nothing to compare with
   /// How much each of the numbers counts whose mean is taken: of their shape, or of its first axes.
-  /// Those of weight 0 do not; the mean of none is 0.
+  /// Those of weight 0 do not, whatever they are, nor have they a gradient; the mean of none is 0.
   std::optional<Expr> weights = {};
 };
 
@@ -31,6 +31,9 @@ struct Loss {
 };
 [[nodiscard]] std::span<const Loss> losses();
 [[nodiscard]] const Loss* find_loss(std::string_view name);
+
+/// f32[]: 1 where the weights have a mean to be taken by, 0 where they add up to 0.
+[[nodiscard]] Expr counts(Expr weights);
 
 /// How batch values become the value of an epoch.
 enum class Aggregation : std::uint8_t { mean, root_of_mean };

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/tensor.h"
+#include "runtime/data/vocabulary.h"
 
 namespace gradus::runtime {
 
@@ -29,8 +30,7 @@ struct Dataset {
 struct DataSplits {
   Dataset train;
   Dataset test;  // without arrays when the source has none
-  /// Of a text in characters: the code point of each token, ascending; else empty.
-  std::vector<std::uint32_t> vocabulary = {};
+  Vocabulary vocabulary = {};
 };
 
 /// Cuts off the last round(fraction * examples) examples, whatever the order of training: the same

@@ -83,7 +83,8 @@ DataSplits read_text(const TextData& parameters) {
   Tokens tokens =
       characters ? characters_of(bytes, parameters.file) : Tokens(bytes.begin(), bytes.end());
   DataSplits splits;
-  if (characters) splits.vocabulary = number(tokens);
+  splits.vocabulary.tokens = parameters.tokens;
+  if (characters) splits.vocabulary.characters = number(tokens);
   const auto all = static_cast<double>(tokens.size());
   const auto train = static_cast<std::size_t>(all - all * parameters.test);
   const std::int64_t stride = parameters.stride == 0 ? parameters.length : parameters.stride;

@@ -37,7 +37,8 @@ Tensor run_on(const std::string& layer, const Tensor& x, bool training, std::int
               std::int64_t step = 0) {
   const Shape example(x.type.shape.begin() + 1, x.type.shape.end());
   return run_layers(R"({"name": "last", "from": "a", )" + layer + "}", values_of(x, seed, step),
-                    {"f32" + to_string(example)}, training);
+                    {"f32" + to_string(example)},
+                    training ? Purpose::training : Purpose::evaluation);
 }
 
 /// Element (row, column, channel) of an example, 0 around it.
@@ -192,7 +193,7 @@ TEST(Augmentation, GradientsGoBackToWhereTheElementsWere) {
       "name": "part"}, {"layer": "random_flip", "name": "last"})",
                                            {"f32[4,5,2]"}));
   Findings findings;
-  Forward forward("test", 16, true);
+  Forward forward("test", 16, Purpose::training);
   build_forward(model.spec(), forward, every_layer(model.spec()), findings);
   const auto value = [&](const char* name) { return forward.values.at(name).value; };
   const ir::Expr a = value("a"), last = value("last");

@@ -118,5 +118,40 @@ TEST(Blocks, ALayerIsTiedToOneOfItsOwnBlock) {
   EXPECT_EQ(names, expected);
 }
 
+/// A layer inside of a use in the same list, also of a module or with another's parameters, and one
+/// in the list around the use.
+TEST(Blocks, ALayerIsTiedThroughUses) {
+  const std::string table = R"({"layer": "embedding", "input_dim": 5, "output_dim": 3, )";
+  const Model model("file.json",
+                    R"({"gradus": 1, "data": {"source": "text", "file": "t"}, "model": {
+    "inputs": {"text": "i32[4]", "next": "i32[4]"},
+    "modules": {"shared": {"layers": [)" +
+                        table + R"("name": "table"}]}},
+    "blocks": {
+      "words": {"layers": [)" +
+                        table + R"("name": "table"}]},
+      "named": {"layers": [)" +
+                        table + R"("name": "table", "parameters_of": "common"}]},
+      "tell": {"layers": [
+        {"layer": "dense", "units": 5, "tied_to": "own/table", "use_bias": false}]},
+      "both": {"layers": [
+        {"block": "words", "from": "input", "name": "own"},
+        {"layer": "dense", "units": 5, "tied_to": "own/table", "use_bias": false, "name": "first"},
+        {"module": "shared", "from": "input", "name": "shared"},
+        {"layer": "dense", "units": 5, "tied_to": "shared/table", "use_bias": false, "name": "second"},
+        {"block": "named", "from": "input", "name": "named"},
+        {"layer": "dense", "units": 5, "tied_to": "named/table", "use_bias": false, "name": "third"},
+        {"block": "tell", "from": "own", "name": "fourth"},
+        {"layer": "add", "from": ["first", "second", "third", "fourth"]}]}},
+    "layers": [{"block": "both", "from": "text", "name": "out"}]},
+    "loss": {"function": "sparse_categorical_cross_entropy", "logits": "out", "labels": "next"},
+    "optimizer": {"method": "sgd"}, "training": {"steps": 1}})");
+  std::vector<std::string> names;
+  for (const ParameterSpec& parameter : model.parameters()) names.push_back(parameter.name);
+  EXPECT_EQ(names, (std::vector<std::string>{"out/own/table/embeddings", "shared/table/embeddings",
+                                             "common/embeddings"}));
+  EXPECT_EQ(Model("file.json", model.resolved()).train_step(2).hash(), model.train_step(2).hash());
+}
+
 }  // namespace
 }  // namespace gradus::frontend

@@ -40,7 +40,8 @@ struct Published {
 /// authors' design: stem, 36 layers and 2 transitions, each behind a normalisation. A net's number
 /// is its kernels; ResNet-50 has four shortcuts more, GoogLeNet's 22 is its depth. BERT: what its
 /// authors' checkpoint has, and the two heads of its pretraining (the output layer reads the
-/// embedding's table). The Transformer: 65 million in table 3; see below.
+/// embedding's table). The Transformer: 65 million in table 3; see below. GPT-2: the published
+/// checkpoint. ViT: DeiT-S of Touvron et al. 2020, 22 million, without distillation.
 const std::vector<Published> kPublished{
     {"alexnet", 60'965'224, 0, 8},
     {"bert_base", 109'482'240 + (768 * 768 + 768) + 2 * 768 + 30522 + (2 * 768 + 2), 0,
@@ -48,9 +49,11 @@ const std::vector<Published> kPublished{
     {"densenet121", 8'062'504 - 83'648, 83'648, 121},
     {"densenet40", 1'019'722, 18'096, 40},
     {"googlenet", 6'998'552 + 3'188'840 + 3'190'888, 0, 3 + 9 * 6 + 1 + 2 * 3},
+    {"gpt2_small", 124'439'808, 0, 12 * 2 + 1},
     {"resnet50", 25'636'712 - 53'120, 53'120, 50 + 4},
     {"transformer_base", 63'082'496, 0, 12 * 2 + 1},
     {"vgg16", 138'357'544, 0, 16},
+    {"vit_small", 22'050'664, 0, 1 + 12 * 2 + 1},
 };
 
 TEST(Definitions, HaveThePublishedParameters) {

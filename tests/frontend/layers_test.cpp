@@ -142,8 +142,8 @@ TEST(OpLayer, ReachesEveryOpOfTheRegistry) {
       Streams streams;
       StateValues state;
       const frontend::Run run{.examples = 3};
-      LayerBuilder builder{graph, settings, "layer", "layer", false, {},
-                           true,  3,        {},      streams, state, run};
+      LayerBuilder builder{graph, settings, "layer", "layer", false, {}, Purpose::training,
+                           3,     {},       streams, state,   run};
       for (std::size_t i = 0; i < example.operands.size(); ++i) {
         const std::string name = "x" + std::to_string(i);
         const TensorType type = *parse_tensor_type(example.operands[i]);
@@ -213,7 +213,7 @@ std::string algorithm_of(const std::string& settings, const std::string& input) 
   if (!codes.empty()) return codes.front();
   const Model model("file.json", text);
   Findings findings;
-  Forward forward("test", 2, true);
+  Forward forward("test", 2, Purpose::training);
   build_forward(model.spec(), forward, every_layer(model.spec()), findings);
   forward.graph.add_result("y", forward.values.at("last").value.value);
   const std::string graph = to_text(forward.graph);
@@ -250,7 +250,7 @@ TEST(Layers, DropoutDropsInTrainingOnly) {
                       {{"a", x},
                        {"seed", Tensor::scalar(ElementType::i64, seed)},
                        {"step", Tensor::scalar(ElementType::i64, step)}},
-                      {"f32[50]"}, training);
+                      {"f32[50]"}, training ? Purpose::training : Purpose::prediction);
   };
   EXPECT_EQ(dropped(false, 1, 0), x);
   const Tensor y = dropped(true, 1, 0);

@@ -35,10 +35,10 @@ void expect_share(std::size_t count, double share, double of) {
 }
 
 TEST(MaskedTokens, AMaskChoosesItsShareAnewInEveryStep) {
-  const auto mask = [](std::int64_t step, bool training) {
-    return run_layers(kMask + R"(last", "from": "a"})", values(step), {"i32[100]"}, training);
+  const auto mask = [](std::int64_t step, Purpose purpose) {
+    return run_layers(kMask + R"(last", "from": "a"})", values(step), {"i32[100]"}, purpose);
   };
-  const Tensor first = mask(0, true);
+  const Tensor first = mask(0, Purpose::training);
   EXPECT_EQ(first.type, (TensorType{ElementType::f32, {200, 100}}));
   std::size_t ones = 0;
   for (const float x : first.as<float>()) {
@@ -46,20 +46,19 @@ TEST(MaskedTokens, AMaskChoosesItsShareAnewInEveryStep) {
     ones += x == 1 ? 1 : 0;
   }
   expect_share(ones, 0.2, kCount);
-  EXPECT_EQ(mask(0, false), first);
-  EXPECT_NE(mask(1, true), first);
+  EXPECT_EQ(mask(0, Purpose::evaluation), first);
+  EXPECT_NE(mask(1, Purpose::training), first);
+  EXPECT_EQ(mask(0, Purpose::prediction), Tensor({ElementType::f32, {200, 100}}));
 }
 
 TEST(MaskedTokens, ChosenTokensAreMaskedRandomOrKept) {
   const std::string layers = kMask + R"(chosen", "from": "a"}, {"layer": "mask_tokens",
       "from": ["a", "chosen"], "token": 50, "vocabulary": 40, "name": "both"})";
   const auto run = [&](const std::string& more) {
-    return run_layers(layers + more, values(4), {"i32[100]"}, true);
+    return run_layers(layers + more, values(4), {"i32[100]"}, Purpose::training);
   };
-  const Tensor result =
-      run(R"(, {"op": "neg", "from": "both"}, {"op": "neg", "name": "last"})");
-  const Tensor chosen =
-      run(R"(, {"op": "neg", "from": "chosen"}, {"op": "neg", "name": "last"})");
+  const Tensor result = run(R"(, {"op": "neg", "from": "both"}, {"op": "neg", "name": "last"})");
+  const Tensor chosen = run(R"(, {"op": "neg", "from": "chosen"}, {"op": "neg", "name": "last"})");
   const Tensor given = tokens();
   std::size_t count = 0, masked = 0, random = 0, kept = 0;
   std::vector<std::size_t> drawn(kVocabulary);
@@ -83,6 +82,17 @@ TEST(MaskedTokens, ChosenTokensAreMaskedRandomOrKept) {
   expect_share(masked, 0.8, all);
   expect_share(random, 0.1, all);
   for (const std::size_t times : drawn) expect_share(times, 0.1 / kVocabulary, all);
+}
+
+/// Who asks for a prediction has hidden what is to be told, or nothing.
+TEST(MaskedTokens, APredictionReadsWhatItIsGiven) {
+  for (const Purpose purpose : {Purpose::prediction, Purpose::evaluation}) {
+    const Tensor result = run_layers(kMask + R"(chosen", "from": "a"}, {"layer": "mask_tokens",
+      "from": ["a", "chosen"], "token": 50, "vocabulary": 40}, {"op": "neg"},
+      {"op": "neg", "name": "last"})",
+                                     values(4), {"i32[100]"}, purpose);
+    EXPECT_EQ(result == tokens(), purpose == Purpose::prediction);
+  }
 }
 
 }  // namespace

@@ -30,10 +30,10 @@ Tensor tensor_of(const Shape& shape, double first, double step) {
 }
 
 Tensor run_layers(const std::string& layers, const std::map<std::string, Tensor>& values,
-                  const std::vector<std::string>& inputs, bool training) {
+                  const std::vector<std::string>& inputs, Purpose purpose) {
   const Model model("file.json", file_with(layers, inputs));
   Findings findings;
-  Forward forward("test", values.at("a").type.shape[0], training);
+  Forward forward("test", values.at("a").type.shape[0], purpose);
   build_forward(model.spec(), forward, every_layer(model.spec()), findings);
   forward.graph.add_result("y", forward.values.at("last").value.value);
   return ir::interpret(forward.graph, values).outputs.at("y");

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/tensor.h"
+#include "frontend/layers.h"
 
 namespace gradus::frontend {
 
@@ -21,6 +22,7 @@ namespace gradus::frontend {
 /// The result of the file's layers on these inputs and parameters.
 [[nodiscard]] Tensor run_layers(const std::string& layers,
                                 const std::map<std::string, Tensor>& values,
-                                const std::vector<std::string>& inputs, bool training = false);
+                                const std::vector<std::string>& inputs,
+                                Purpose purpose = Purpose::evaluation);
 
 }  // namespace gradus::frontend

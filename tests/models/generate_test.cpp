@@ -80,27 +80,52 @@ class Generate : public Program {
 
 /// The program of one token, by the interpreter and as kernels.
 TEST(DecodeProgram, TheSameBitsInEveryExecutor) {
-  for (const std::string name : {"gpt_small", "char_lstm"}) {
-    SCOPED_TRACE(name);
-    const fs::path path = fs::path(GRADUS_SOURCE_DIR) / "models" / (name + ".json");
-    const frontend::Model model(path.string(), contents(path));
-    const ir::Graph graph = model.decode(2, {.temperature = 0.8, .top_k = 5}).graph;
+  const auto expect_same_bits = [](const ir::Graph& graph) {
     Inputs inputs;
     for (const ir::NodeId id : graph.inputs()) {
       const ir::Node& node = graph.node(id);
       const bool floats = node.types[0].element == ElementType::f32;
       inputs.emplace(node.attributes.get<std::string>("name"),
                      random_tensor(node.types[0], static_cast<std::uint32_t>(id), floats ? -0.2 : 0,
-                                   floats ? 0.2 : 64));
+                                   floats ? 0.2 : 15));
     }
     const ir::Interpretation expected = ir::interpret(graph, inputs);
-    EXPECT_EQ(expected.outputs.at("next").type, (TensorType{ElementType::i32, {2}}));
     codegen::CompileOptions options;
     expect_same(expected, run(graph, inputs, options, 1), "fused");
     expect_same(expected, run(graph, inputs, options, 3), "3 threads");
     options.fuse = false;
     expect_same(expected, run(graph, inputs, options, 2), "unfused");
+    return expected;
+  };
+  for (const std::string name : {"gpt_small", "char_lstm", "transformer_reverse"}) {
+    SCOPED_TRACE(name);
+    const fs::path path = fs::path(GRADUS_SOURCE_DIR) / "models" / (name + ".json");
+    const frontend::Model model(path.string(), contents(path));
+    const frontend::DecodeProgram program = model.decode(2, {.temperature = 0.8, .top_k = 5});
+    const ir::Interpretation result = expect_same_bits(program.graph);
+    EXPECT_EQ(result.outputs.at("next").type, (TensorType{ElementType::i32, {2}}));
+    EXPECT_EQ(program.encode.has_value(), name == "transformer_reverse");
+    if (!program.encode) {
+      (void)expect_same_bits(model.decode(2, {.temperature = 0.8, .top_k = 5}, 40).graph);
+      continue;
+    }
+    EXPECT_FALSE(expect_same_bits(*program.encode).updates.empty());
   }
+}
+
+/// A net that copies short sequences, by its encoder alone: the prompt is the start.
+TEST_F(Generate, AnEncodersSequenceIsCopied) {
+  const std::string file =
+      "models/transformer_reverse.json --set data.task=copy "
+      "--set data.length=16 --set data.least_length=4 --set data.vocabulary=6 "
+      "--set data.examples=16000 --set data.test_examples=0 "
+      "--set training.epochs=1";
+  train(file, "--set training.batch=32");
+  const std::string options = "--prompt 1 --greedy --length 5 --source ";
+  EXPECT_EQ(continued(file, options + "'3 5 2 4 2'"), "1 3 5 2 4 2\n");
+  EXPECT_EQ(continued(file, options + "'2 2 5 3 4' --no-fuse"), "1 2 2 5 3 4\n");
+  const std::string drawn = "--prompt 1 --temperature 3 --length 20 --samples 3 --source '3 4 5'";
+  EXPECT_EQ(continued(file, drawn), continued(file, drawn + " --threads 3"));
 }
 
 TEST_F(Generate, GoesOnAsTheTextDoes) {
@@ -131,6 +156,17 @@ TEST_F(Generate, TheSameTokensInEveryWayOfRunning) {
     EXPECT_EQ(sample["tokens"].size(), 30u);
     EXPECT_NE(expected.find("ab" + sample["text"].get<std::string>() + "\n"), std::string::npos);
   }
+}
+
+/// A prompt that is read at once goes on as one that is read token by token: as the end of what is
+/// generated from a shorter one.
+TEST_F(Generate, ALongPromptIsReadAtOnce) {
+  const std::string file = recurrent("\"file\": \"" + text_ + "\"");
+  train(file, "--set training.steps=20");
+  const std::string drawn = " --temperature 1.2 --length ";
+  const std::string whole = continued(file, "--prompt abcadedabcadedabcadedabcad" + drawn + "60");
+  EXPECT_EQ(continued(file, "--prompt " + whole.substr(0, 50) + drawn + "36"), whole);
+  EXPECT_EQ(whole.size(), 87u);
 }
 
 /// A net of 12 positions goes on from the last 6; one that carries its state has no such limit.
@@ -174,6 +210,29 @@ TEST_F(Generate, CharactersComeWithTheWeights) {
   fs::copy(folder_ / "run/checkpoint.safetensors", folder_ / "run/weights.safetensors",
            fs::copy_options::overwrite_existing);
   EXPECT_EQ(continued(file, "--prompt \u03b2 --greedy --length 2"), "\u03b2\u20ac\U0001F600\n");
+}
+
+/// What has been printed stays, and is what an uninterrupted run prints, too.
+TEST_F(Generate, AnInterruptedGenerationKeepsItsText) {
+  const std::string file = recurrent("\"file\": \"" + text_ + "\"");
+  train(file, "--set training.steps=5");
+  const std::string weights = " --weights " + (folder_ / "run/weights.safetensors").string();
+  const std::string line = "gradus generate " + file + weights + " --prompt ab --length ";
+  const auto stopped = [&](const std::string& options) {
+    return run_shell(GRADUS_SOURCE_DIR, "timeout --preserve-status -s INT 2 " + line + "10000000 " +
+                                            options + " 2> /dev/null");
+  };
+  const Outcome one = stopped("");
+  EXPECT_EQ(one.status, 130);
+  ASSERT_GT(one.output.size(), 20u);
+  const std::string begin = run_shell(GRADUS_SOURCE_DIR, line + "15 2> /dev/null").output;
+  EXPECT_EQ(one.output.substr(0, 17) + "\n", begin);
+  const Outcome two = stopped("--samples 2 -o " + (folder_ / "page").string());
+  EXPECT_EQ(two.status, 130);
+  EXPECT_TRUE(contents(folder_ / "page").starts_with("--- 1 of 2\nab"));
+  const Outcome json = stopped("--json");
+  EXPECT_EQ(json.status, 130);
+  EXPECT_NE(json.output.find("\"interrupted\":true"), std::string::npos);
 }
 
 double number_after(const std::string& text, const std::string& start) {

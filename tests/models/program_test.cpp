@@ -190,6 +190,13 @@ TEST_F(TrainingProgram, ANumberThatStopsBeingFiniteIsNamedByStepAndLayer) {
                               "tests/models/files/log_of_negative.json:9:15): log gives nan at ["),
             std::string::npos)
       << wrong.output;
+  // It has reached what the step carries to the next one, which was finite before.
+  const Outcome carried = gradus("train tests/models/files/carried_not_a_number.json" + output);
+  EXPECT_EQ(carried.status, 6) << carried.output;
+  EXPECT_NE(carried.output.find("step 1 (epoch 1): loss is nan; it begins in 'logarithm' (forward, "
+                                "tests/models/files/carried_not_a_number.json:9:15): log gives "),
+            std::string::npos)
+      << carried.output;
 }
 
 }  // namespace

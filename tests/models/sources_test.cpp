@@ -82,5 +82,31 @@ TEST_F(Sources, WeightsOfABlockGoToAnotherModel) {
   EXPECT_EQ(whole.status, 4) << whole.output;
 }
 
+/// Of batches of one example, 1 has weight 1 and the loss 4, the others have weight 0.
+TEST_F(Sources, AnEpochsMeanIsOfWhatCounts) {
+  Tensor x({ElementType::f32, {4, 1}});
+  Tensor weight({ElementType::f32, {4}});
+  x.as<float>()[1] = 2;
+  weight.as<float>()[1] = 1;
+  runtime::write_safetensors(path("data"),
+                             {{"x", x.type, x.bytes}, {"w", weight.type, weight.bytes}}, {});
+  std::ofstream(path("model.json")) << R"({"gradus": 1,
+    "data": {"source": "tensors", "file": ")" +
+                                           path("data") + R"(", "test_file": ")" + path("data") +
+                                           R"("},
+    "model": {"inputs": {"x": "f32[1]", "w": "f32[]"}, "layers": [
+      {"layer": "dense", "from": "x", "units": 1, "kernel_initializer": "ones", "name": "y"}]},
+    "loss": {"function": "mean_squared_error", "predictions": "y", "targets": 0,
+             "sample_weights": "w"},
+    "metrics": {"root_mean_squared_error": {"predictions": "y", "targets": 0,
+                                            "sample_weights": "w"}},
+    "optimizer": {"method": "sgd", "learning_rate": 0},
+    "training": {"epochs": 1, "batch": 1}})";
+  const Outcome outcome = gradus("train " + path("model.json") + " -o " + path("run"));
+  const std::string means = "loss 4.0000  root_mean_squared_error 2.0000";
+  EXPECT_NE(outcome.output.find("epoch   1  " + means), std::string::npos) << outcome.output;
+  EXPECT_NE(outcome.output.find("test  " + means), std::string::npos) << outcome.output;
+}
+
 }  // namespace
 }  // namespace gradus

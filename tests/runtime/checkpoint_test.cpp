@@ -39,14 +39,14 @@ Progress example_progress() {
           .epoch = 3,
           .batch = 2,
           .sums = {0.1, 1e300, -1.0 / 3},
-          .examples_in_sums = 64,
+          .examples_in_sums = {64, 32, 64},
           .train = {0.25, 1.0 / 3},
           .validation = {},
           .seed = 0xFFFFFFFFFFFFFFFFu,
           .batch_size = 32,
           .examples = 150,
           .shuffle = false,
-          .vocabulary = {10, 0x10FFFF},
+          .vocabulary = {"characters", {10, 0x10FFFF}},
           .model_hash = "abc",
           .version = "0.1"};
 }

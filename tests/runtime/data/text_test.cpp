@@ -21,7 +21,7 @@ TEST(TextSource, WindowsOfCharactersAreSplitByPosition) {
   // Ten characters for training, five for the test.
   const std::string path = folder.write("text", "abcabcßcabaaäßc");
   const DataSplits splits = read_text({path, 3, 0, 1.0 / 3, "characters"});
-  EXPECT_EQ(splits.vocabulary, (std::vector<std::uint32_t>{'a', 'b', 'c', 0xDF, 0xE4}));
+  EXPECT_EQ(splits.vocabulary, (Vocabulary{"characters", {'a', 'b', 'c', 0xDF, 0xE4}}));
   EXPECT_EQ(splits.train.examples(), 3);
   EXPECT_EQ(example(splits.train, "text", 2), (std::vector<std::int32_t>{3, 2, 0}));
   EXPECT_EQ(example(splits.train, "next", 2), (std::vector<std::int32_t>{2, 0, 1}));
@@ -34,7 +34,7 @@ TEST(TextSource, WindowsOverlapByTheStride) {
   const ScratchFolder folder;
   const std::string path = folder.write("text", "01234567");
   const DataSplits splits = read_text({path, 4, 2, 0, "bytes"});
-  EXPECT_TRUE(splits.vocabulary.empty());
+  EXPECT_EQ(splits.vocabulary, (Vocabulary{"bytes", {}}));
   EXPECT_EQ(splits.train.examples(), 2);
   EXPECT_EQ(example(splits.train, "text", 1), (std::vector<std::int32_t>{'2', '3', '4', '5'}));
   EXPECT_EQ(example(splits.train, "next", 1), (std::vector<std::int32_t>{'3', '4', '5', '6'}));
