@@ -67,7 +67,7 @@ TEST_P(ModelGradients, AreSlopes) {
 }
 
 INSTANTIATE_TEST_SUITE_P(EveryModel, ModelGradients, testing::ValuesIn(models()),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& model) { return model.param; });
 
 }  // namespace
 }  // namespace gradus
