@@ -25,16 +25,25 @@ std::optional<std::int64_t> distance(const Affine& index, const Affine& guard) {
   return difference / index.divisor;
 }
 
-/// index - guard, both of divisor 1.
-Affine difference(const Affine& index, const Affine& guard) {
+/// How many times the guard is in the index, by its first term.
+std::int64_t times_in(const Affine& index, const Affine& guard) {
+  if (guard.terms.empty()) return 1;
+  const Term& first = guard.terms.front();
+  const auto same = std::ranges::find(index.terms, first.axis, &Term::axis);
+  const bool whole = same != index.terms.end() && same->coefficient % first.coefficient == 0;
+  return whole ? same->coefficient / first.coefficient : 1;
+}
+
+/// index - times * guard, both of divisor 1.
+Affine difference(const Affine& index, const Affine& guard, std::int64_t times) {
   Affine result = index;
-  result.offset -= guard.offset;
+  result.offset -= times * guard.offset;
   for (const Term& term : guard.terms) {
     const auto same = std::ranges::find(result.terms, term.axis, &Term::axis);
     if (same == result.terms.end()) {
-      result.terms.push_back({term.axis, -term.coefficient});
+      result.terms.push_back({term.axis, -times * term.coefficient});
     } else {
-      same->coefficient -= term.coefficient;
+      same->coefficient -= times * term.coefficient;
     }
   }
   return result;
@@ -96,10 +105,15 @@ std::vector<IndexBounds> bounds_of(const Access& access, std::span<const Guard> 
       if (const auto by = distance(index, guard.value)) {
         bounds.back() = intersection(bounds.back(), {*by, *by + guard.extent - 1});
       } else if (index.divisor == 1 && guard.value.divisor == 1) {
-        // What the guard limits may be a part of the index: a channel of a flattened image.
-        const IndexBounds rest = bounds_of(difference(index, guard.value), narrow);
+        // What the guard limits may be a part of the index: a channel of a flattened image, or a
+        // column of every other one.
+        const std::int64_t times = times_in(index, guard.value);
+        const IndexBounds rest = bounds_of(difference(index, guard.value, times), narrow);
         if (rest.empty()) continue;
-        bounds.back() = intersection(bounds.back(), {rest.least, rest.greatest + guard.extent - 1});
+        const std::int64_t reach = times * (guard.extent - 1);
+        bounds.back() =
+            intersection(bounds.back(), {rest.least + std::min<std::int64_t>(reach, 0),
+                                         rest.greatest + std::max<std::int64_t>(reach, 0)});
       }
     }
     never |= bounds.back().empty();
