@@ -1,10 +1,10 @@
 """How many drawings of digits a classifier of real ones recognises.
 
-Usage: build/peers/bin/python bench/quality/recognised.py GRADUS DRAWINGS WEIGHTS
-DRAWINGS is what `gradus predict` wrote for a generator, WEIGHTS those of
-models/lenet5.json, trained on the real ones. A drawing is recognised when the classifier gives one
-class a probability of at least 0.9; shares at other thresholds, and of each class among the
-recognised, are told too, and the same of real drawings.
+Usage: build/peers/bin/python bench/quality/recognised.py GRADUS DRAWINGS WEIGHTS [KEY=VALUE ...]
+DRAWINGS is what `gradus predict` wrote for a generator, WEIGHTS those of models/lenet5.json, trained
+on the real ones; the values are those of that training, such as where real ones are. A drawing is
+recognised when the classifier gives one class a probability of at least 0.9; shares at other
+thresholds, and of each class among the recognised, are told too, and the same of real drawings.
 """
 
 import pathlib
@@ -44,7 +44,7 @@ def report(what: str, p: np.ndarray) -> None:
 
 
 def main() -> None:
-    gradus, drawings, weights = sys.argv[1:]
+    gradus, drawings, weights, *settings = sys.argv[1:]
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         (drawn,) = tensors.read(pathlib.Path(drawings)).values()
@@ -52,7 +52,7 @@ def main() -> None:
                       {"image": drawn, "label": np.zeros(len(drawn), np.int32)})
         data = f'data={{"source": "tensors", "file": "{folder}/drawn.safetensors"}}'
         report("drawn", classify(gradus, weights, folder, data))
-        report("real", classify(gradus, weights, folder))
+        report("real", classify(gradus, weights, folder, *settings))
 
 
 if __name__ == "__main__":
