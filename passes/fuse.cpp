@@ -5,6 +5,7 @@
 #include <set>
 
 #include "ir/op.h"
+#include "passes/group_order.h"
 #include "passes/in_place.h"
 #include "passes/inner_batch.h"
 #include "passes/judge_group.h"
@@ -55,8 +56,8 @@ class Fuser {
         updated_by_(graph.size()),
         order_(graph, roots_, in_place_),
         judge_(graph, roots_, in_place_),
+        group_order_(order_, graph.size(), keys(roots_)),
         groups_(graph.size()),
-        owner_(graph.size()),
         version_(graph.size()) {
     for (const auto& [id, root] : roots_) root_[id] = &root;
     for (const auto& [update, state] : in_place_) updated_by_[state] = update;
@@ -66,7 +67,6 @@ class Fuser {
   FusionPlan run() {
     for (const auto& [id, root] : roots_) {
       groups_[id] = singleton(id, root);
-      owner_[id] = id;
       version_[id] = unions_.version(id);
     }
     for (const auto& [id, root] : roots_) {
@@ -77,7 +77,7 @@ class Fuser {
       std::sort(reads.begin(), reads.end(),
                 [](const Read& a, const Read& b) { return a.value > b.value; });
       for (const Read& read : reads) {
-        if (owner_[read.value] != owner_[id]) record(read.value, id, try_merge(id, read.value));
+        if (owner(read.value) != owner(id)) record(read.value, id, try_merge(id, read.value));
       }
     }
     for (const auto& [bytes, value] : shared_reads()) merge_readers(value);
@@ -173,57 +173,28 @@ class Fuser {
     return true;
   }
 
-  // --- Order ------------------------------------------------------------------------------------
-
-  [[nodiscard]] bool all_before(const Group& group, int number) const {
-    return std::ranges::all_of(group.roots, [&](NodeId id) { return order_.number(id) < number; });
+  static std::vector<NodeId> keys(const std::map<NodeId, Root>& roots) {
+    std::vector<NodeId> ids;
+    for (const auto& [id, root] : roots) ids.push_back(id);
+    return ids;
   }
-
-  /// True if `from` (a group) must come after `to` by way of a third group.
-  bool reaches_through_others(NodeId from, NodeId to) const {
-    int earliest = order_.number(groups_[to].roots.front());
-    for (NodeId id : groups_[to].roots) earliest = std::min(earliest, order_.number(id));
-    std::vector<bool> seen(graph_.size());
-    seen[from] = true;
-    std::vector<NodeId> open;
-    const auto push = [&](NodeId group, bool direct) {
-      for (NodeId id : groups_[group].roots) {
-        for (NodeId other : order_.before(id)) {
-          const NodeId owner = owner_[other];
-          if (seen[owner] || (owner == to && direct)) continue;
-          seen[owner] = true;
-          // From a group that is all before `to` nothing leads back to it.
-          if (!all_before(groups_[owner], earliest)) open.push_back(owner);
-        }
-      }
-    };
-    push(from, true);
-    while (!open.empty()) {
-      const NodeId group = open.back();
-      open.pop_back();
-      if (group == to) return true;
-      push(group, false);
-    }
-    return false;
-  }
+  [[nodiscard]] NodeId owner(NodeId root) const { return group_order_.owner(root); }
 
   // --- Merging ----------------------------------------------------------------------------------
 
   /// Merges the groups of two roots; returns why not, or an empty string.
   std::string try_merge(NodeId reader, NodeId read) {
     if (!options_.enabled) return "fusion is off";
-    const NodeId a = owner_[reader];
-    const NodeId b = owner_[read];
+    const NodeId a = owner(reader);
+    const NodeId b = owner(read);
     // A refusal holds until one of the two grows: merging others only adds paths between them.
     const auto [known, added] = refused_.try_emplace({version_[a], version_[b]});
     if (!added) return known->second;
     known->second = refusal(a, b);
     if (!known->second.empty()) return known->second;
     const Union& both = together(a, b);
-    const NodeId keep = std::min(a, b);
-    const NodeId drop = std::max(a, b);
-    for (NodeId id : both.group.roots) owner_[id] = keep;
-    groups_[drop] = {};
+    const NodeId keep = group_order_.merge(a, b);
+    groups_[a] = groups_[b] = {};
     groups_[keep] = both.group;
     version_[keep] = both.version;
     return "";
@@ -235,9 +206,7 @@ class Fuser {
       return barrier;
     }
     if (const Union& both = together(a, b); !both.refusal.empty()) return both.refusal;
-    if (reaches_through_others(a, b) || reaches_through_others(b, a)) {
-      return "another group lies between";
-    }
+    if (group_order_.far_apart(a, b)) return "another group lies between";
     return "";
   }
 
@@ -266,16 +235,13 @@ class Fuser {
     if (lhs == rhs || root_[contraction]->iteration.operand_slots[1].back() != column) return;
     for (NodeId from : {lhs, rhs, contraction}) {
       for (NodeId to : {lhs, rhs, contraction}) {
-        if (from != to && reaches_through_others(from, to)) return;
+        if (from < to && group_order_.far_apart(from, to)) return;
       }
     }
     const Union& all = with_operands(contraction, lhs, rhs);
     if (!all.refusal.empty()) return;
-    const NodeId keep = all.group.roots.front();
-    for (NodeId id : all.group.roots) {
-      groups_[id] = {};
-      owner_[id] = keep;
-    }
+    const NodeId keep = group_order_.merge(group_order_.merge(lhs, contraction), rhs);
+    for (NodeId id : all.group.roots) groups_[id] = {};
     groups_[keep] = all.group;
     version_[keep] = all.version;
     for (NodeId operand : {lhs, rhs}) record(operand, contraction, "");
@@ -315,8 +281,8 @@ class Fuser {
     for (const auto& [id, root] : roots_) {
       for (const std::vector<Read>* reads : {&root.roots, &root.leaves}) {
         for (const Read& read : *reads) {
-          if (!groups_[owner_[id]].axes.contains(read.value)) {
-            readers[read.value].insert(owner_[id]);
+          if (!groups_[owner(id)].axes.contains(read.value)) {
+            readers[read.value].insert(owner(id));
           }
         }
       }
@@ -337,18 +303,18 @@ class Fuser {
   void merge_readers(NodeId value) {
     std::vector<NodeId> reducing, others;
     for (const auto& [id, root] : roots_) {
-      if (owner_[id] != id || !is_plain_reader(groups_[id], value)) continue;
+      if (owner(id) != id || !is_plain_reader(groups_[id], value)) continue;
       (reduces(groups_[id], value) ? reducing : others).push_back(id);
     }
     for (std::size_t i = 1; i < reducing.size(); ++i) {
       for (std::size_t j = 0; j < i; ++j) {
-        if (owner_[reducing[j]] == reducing[j] && try_merge(reducing[i], reducing[j]).empty()) {
+        if (owner(reducing[j]) == reducing[j] && try_merge(reducing[i], reducing[j]).empty()) {
           break;
         }
       }
     }
     for (NodeId id : reducing) {
-      if (owner_[id] == id) merge_with_one(id, others);
+      if (owner(id) == id) merge_with_one(id, others);
     }
   }
 
@@ -356,7 +322,7 @@ class Fuser {
   void merge_with_one(NodeId id, const std::vector<NodeId>& others) {
     std::vector<std::pair<std::int64_t, NodeId>> candidates;
     for (NodeId other : others) {
-      candidates.emplace_back(-shared_bytes(groups_[id], groups_[owner_[other]]), other);
+      candidates.emplace_back(-shared_bytes(groups_[id], groups_[owner(other)]), other);
     }
     std::ranges::sort(candidates);
     for (const auto& [bytes, other] : candidates) {
@@ -403,7 +369,7 @@ class Fuser {
     }
     for (const std::vector<NodeId>& roots : twins) {
       for (NodeId id : roots) {
-        if (owner_[id] != owner_[roots[0]] && is_plain(id) && is_plain(roots[0])) {
+        if (owner(id) != owner(roots[0]) && is_plain(id) && is_plain(roots[0])) {
           static_cast<void>(try_merge(id, roots[0]));
         }
       }
@@ -412,7 +378,7 @@ class Fuser {
 
   /// Whether the group of root `id` has no contraction.
   bool is_plain(NodeId id) const {
-    return std::ranges::none_of(groups_[owner_[id]].roots, [&](NodeId other) {
+    return std::ranges::none_of(groups_[owner(id)].roots, [&](NodeId other) {
       return computes<ir::ContractionComputation>(graph_, other);
     });
   }
@@ -513,7 +479,7 @@ class Fuser {
     }
     for (const auto& [id, root] : roots_) {
       for (const Read& read : root.roots) {
-        if (owner_[read.value] != owner_[id] || read.through_view) outputs.insert(read.value);
+        if (owner(read.value) != owner(id) || read.through_view) outputs.insert(read.value);
       }
     }
     FusionPlan plan;
@@ -528,7 +494,7 @@ class Fuser {
     plan.in_place = in_place_;
     plan.ledger = std::move(ledger_);
     for (LedgerEntry& entry : plan.ledger) {
-      entry.fused = owner_[entry.producer] == owner_[entry.consumer];
+      entry.fused = owner(entry.producer) == owner(entry.consumer);
     }
     return plan;
   }
@@ -537,14 +503,14 @@ class Fuser {
   std::vector<NodeId> ordered_groups() const {
     std::vector<NodeId> waiting;  // ascending
     for (const auto& [id, root] : roots_) {
-      if (owner_[id] == id) waiting.push_back(id);
+      if (owner(id) == id) waiting.push_back(id);
     }
     std::vector<NodeId> order;
     std::vector<bool> done(graph_.size());  // groups
     const auto is_ready = [&](NodeId key) {
       return std::ranges::all_of(groups_[key].roots, [&](NodeId id) {
         return std::ranges::all_of(order_.before(id), [&](NodeId other) {
-          return owner_[other] == key || done[owner_[other]];
+          return owner(other) == key || done[owner(other)];
         });
       });
     };
@@ -571,8 +537,8 @@ class Fuser {
   std::vector<std::optional<NodeId>> updated_by_;  // state input -> update value
   RootOrder order_;
   GroupJudge judge_;
+  GroupOrder group_order_;
   std::vector<Group> groups_;           // at their smallest root; others are empty
-  std::vector<NodeId> owner_;           // the group of a root
   std::vector<std::uint32_t> version_;  // of a group: another one after each merge
   /// By the versions of two groups: why they are not merged.
   std::map<std::pair<std::uint32_t, std::uint32_t>, std::string> refused_;

@@ -189,7 +189,9 @@ Root RootFinder::root(NodeId id) {
       for (std::size_t axis = 0; axis < slots.size(); ++axis) {
         if (shape[axis] == 1) slots[axis] = kUnitAxis;
       }
-      walk(operands[i].node, std::move(slots), reads_whole(graph_, id, i), result);
+      NodeId from = operands[i].node;
+      if (is_contraction(graph_, id) || is_tile_op(graph_, id)) from = walk_movement(from, slots);
+      walk(from, std::move(slots), reads_whole(graph_, id, i), result);
     }
   } else {
     std::vector<int> slots;
@@ -208,6 +210,20 @@ void RootFinder::walk_operands(NodeId id, const std::vector<int>& slots, Root& r
          compose(maps[i], graph_.type(operands[i]).shape, graph_.node(id).types[0].shape, slots),
          reads_whole(graph_, id, i), result);
   }
+}
+
+/// Where a contraction or tile op reads operand `id`, even if a movement between is a root for
+/// others; `slots` becomes the relation of that value.
+NodeId RootFinder::walk_movement(NodeId id, std::vector<int>& slots) {
+  const NodeId memory = operand_read(graph_, id).node;
+  while (id != memory) {
+    std::vector<ir::IndexMap>& maps = maps_[id];
+    if (maps.empty()) maps = operand_maps(graph_, id);
+    const Value operand = graph_.operands(id)[0];
+    slots = compose(maps[0], graph_.type(operand).shape, graph_.node(id).types[0].shape, slots);
+    id = operand.node;
+  }
+  return id;
 }
 
 void RootFinder::walk(NodeId id, std::vector<int> slots, bool through_view, Root& result) {

@@ -50,6 +50,7 @@ class RootFinder {
   [[nodiscard]] std::int64_t own_cost(ir::NodeId id);
   [[nodiscard]] std::int64_t most_elements(ir::NodeId id) const;
   [[nodiscard]] Root root(ir::NodeId id);
+  ir::NodeId walk_movement(ir::NodeId id, std::vector<int>& slots);
   void walk_operands(ir::NodeId id, const std::vector<int>& slots, Root& result);
   void walk(ir::NodeId id, std::vector<int> slots, bool through_view, Root& result);
 

@@ -243,6 +243,26 @@ TEST(Executors, AnUpdatedStateThatIsReadTurned) {
                               {"x", random_tensor({ElementType::f32, {19, 9}}, 3, -1, 1)}});
 }
 
+/// A product reads what was summed through a transposition that another product needs in memory.
+TEST(Executors, ASumThatIsReadTurnedAndIsStoredTurned) {
+  const ir::Graph graph = ir::parse_graph(R"(graph "turned"
+%0 = batch "x" : f32[10,6,9]
+%1 = batch "w" : f32[3,51]
+%2 = batch "u" : f32[20,51]
+%3 = sum %0 {axes = [2]}
+%4 = reshape %3 {shape = [10,2,3]}
+%5 = transpose %4 {permutation = [1,0,2]}
+%6 = dot %5, %1 {lhs_contract = [2], rhs_contract = [0]}
+%7 = reshape %5 {shape = [20,3]}
+%8 = dot %2, %7 {lhs_contract = [0], rhs_contract = [0]}
+"a" = %6
+"b" = %8
+)");
+  check_all_executors(graph, {{"x", random_tensor({ElementType::f32, {10, 6, 9}}, 1, -1, 1)},
+                              {"w", random_tensor({ElementType::f32, {3, 51}}, 2, -1, 1)},
+                              {"u", random_tensor({ElementType::f32, {20, 51}}, 3, -1, 1)}});
+}
+
 /// Merged contracted axes whose sums have several parts: the borders are those of slices.
 TEST(Executors, LongContractionsOverSeveralAxes) {
   for (const Shape& contracted : {Shape{70, 30}, Shape{3, 1100}, Shape{2, 9, 150}}) {
