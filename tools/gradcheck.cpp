@@ -35,7 +35,7 @@ struct GradcheckOptions {
   bool random_inputs = false;
 };
 
-constexpr double kSteps[] = {1e-3, 1e-4, 1e-5, 1e-6};  // along a direction of length 1
+constexpr double kSteps[] = {1e-3, 1e-4, 1e-5, 1e-6, 1e-7};  // along a direction of length 1
 /// Slopes less than this are compared with it: the rounding of a loss, over a step.
 constexpr double kLeastSlope = 1e-5;
 /// How far parameters are moved.
