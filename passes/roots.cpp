@@ -78,8 +78,8 @@ std::optional<ir::IndexMap> inside_map(const ir::IndexMap& outer, const ir::Inde
 
 }  // namespace
 
-RootFinder::RootFinder(const Graph& graph, bool every_op)
-    : graph_(graph), is_root_(graph.size()), costs_(graph.size()), maps_(graph.size()) {
+RootFinder::RootFinder(const Graph& graph, bool every_op, ProgramCosts& costs)
+    : graph_(graph), is_root_(graph.size()), costs_(costs), maps_(graph.size()) {
   for (NodeId id = 0; id < graph.size(); ++id) access_.push_back(access_of(graph, id));
   const std::vector<bool> live = graph.live();
   for (NodeId id = 0; id < graph.size(); ++id) {
@@ -120,11 +120,6 @@ void RootFinder::mark(NodeId id) {
   if (access_[id] == Access::light) is_root_[id] = true;
 }
 
-std::int64_t RootFinder::own_cost(NodeId id) {
-  if (!costs_[id]) costs_[id] = program_cost(graph_, id);
-  return *costs_[id];
-}
-
 /// Chains on few elements that many elements use: scalars, and what is made of inputs and of
 /// sums over all tasks only, such as the scale of a channel.
 void RootFinder::mark_few() {
@@ -135,7 +130,7 @@ void RootFinder::mark_few() {
     early[id] = access == Access::leaf ||
                 std::holds_alternative<ir::CombineComputation>(graph_.node(id).op->compute);
     if (access != Access::light || is_root_[id]) continue;
-    cost[id] = own_cost(id);
+    cost[id] = costs_.of(id);
     early[id] = true;
     for (Value operand : graph_.operands(id)) {
       cost[id] += cost[operand.node];

@@ -38,7 +38,7 @@ struct Root {
 class RootFinder {
  public:
   /// With `every_op` each elementwise node is a root.
-  RootFinder(const ir::Graph& graph, bool every_op);
+  RootFinder(const ir::Graph& graph, bool every_op, ProgramCosts& costs);
 
   /// The roots by node, ascending. The light nodes `also` are roots too.
   [[nodiscard]] std::map<ir::NodeId, Root> find(const std::set<ir::NodeId>& also = {});
@@ -46,7 +46,6 @@ class RootFinder {
  private:
   void mark(ir::NodeId id);
   void mark_few();
-  [[nodiscard]] std::int64_t own_cost(ir::NodeId id);
   [[nodiscard]] std::int64_t most_elements(ir::NodeId id) const;
   [[nodiscard]] Root root(ir::NodeId id);
   void walk_operands(ir::NodeId id, const std::vector<int>& slots, Root& result);
@@ -57,8 +56,8 @@ class RootFinder {
   std::vector<ir::NodeId> live_;
   std::vector<bool> always_;  // roots whatever else is one
   std::vector<bool> is_root_;
-  std::vector<std::optional<std::int64_t>> costs_;  // of the programs of nodes asked for
-  std::vector<std::vector<ir::IndexMap>> maps_;     // of the operands of nodes walked through
+  ProgramCosts& costs_;
+  std::vector<std::vector<ir::IndexMap>> maps_;  // of the operands of nodes walked through
   std::set<std::tuple<ir::NodeId, std::vector<int>, bool>> seen_;
 };
 

@@ -23,7 +23,8 @@ constexpr std::int64_t kSmallShare = 4;
 
 class Values {
  public:
-  Values(const Graph& graph, const FusionPlan& plan) : graph_(graph), plan_(plan) {
+  Values(const Graph& graph, const FusionPlan& plan, ProgramCosts& costs)
+      : graph_(graph), plan_(plan), costs_(costs) {
     for (std::size_t group = 0; group < plan.groups.size(); ++group) {
       for (NodeId root : plan.groups[group].roots) group_of_[root] = group;
     }
@@ -91,7 +92,7 @@ class Values {
   /// Instructions per element down to what is in memory.
   std::int64_t chain_cost(NodeId id, std::set<NodeId>& seen) const {
     if (in_memory(id) || !seen.insert(id).second) return 0;
-    std::int64_t cost = program_cost(graph_, id);
+    std::int64_t cost = costs_.of(id);
     for (ir::Value operand : graph_.operands(id)) cost += chain_cost(operand.node, seen);
     return cost;
   }
@@ -109,6 +110,7 @@ class Values {
 
   const Graph& graph_;
   const FusionPlan& plan_;
+  ProgramCosts& costs_;
   std::map<NodeId, std::size_t> group_of_;
   std::map<NodeId, std::set<std::size_t>> groups_;
   std::set<NodeId> stored_;
@@ -116,8 +118,8 @@ class Values {
 
 }  // namespace
 
-std::set<NodeId> stored_values(const Graph& graph, const FusionPlan& plan) {
-  return Values(graph, plan).stored();
+std::set<NodeId> stored_values(const Graph& graph, const FusionPlan& plan, ProgramCosts& costs) {
+  return Values(graph, plan, costs).stored();
 }
 
 }  // namespace gradus::passes
