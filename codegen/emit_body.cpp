@@ -2,8 +2,11 @@
 
 #include <llvm/IR/MDBuilder.h>
 
+#include <algorithm>
+
 #include "base/check.h"
 #include "codegen/emit_scalar.h"
+#include "codegen/emit_shared_body.h"
 
 namespace gradus::codegen {
 namespace {
@@ -11,6 +14,10 @@ namespace {
 using ir::ScalarInstruction;
 using ir::ScalarOp;
 using llvm::Value;
+
+// Instructions from which a part that reads no memory is a function: initial weights of layers
+// differ in shape and constants, and their long way from position to number is the same.
+constexpr std::size_t kLongPart = 64;
 
 AxisSet axes_of(const Affine& affine) {
   AxisSet axes = 0;
@@ -175,11 +182,49 @@ void BodyEmitter::advance(AxisSet known) {
       operand.value = load(operand);
     }
   }
+  const std::vector<std::size_t> shared = shared_part(known);
+  auto next = shared.begin();
   for (std::size_t i = 0; i < program_.code.size(); ++i) {
     if (value_[i] != nullptr || (needs_[i] & ~known) != 0) continue;
+    if (next != shared.end() && *next == i) {
+      ++next;
+      continue;
+    }
     value_[i] = emit(i);
     if (splat_[i]) lanes_[i] = c_.splat(value_[i], vector_.lanes);
   }
+  if (!shared.empty()) call(shared);
+}
+
+std::vector<std::size_t> BodyEmitter::shared_part(AxisSet known) const {
+  std::vector<std::size_t> part;
+  for (std::size_t i = 0; i < program_.code.size(); ++i) {
+    const ScalarInstruction& instruction = program_.code[i];
+    if (ir::can_fault(program_, instruction)) return {};
+    if (instruction.op == ScalarOp::operand && moves_[i]) return {};
+    const bool waits = value_[i] == nullptr && (needs_[i] & ~known) == 0;
+    if (waits && moves_[i] && argument_count(instruction) > 0) part.push_back(i);
+  }
+  if (part.size() < kLongPart) part.clear();
+  return part;
+}
+
+void BodyEmitter::call(std::span<const std::size_t> part) {
+  std::vector<std::size_t> results;
+  for (std::int32_t result : program_.results) {
+    const auto i = static_cast<std::size_t>(result);
+    if (std::ranges::binary_search(part, i) && std::ranges::find(results, i) == results.end()) {
+      results.push_back(i);
+    }
+  }
+  const std::vector<Value*> values = call_shared_body(c_, program_, part, results, vector_.lanes,
+                                                      [&](std::size_t i) { return value_[i]; });
+  // What stays inside of the function is known to nobody here.
+  for (std::size_t i : part) {
+    value_[i] = llvm::PoisonValue::get(
+        EmitContext::lanes_type(c_.register_type(program_.code[i].type), vector_.lanes));
+  }
+  for (std::size_t r = 0; r < results.size(); ++r) value_[results[r]] = values[r];
 }
 
 void BodyEmitter::forget(AxisId axis) {

@@ -66,6 +66,10 @@ class BodyEmitter {
   llvm::Value* emit(std::size_t i);
   void emit_arguments(std::size_t i);
   [[nodiscard]] const ir::ScalarInstruction& instruction_of(std::int32_t result) const;
+  /// What is next to emit, where that is long and differs from lane to lane by positions alone.
+  [[nodiscard]] std::vector<std::size_t> shared_part(AxisSet known) const;
+  /// Emits the part as a call.
+  void call(std::span<const std::size_t> part);
   void raise(llvm::Value* condition, std::uint64_t kind, std::uint32_t node);
   [[nodiscard]] llvm::Value* lanes_of(std::size_t i);
 

@@ -95,12 +95,13 @@ std::int64_t GroupLoops::instructions() const {
   const auto in_memory = [&](NodeId id) {
     return plan_.roots.contains(id) || passes::access_of(graph_, id) != passes::Access::light;
   };
+  passes::ProgramCosts costs(graph_);
   std::int64_t most = 0;
   for (NodeId id : group_.roots) {
     std::vector<NodeId> operands;
     for (ir::Value operand : graph_.operands(id)) operands.push_back(operand.node);
-    const std::int64_t own = is_light(id) ? passes::program_cost(graph_, id) : 0;
-    most = std::max(most, own + passes::chain_cost(graph_, std::move(operands), in_memory));
+    const std::int64_t own = is_light(id) ? costs.of(id) : 0;
+    most = std::max(most, own + passes::chain_cost(graph_, costs, std::move(operands), in_memory));
   }
   return most;
 }

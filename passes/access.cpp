@@ -316,4 +316,9 @@ std::int64_t program_cost(const Graph& graph, NodeId id) {
   return cost;
 }
 
+std::int64_t ProgramCosts::of(NodeId id) {
+  if (!known_[id]) known_[id] = program_cost(graph_, id);
+  return *known_[id];
+}
+
 }  // namespace gradus::passes

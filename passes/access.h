@@ -73,6 +73,17 @@ struct ContractionCounts {
 /// Scalar instructions per element of a light node, its own program only, math functions included.
 [[nodiscard]] std::int64_t program_cost(const ir::Graph& graph, ir::NodeId id);
 
+/// The same for the nodes of one graph, each found once.
+class ProgramCosts {
+ public:
+  explicit ProgramCosts(const ir::Graph& graph) : graph_(graph), known_(graph.size()) {}
+  [[nodiscard]] std::int64_t of(ir::NodeId id);
+
+ private:
+  const ir::Graph& graph_;
+  std::vector<std::optional<std::int64_t>> known_;
+};
+
 /// Where a reshape reads its operand, as long as every operand axis becomes whole result axes (it
 /// splits axes, and adds or removes axes of extent 1); empty when it merges axes.
 [[nodiscard]] std::optional<ir::IndexMap> split_map(const Shape& operand, const Shape& result);

@@ -46,10 +46,11 @@ class Fuser {
  public:
   /// `before` is the plan from which `unions` knows groups.
   Fuser(const Graph& graph, const FusionOptions& options, std::map<NodeId, Root> roots,
-        const FusionPlan& before, KnownUnions& unions)
+        const FusionPlan& before, KnownUnions& unions, ProgramCosts& costs)
       : graph_(graph),
         options_(options),
         unions_(unions),
+        costs_(costs),
         roots_(std::move(roots)),
         in_place_(updates_in_place(graph, roots_)),
         root_(graph.size()),
@@ -360,7 +361,7 @@ class Fuser {
       if (root_[id] != nullptr) {
         if (!computes<ir::ContractionComputation>(graph_, id)) wanted[id] = {id};
       } else if (wanted[id].size() > 1 &&
-                 chain_cost(graph_, {id}, in_memory) >= kHeuristics.dear_chain) {
+                 chain_cost(graph_, costs_, {id}, in_memory) >= kHeuristics.dear_chain) {
         twins.emplace_back(wanted[id].begin(), wanted[id].end());
       }
       for (ir::Value operand : graph_.operands(id)) {
@@ -530,6 +531,7 @@ class Fuser {
   const Graph& graph_;
   const FusionOptions& options_;
   KnownUnions& unions_;
+  ProgramCosts& costs_;
   std::map<NodeId, Root> roots_;
   std::map<NodeId, NodeId> in_place_;  // update value -> state input
   // By node:
@@ -548,17 +550,19 @@ class Fuser {
 }  // namespace
 
 FusionPlan fuse(const Graph& graph, const FusionOptions& options) {
-  RootFinder finder(graph, !options.enabled);
+  ProgramCosts costs(graph);
+  RootFinder finder(graph, !options.enabled, costs);
   KnownUnions unions;
   FusionPlan plan;
   const auto with = [&](const std::set<NodeId>& also) {
-    return Fuser(graph, options, finder.find(also), plan, unions).run();
+    return Fuser(graph, options, finder.find(also), plan, unions, costs).run();
   };
   plan = with({});
   if (!options.enabled) return plan;
-  const std::set<NodeId> stored = options.store ? stored_values(graph, plan) : std::set<NodeId>();
+  const std::set<NodeId> stored =
+      options.store ? stored_values(graph, plan, costs) : std::set<NodeId>();
   if (!stored.empty()) plan = with(stored);
-  std::set<NodeId> shared = shared_values(graph, plan);
+  std::set<NodeId> shared = shared_values(graph, plan, costs);
   while (!shared.empty()) {
     std::set<NodeId> also = stored;
     also.insert(shared.begin(), shared.end());

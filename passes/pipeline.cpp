@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>
 
+#include "ir/op.h"
 #include "ir/rewrite.h"
 #include "ir/verify.h"
 #include "passes/fold.h"
@@ -23,9 +24,10 @@ namespace {
 
 constexpr Pass kPipeline[] = {
     {"drop_stop_gradients", "Leaves out stop_gradient once differentiation is done.",
-     drop_stop_gradients, true},
-    {"merge_scans", "Scans that carry the same values along become one.", merge_scans},
-    {"narrow_scans", "Scans lose the results that nobody needs.", narrow_scans},
+     drop_stop_gradients, true, "stop_gradient"},
+    {"merge_scans", "Scans that carry the same values along become one.", merge_scans, false,
+     "scan"},
+    {"narrow_scans", "Scans lose the results that nobody needs.", narrow_scans, false, "scan"},
     {"fold", "What depends on constants only becomes a constant.", fold},
     {"simplify", "Algebraic rewrites that keep every bit.", simplify},
     {"lower_convolutions", "Convolutions become contractions over windows.", lower_convolutions,
@@ -50,7 +52,7 @@ constexpr Pass kPipeline[] = {
     {"simplify_again", "Algebraic rewrites of what lowering brought.", simplify},
     {"read_padded", "Values that are in memory with zeros around them are read from there.",
      read_padded},
-    {"lower_scans", "The bodies of scans go through these passes too.", lower_scans, true},
+    {"lower_scans", "The bodies of scans go through these passes too.", lower_scans, true, "scan"},
 };
 
 /// Runs one pass; what it breaks on the way names it.
@@ -65,6 +67,15 @@ ir::Graph run(const Pass& pass, const ir::Graph& graph) {
   } catch (const ir::TypeError& error) {
     return fail(error);
   }
+}
+
+bool has_work(const Pass& pass, const ir::Graph& graph) {
+  if (pass.only.empty()) return true;
+  const ir::OpRecord* op = &ir::op(pass.only);
+  for (ir::NodeId id = 0; id < graph.size(); ++id) {
+    if (graph.node(id).op == op) return true;
+  }
+  return false;
 }
 
 /// The graph without what a rule tried and did not use. Passes leave that behind anyway.
@@ -92,14 +103,18 @@ ir::Graph run_passes(const ir::Graph& graph, std::span<const Pass> passes,
   for (const Pass& pass : passes) {
     ++number;
     if (options.disabled.contains(pass.name)) continue;
-    const auto start = std::chrono::steady_clock::now();
-    ir::Graph next = run(pass, current ? *current : graph);
-    const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
-    const std::uint64_t before = std::exchange(hash, next.hash());
-    const PassReport report{number, pass.name, time.count(), hash != before};
-    if (report.changed) {
-      ir::verify(next, std::string("after pass ") + std::string(pass.name));
-      current = std::move(next);
+    PassReport report{number, pass.name};
+    if (const ir::Graph& before = current ? *current : graph; has_work(pass, before)) {
+      const auto start = std::chrono::steady_clock::now();
+      ir::Graph next = run(pass, before);
+      const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
+      report.seconds = time.count();
+      const std::uint64_t former = std::exchange(hash, next.hash());
+      report.changed = hash != former;
+      if (report.changed) {
+        ir::verify(next, std::string("after pass ") + std::string(pass.name));
+        current = std::move(next);
+      }
     }
     if (options.after) {
       current = current ? without_dead(std::move(*current)) : ir::copy(graph);

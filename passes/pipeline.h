@@ -16,7 +16,8 @@ struct Pass {
   std::string_view name;
   std::string_view doc;
   ir::Graph (*run)(const ir::Graph& graph);
-  bool needed = false;  // fusion needs the form that it brings about
+  bool needed = false;         // fusion needs the form that it brings about
+  std::string_view only = {};  // an op without which there is nothing for it to do; empty: none
 };
 
 /// Every pass in the order in which a program goes through them: the one list.

@@ -78,7 +78,7 @@ std::optional<ir::IndexMap> inside_map(const ir::IndexMap& outer, const ir::Inde
 
 }  // namespace
 
-std::int64_t chain_cost(const Graph& graph, std::vector<NodeId> ids,
+std::int64_t chain_cost(const Graph& graph, ProgramCosts& costs, std::vector<NodeId> ids,
                         const std::function<bool(NodeId)>& in_memory) {
   std::set<NodeId> seen;
   std::int64_t cost = 0;
@@ -86,14 +86,14 @@ std::int64_t chain_cost(const Graph& graph, std::vector<NodeId> ids,
     const NodeId id = ids.back();
     ids.pop_back();
     if (in_memory(id) || !seen.insert(id).second) continue;
-    cost += program_cost(graph, id);
+    cost += costs.of(id);
     for (Value operand : graph.operands(id)) ids.push_back(operand.node);
   }
   return cost;
 }
 
-RootFinder::RootFinder(const Graph& graph, bool every_op)
-    : graph_(graph), is_root_(graph.size()), costs_(graph.size()), maps_(graph.size()) {
+RootFinder::RootFinder(const Graph& graph, bool every_op, ProgramCosts& costs)
+    : graph_(graph), is_root_(graph.size()), costs_(costs), maps_(graph.size()) {
   for (NodeId id = 0; id < graph.size(); ++id) access_.push_back(access_of(graph, id));
   const std::vector<bool> live = graph.live();
   for (NodeId id = 0; id < graph.size(); ++id) {
@@ -134,11 +134,6 @@ void RootFinder::mark(NodeId id) {
   if (access_[id] == Access::light) is_root_[id] = true;
 }
 
-std::int64_t RootFinder::own_cost(NodeId id) {
-  if (!costs_[id]) costs_[id] = program_cost(graph_, id);
-  return *costs_[id];
-}
-
 /// Chains on few elements that many elements use: scalars, and what is made of inputs and of
 /// sums over all tasks only, such as the scale of a channel.
 void RootFinder::mark_few() {
@@ -149,7 +144,7 @@ void RootFinder::mark_few() {
     early[id] = access == Access::leaf ||
                 std::holds_alternative<ir::CombineComputation>(graph_.node(id).op->compute);
     if (access != Access::light || is_root_[id]) continue;
-    cost[id] = own_cost(id);
+    cost[id] = costs_.of(id);
     early[id] = true;
     for (Value operand : graph_.operands(id)) {
       cost[id] += cost[operand.node];

@@ -39,7 +39,7 @@ struct Root {
 class RootFinder {
  public:
   /// With `every_op` each elementwise node is a root.
-  RootFinder(const ir::Graph& graph, bool every_op);
+  RootFinder(const ir::Graph& graph, bool every_op, ProgramCosts& costs);
 
   /// The roots by node, ascending. The light nodes `also` are roots too.
   [[nodiscard]] std::map<ir::NodeId, Root> find(const std::set<ir::NodeId>& also = {});
@@ -47,7 +47,6 @@ class RootFinder {
  private:
   void mark(ir::NodeId id);
   void mark_few();
-  [[nodiscard]] std::int64_t own_cost(ir::NodeId id);
   [[nodiscard]] std::int64_t most_elements(ir::NodeId id) const;
   [[nodiscard]] Root root(ir::NodeId id);
   ir::NodeId walk_movement(ir::NodeId id, std::vector<int>& slots);
@@ -59,13 +58,14 @@ class RootFinder {
   std::vector<ir::NodeId> live_;
   std::vector<bool> always_;  // roots whatever else is one
   std::vector<bool> is_root_;
-  std::vector<std::optional<std::int64_t>> costs_;  // of the programs of nodes asked for
-  std::vector<std::vector<ir::IndexMap>> maps_;     // of the operands of nodes walked through
+  ProgramCosts& costs_;
+  std::vector<std::vector<ir::IndexMap>> maps_;  // of the operands of nodes walked through
   std::set<std::tuple<ir::NodeId, std::vector<int>, bool>> seen_;
 };
 
 /// Instructions per element that make `ids` of what `in_memory` says is there.
-[[nodiscard]] std::int64_t chain_cost(const ir::Graph& graph, std::vector<ir::NodeId> ids,
+[[nodiscard]] std::int64_t chain_cost(const ir::Graph& graph, ProgramCosts& costs,
+                                      std::vector<ir::NodeId> ids,
                                       const std::function<bool(ir::NodeId)>& in_memory);
 
 /// The value in memory behind views.

@@ -13,8 +13,8 @@ constexpr double kLeastCost = 8;
 
 class GroupValues {
  public:
-  GroupValues(const Graph& graph, const FusionPlan& plan, const Group& group)
-      : graph_(graph), plan_(plan), group_(group) {}
+  GroupValues(const Graph& graph, const FusionPlan& plan, const Group& group, ProgramCosts& costs)
+      : graph_(graph), plan_(plan), group_(group), costs_(costs) {}
 
   std::set<NodeId> shared() {
     if (group_.roots.size() < 2) return {};
@@ -87,9 +87,7 @@ class GroupValues {
     const double size = static_cast<double>(graph_.node(id).types[0].element_count());
     const double share = std::min(1.0, size / elements);
     if (is_loaded(id)) return share;
-    const auto [own, added] = costs_.emplace(id, 0);
-    if (added) own->second = static_cast<double>(program_cost(graph_, id));
-    double sum = own->second * share;
+    double sum = static_cast<double>(costs_.of(id)) * share;
     for (ir::Value operand : graph_.operands(id)) sum += cost(operand.node, elements, seen);
     return sum;
   }
@@ -97,16 +95,18 @@ class GroupValues {
   const Graph& graph_;
   const FusionPlan& plan_;
   const Group& group_;
+  ProgramCosts& costs_;
   std::map<NodeId, int> loop_;
   std::set<NodeId> kept_;
-  std::map<NodeId, double> costs_;
 };
 
 }  // namespace
 
-std::set<NodeId> shared_values(const Graph& graph, const FusionPlan& plan) {
+std::set<NodeId> shared_values(const Graph& graph, const FusionPlan& plan, ProgramCosts& costs) {
   std::set<NodeId> result;
-  for (const Group& group : plan.groups) result.merge(GroupValues(graph, plan, group).shared());
+  for (const Group& group : plan.groups) {
+    result.merge(GroupValues(graph, plan, group, costs).shared());
+  }
   return result;
 }
 

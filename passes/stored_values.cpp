@@ -23,7 +23,8 @@ constexpr std::int64_t kSmallShare = 4;
 
 class Values {
  public:
-  Values(const Graph& graph, const FusionPlan& plan) : graph_(graph), plan_(plan) {
+  Values(const Graph& graph, const FusionPlan& plan, ProgramCosts& costs)
+      : graph_(graph), plan_(plan), costs_(costs) {
     for (std::size_t group = 0; group < plan.groups.size(); ++group) {
       for (NodeId root : plan.groups[group].roots) group_of_[root] = group;
     }
@@ -84,7 +85,8 @@ class Values {
              graph_.operands(user).size() > 1 && movement.types[0].element_count() >= most;
     };
     if (node.types[0].rank() == 0 || std::ranges::none_of(graph_.users(id), repeats)) return false;
-    return chain_cost(graph_, {id}, [&](NodeId other) { return in_memory(other); }) >= kLeastChain;
+    return chain_cost(graph_, costs_, {id}, [&](NodeId other) { return in_memory(other); }) >=
+           kLeastChain;
   }
 
   void collect(NodeId id, std::int64_t elements, std::set<NodeId>& reads, std::set<NodeId>& seen) {
@@ -100,6 +102,7 @@ class Values {
 
   const Graph& graph_;
   const FusionPlan& plan_;
+  ProgramCosts& costs_;
   std::map<NodeId, std::size_t> group_of_;
   std::map<NodeId, std::set<std::size_t>> groups_;
   std::set<NodeId> stored_;
@@ -107,8 +110,8 @@ class Values {
 
 }  // namespace
 
-std::set<NodeId> stored_values(const Graph& graph, const FusionPlan& plan) {
-  return Values(graph, plan).stored();
+std::set<NodeId> stored_values(const Graph& graph, const FusionPlan& plan, ProgramCosts& costs) {
+  return Values(graph, plan, costs).stored();
 }
 
 }  // namespace gradus::passes

@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "passes/access.h"
 #include "passes/fuse.h"
 
 namespace gradus::passes {
@@ -11,6 +12,7 @@ namespace gradus::passes {
 /// against L + 1 + (k - 1). Without this a chain of residual additions is added up from its
 /// beginning by each of its users. And dear chains that a concatenation or padding would compute
 /// for every element of its larger result.
-[[nodiscard]] std::set<ir::NodeId> stored_values(const ir::Graph& graph, const FusionPlan& plan);
+[[nodiscard]] std::set<ir::NodeId> stored_values(const ir::Graph& graph, const FusionPlan& plan,
+                                                 ProgramCosts& costs);
 
 }  // namespace gradus::passes

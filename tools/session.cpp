@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <chrono>
 #include <fstream>
+#include <iterator>
 #include <sstream>
 
+#include "base/parallel.h"
 #include "tools/memory_report.h"
 
 namespace gradus::tools {
@@ -134,6 +136,10 @@ runtime::DataSource source_of(const frontend::DataSpec& data) {
   return runtime::TensorsData{options.text("file"), options.text("test_file")};
 }
 
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
 }  // namespace
 
 std::string read_text(const std::string& path) {
@@ -209,25 +215,43 @@ ProgramCache::ProgramCache(const frontend::Model& model, codegen::CompileOptions
     : model_(model), options_(options), limit_(limit), layout_(layout_of(model)) {}
 
 const runtime::Executable& ProgramCache::get(runtime::Program program, std::int64_t batch) {
-  std::unique_ptr<runtime::Executable>& known = known_[{program, batch}];
-  if (known) return *known;
-  const auto start = std::chrono::steady_clock::now();
-  codegen::Plan plan = fitted_plan(model_, program, batch, options_, limit_).plan;
-  known = std::make_unique<runtime::Executable>(codegen::compile(plan, layout_, options_));
-  memory_[{program, batch}] = codegen::memory_use(plan, *known, layout_, limit_.workers);
-  const std::chrono::duration<double> all = std::chrono::steady_clock::now() - start;
-  double graph_seconds = all.count();
-  for (const codegen::StageSeconds& stage : plan.seconds) graph_seconds -= stage.seconds;
-  plan.seconds.insert(plan.seconds.begin(), {"graph", graph_seconds});
-  times_.push_back({program, batch, all.count(), std::move(plan.seconds), plan.cached_modules,
-                    plan.compiled_modules});
-  return *known;
+  const Key key{program, batch};
+  prepare({key});
+  return known_.at(key).executable;
 }
 
-double ProgramCache::compile_seconds() const {
-  double seconds = 0;
-  for (const CompileTime& time : times_) seconds += time.seconds;
-  return seconds;
+void ProgramCache::prepare(const std::vector<Key>& keys) {
+  std::vector<Key> missing;
+  std::ranges::copy_if(keys, std::back_inserter(missing),
+                       [&](const Key& key) { return !known_.contains(key); });
+  if (missing.empty()) return;
+  const auto start = std::chrono::steady_clock::now();
+  std::vector<Compiled> compiled(missing.size());
+  // Nothing else runs while the tuner measures.
+  const int threads = options_.tuner == nullptr ? options_.threads : 1;
+  for_each_parallel(missing.size(), threads,
+                    [&](std::size_t i) { compiled[i] = compile(missing[i]); });
+  seconds_ += seconds_since(start);
+  for (std::size_t i = 0; i < missing.size(); ++i) {
+    times_.push_back(std::move(compiled[i].time));
+    known_.emplace(missing[i], std::move(compiled[i]));
+  }
+}
+
+ProgramCache::Compiled ProgramCache::compile(const Key& key) const {
+  const auto [program, batch] = key;
+  const auto start = std::chrono::steady_clock::now();
+  codegen::Plan plan = fitted_plan(model_, program, batch, options_, limit_).plan;
+  Compiled result;
+  result.executable = codegen::compile(plan, layout_, options_);
+  result.memory = codegen::memory_use(plan, result.executable, layout_, limit_.workers);
+  const double all = seconds_since(start);
+  double graph_seconds = all;
+  for (const codegen::StageSeconds& stage : plan.seconds) graph_seconds -= stage.seconds;
+  plan.seconds.insert(plan.seconds.begin(), {"graph", graph_seconds});
+  result.time = {
+      program, batch, all, std::move(plan.seconds), plan.cached_modules, plan.compiled_modules};
+  return result;
 }
 
 runtime::Programs ProgramCache::programs() {

@@ -3,8 +3,8 @@
 // A model file brought to the point where it can run: what all commands share.
 
 #include <map>
-#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "codegen/memory_use.h"
@@ -43,30 +43,42 @@ struct CompileTime {
 /// Compiles programs when they are first asked for and keeps them.
 class ProgramCache {
  public:
+  using Key = std::pair<runtime::Program, std::int64_t>;  // for this many examples
+
   ProgramCache(const frontend::Model& model, codegen::CompileOptions options,
                codegen::MemoryLimit limit = {});
 
   /// Throws UserError E5002 when the program does not fit the limit.
   [[nodiscard]] const runtime::Executable& get(runtime::Program program, std::int64_t batch);
+  /// Compiles programs that will be asked for, at the same time. Throws as `get`.
+  void prepare(const std::vector<Key>& keys);
   /// What a program that has been compiled takes.
   [[nodiscard]] const codegen::MemoryUse& memory(runtime::Program program,
                                                  std::int64_t batch) const {
-    return memory_.at({program, batch});
+    return known_.at({program, batch}).memory;
   }
   /// For the runtime; valid while the cache lives.
   [[nodiscard]] runtime::Programs programs();
   /// Of all programs compiled so far.
   [[nodiscard]] const std::vector<CompileTime>& times() const { return times_; }
-  [[nodiscard]] double compile_seconds() const;
+  /// By the clock.
+  [[nodiscard]] double compile_seconds() const { return seconds_; }
 
  private:
+  struct Compiled {
+    runtime::Executable executable;
+    codegen::MemoryUse memory;
+    CompileTime time;
+  };
+  [[nodiscard]] Compiled compile(const Key& key) const;
+
   const frontend::Model& model_;
   codegen::CompileOptions options_;
   codegen::MemoryLimit limit_;
   runtime::StateLayout layout_;
-  std::map<std::pair<runtime::Program, std::int64_t>, codegen::MemoryUse> memory_;
-  std::map<std::pair<runtime::Program, std::int64_t>, std::unique_ptr<runtime::Executable>> known_;
+  std::map<Key, Compiled> known_;
   std::vector<CompileTime> times_;
+  double seconds_ = 0;
 };
 
 }  // namespace gradus::tools

@@ -259,8 +259,8 @@ int train(const TrainOptions& options) {
   runtime::Trainer trainer(programs, executor, data.train, validation, training, {reporter, locate},
                            &interrupted);
   const std::int64_t batch = runtime::BatchPlan{data.train.examples(), training.batch}.size(0);
-  (void)cache.get(runtime::Program::train_step, batch);
-  (void)cache.get(runtime::Program::init, 0);  // so that the compiler's own memory is seen
+  // Before the memory is told, so that the compiler's own is seen.
+  cache.prepare({{runtime::Program::train_step, batch}, {runtime::Program::init, 0}});
   reporter.memory(cache.memory(runtime::Program::train_step, batch), resident_bytes());
   const runtime::TrainingEnded ended = trainer.run();
   const std::string weights = options.output + "/weights.safetensors";

@@ -1,0 +1,97 @@
+// Long bodies that read no memory: the bits of the interpreter, and one function per module.
+
+#include <array>
+#include <string>
+
+#include "emit_support.h"
+
+namespace gradus::codegen {
+namespace {
+
+constexpr ElementType f32 = ElementType::f32;
+constexpr ElementType u32 = ElementType::u32;
+
+/// What tells one such kernel from another.
+struct Noise {
+  std::int64_t m = 8;
+  std::int64_t n = 16;
+  std::uint32_t stream = 11;
+  double scale = 0.5;
+  const char* function = "log1p";
+  bool reads = false;
+};
+
+/// A function of a random word, times a scale that is a constant or read; four rows share a
+/// counter.
+ir::ScalarProgram noise_program(const Noise& noise) {
+  return program({f32}, [&](ir::ScalarBuilder& b, auto x) {
+    const ir::Scalar row = convert(b.index(0, ElementType::i64), u32);
+    const ir::Scalar low = b.constant(u32, 0xD2511F53u), high = b.constant(u32, 0xCD9E8D57u);
+    std::array<ir::Scalar, 4> counter{convert(b.index(1, ElementType::i64), u32), row >> 2,
+                                      b.constant(u32, noise.stream), b.constant(u32, 12)};
+    for (int round = 0; round < 10; ++round) {
+      counter = {
+          b.emit(ir::ScalarOp::mul_high, u32, {high, counter[2]}) ^ counter[1], high * counter[2],
+          b.emit(ir::ScalarOp::mul_high, u32, {low, counter[0]}) ^ counter[3], low * counter[0]};
+    }
+    const ir::Scalar word = row & b.constant(u32, 3);
+    const auto is = [&](int number) { return equal(word, b.constant(u32, number)); };
+    const ir::Scalar bits =
+        select(is(0), counter[0], select(is(1), counter[1], select(is(2), counter[2], counter[3])));
+    const ir::Scalar unit = convert(bits >> 8, f32) * 0x1p-24;
+    const ir::Scalar drawn = b.call(noise.function, {unit});
+    return std::vector<ir::Scalar>{noise.reads ? drawn * x[0] : drawn * noise.scale};
+  });
+}
+
+Kernel noise_kernel(const Noise& noise) {
+  Kernel kernel;
+  kernel.name = "noise";
+  kernel.axes = {{"m", noise.m, -1}, {"n", noise.n, -1}};
+  kernel.tasks = {{0, {noise.m, 2, 4}}};
+  kernel.buffers = {buffer("x", f32, {noise.m, noise.n}, BufferRole::input),
+                    buffer("y", f32, {noise.m, noise.n}, BufferRole::output)};
+  Loop loop;
+  loop.axes = {0, 1};
+  loop.body.loads = {{element(0, {0, 1}), {}}};
+  loop.body.program = noise_program(noise);
+  loop.stores = {{element(1, {0, 1}), 0}};
+  kernel.stages = {loop};
+  return kernel;
+}
+
+std::size_t functions(const std::vector<Noise>& noises) {
+  std::vector<Kernel> kernels;
+  for (const Noise& noise : noises) kernels.push_back(noise_kernel(noise));
+  const std::string code =
+      generate_code(kernels, make_target(InstructionSet::native), CodeForm::llvm_ir).code;
+  std::size_t count = 0;
+  for (std::size_t at = code.find("define internal"); at != std::string::npos;
+       at = code.find("define internal", at + 1)) {
+    ++count;
+  }
+  return count;
+}
+
+TEST(EmitSharedBody, GivesTheBitsOfTheInterpreter) {
+  for (const Noise& noise :
+       {Noise{}, Noise{12, 37, 5, 3}, Noise{10, 48, 0x96dac494, -1}, Noise{8, 3, 7, 1e-30}}) {
+    std::vector<Tensor> tensors = parameters(noise_kernel(noise));
+    fill(tensors[0], 21);
+    run_everywhere(noise_kernel(noise), tensors, [&](const std::vector<Tensor>& results) {
+      const auto y = results[1].as<float>();
+      EXPECT_NE(y[0], y[1]);
+    });
+  }
+}
+
+TEST(EmitSharedBody, IsOneForAllConstantsAndShapes) {
+  EXPECT_EQ(functions({{}}), 1u);
+  EXPECT_EQ(functions({{}, {.stream = 12}, {.scale = 2}, {.m = 16, .n = 64}}), 1u);
+  EXPECT_EQ(functions({{}, {.function = "exp"}}), 2u);
+}
+
+TEST(EmitSharedBody, ReadsNoMemory) { EXPECT_EQ(functions({{.reads = true}}), 0u); }
+
+}  // namespace
+}  // namespace gradus::codegen
