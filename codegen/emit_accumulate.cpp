@@ -353,6 +353,7 @@ void AccumulateEmitter::add_to_column(std::size_t number, Value* value) {
 }
 
 void AccumulateEmitter::close_column(std::size_t number, Value* mask) {
+  emit_bases();
   const State state = read(columns_[number]);
   if (in_memory_) {
     to_memory(state, mask);

@@ -288,6 +288,7 @@ Value* BodyEmitter::emit(std::size_t i) {
     const auto number = static_cast<int>(instruction.immediate);
     if (number < given_) return given_values_[static_cast<std::size_t>(number)];
     Operand& operand = operands_[static_cast<std::size_t>(number - given_)];
+    if (!operand.ready) prepare(operand);
     return operand.value != nullptr ? operand.value : load(operand);
   }
   if (instruction.op == ScalarOp::index) return index(instruction, moves_[i]);
@@ -350,6 +351,11 @@ Value* BodyEmitter::lanes_of(std::size_t i) {
   if (moves_[i]) return value_[i];
   if (lanes_[i] == nullptr) lanes_[i] = c_.splat(value_[i], vector_.lanes);
   return lanes_[i];
+}
+
+Value* BodyEmitter::wanted(std::int32_t result) {
+  emit_arguments(static_cast<std::size_t>(program_.results[static_cast<std::size_t>(result)]));
+  return this->result(result);
 }
 
 Value* BodyEmitter::result(std::int32_t result) {

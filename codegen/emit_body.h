@@ -43,6 +43,8 @@ class BodyEmitter {
 
   /// Result number `result` in every lane, after everything has been emitted.
   [[nodiscard]] llvm::Value* result(std::int32_t result);
+  /// The same, emitting what it needs and nothing else.
+  [[nodiscard]] llvm::Value* wanted(std::int32_t result);
   /// Gives a reference with a picked dimension its index, the value of an operand.
   void place(Reference& reference);
 

@@ -95,12 +95,13 @@ LoopEmitter::LoopEmitter(EmitContext& context, const Loop& loop)
     if (contains(loop.ordered, effective_.vector.axis)) effective_.vector = {};
     return;
   }
+  if ((patches_ = patch_course(context, loop, effective_))) return;
   columns_ = column_levels(context, loop, effective_);
   if (columns_ && row_group()) columns_ = std::nullopt;
 }
 
 LoopCourse LoopEmitter::course() const {
-  LoopCourse course{&loop_, effective_.axes, 1, columns_.has_value(),
+  LoopCourse course{&loop_, effective_.axes, 1, columns_ || patches_,
                     flatten(loop_.body.program, {}).code.size()};
   if (course.columns) course.axes.pop_back();
   if (!course.axes.empty()) course.row = c_.range(course.axes.back()).greatest();
@@ -113,7 +114,7 @@ void LoopEmitter::begin_task() {
         loop_.body.program.results[static_cast<std::size_t>(accumulate.value)]);
     accumulates_[0].push_back(std::make_unique<AccumulateEmitter>(
         c_, accumulate, loop_.body.program.code[instruction].type, effective_,
-        columns_.has_value()));
+        columns_ || patches_));
     if (accumulates_[0].back()->whole_task()) accumulates_[0].back()->begin();
   }
 }
@@ -132,7 +133,9 @@ void LoopEmitter::emit() {
     }
   };
   in_tile([](AccumulateEmitter& accumulate) { accumulate.begin(); });
-  if (columns_) {
+  if (patches_) {
+    emit_patches(c_, loop_, *patches_, effective_.vector, accumulates_[0]);
+  } else if (columns_) {
     emit_columns(c_, loop_, effective_, *columns_, accumulates_[0], fetches_);
   } else if (!emit_groups()) {
     BodyEmitter body(c_, flatten(loop_.body.program, loop_.body.fault_nodes), loop_.body.loads,

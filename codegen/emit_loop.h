@@ -9,6 +9,7 @@
 #include "codegen/emit_body.h"
 #include "codegen/emit_columns.h"
 #include "codegen/emit_fetch.h"
+#include "codegen/emit_patch.h"
 
 namespace gradus::codegen {
 
@@ -60,6 +61,7 @@ class LoopEmitter {
   const Loop& loop_;
   EffectiveAxes effective_;
   std::optional<ColumnLevels> columns_;
+  std::optional<PatchCourse> patches_;
   std::vector<Fetch> fetches_;
   /// By copy of a group of rows, then by accumulation; null where copy 0's serves all.
   std::vector<std::vector<std::unique_ptr<AccumulateEmitter>>> accumulates_;

@@ -269,12 +269,11 @@ FlatProgram flatten_rows(const ScalarProgram& program, int axis,
   const FloatEnvironment environment;
   Flattener flattener;
   std::vector<std::int32_t> results;
-  for (int copy = 0; copy < kGroupRows; ++copy) {
-    flattener.row = {axis, static_cast<std::uint64_t>(copy)};
+  for (std::size_t copy = 0; copy < operands.size(); ++copy) {
+    flattener.row = {axis, copy};
     std::vector<std::int32_t> own;
     for (std::size_t i = 0; i < program.operand_types.size(); ++i) {
-      own.push_back(
-          flattener.operand(program.operand_types[i], operands[static_cast<std::size_t>(copy)][i]));
+      own.push_back(flattener.operand(program.operand_types[i], operands[copy][i]));
     }
     const std::vector<std::int32_t> part = flattener.walk(program, &own, {});
     results.insert(results.end(), part.begin(), part.end());

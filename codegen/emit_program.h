@@ -26,10 +26,11 @@ struct FlatProgram : ir::ScalarProgram {
 inline constexpr int kGroupRows = 4;
 
 /// Copies of `program`, side by side, for kGroupRows neighbouring positions of `axis`: in copy c
-/// the position is c more than in copy 0, where it is a multiple of kGroupRows. Operand i of copy c
-/// is operand number operands[c][i]; copy c's results follow those of copy c - 1. What the copies
-/// have in common is there once: above all the counter-based random words. The program must not be
-/// able to fault.
+/// the position is c more than in copy 0, where it is a multiple of kGroupRows. Without an axis
+/// (-1), as many copies as there are operands for, of a program without positions. Operand i of
+/// copy c is operand number operands[c][i]; copy c's results follow those of copy c - 1. What the
+/// copies have in common is there once: above all the counter-based random words. The program must
+/// not be able to fault.
 [[nodiscard]] FlatProgram flatten_rows(const ir::ScalarProgram& program, int axis,
                                        std::span<const std::vector<std::int32_t>> operands);
 

@@ -47,6 +47,7 @@ GroupLoops::GroupLoops(const ir::Graph& graph, const passes::FusionPlan& plan,
   make_axes();
   assign_places();
   make_tasks();
+  find_parts();
   find_stored();
   if (last_) {
     if (const auto tiles = passes::sum_tiles(graph, group, *last_)) {
@@ -296,7 +297,7 @@ void GroupLoops::find_stored() {
       if (!together || !in_register || !same_point(id, read)) stored_.insert(read.value);
     }
   }
-  std::erase_if(stored_, [&](NodeId id) { return outputs_.contains(id); });
+  std::erase_if(stored_, [&](NodeId id) { return outputs_.contains(id) || parts_.contains(id); });
 }
 
 std::optional<Tile> GroupLoops::tile() {

@@ -66,8 +66,13 @@ class GroupLoops {
   [[nodiscard]] bool is_output(ir::NodeId id) const { return outputs_.contains(id); }
   /// Roots that are written to memory or scratch.
   [[nodiscard]] bool needs_memory(ir::NodeId id) const {
-    return is_output(id) || stored_.contains(id);
+    return is_output(id) || stored_.contains(id) || parts_.contains(id);
   }
+  /// The output of the group that has root `id` as a part, and where; none: it is no part.
+  [[nodiscard]] std::optional<std::pair<ir::NodeId, std::vector<Affine>>> place_in_whole(
+      ir::NodeId id);
+  /// Whether root `id` is nothing but its parts, which are stored in its memory.
+  [[nodiscard]] bool is_assembled(ir::NodeId id) const { return assembled_.contains(id); }
 
   [[nodiscard]] const passes::Iteration& iteration(ir::NodeId id) const {
     return iterations_.at(id);
@@ -119,6 +124,8 @@ class GroupLoops {
   [[nodiscard]] std::int64_t epilogue_bytes(ir::NodeId contraction) const;
   [[nodiscard]] bool epilogue_waits() const;
   [[nodiscard]] std::int64_t task_extent(AxisId axis) const;
+  void find_parts();
+  [[nodiscard]] bool may_be_part(ir::NodeId id, ir::NodeId whole) const;
   void find_stored();
   void choose_contractions(const Chooser& choose);
   [[nodiscard]] ContractionBox contraction_box(ir::NodeId contraction);
@@ -137,6 +144,12 @@ class GroupLoops {
   std::optional<ir::NodeId> last_;        // of them, which decides tasks
   std::set<ir::NodeId> rewritten_;  // what cannot be made again once an update in place is written
   std::map<ir::NodeId, Place> places_;
+  struct PartOf {
+    ir::NodeId whole = 0;
+    std::vector<Affine> index;  // in the whole, by the part's axes
+  };
+  std::map<ir::NodeId, PartOf> parts_;
+  std::set<ir::NodeId> assembled_;
   std::set<ir::NodeId> stored_;  // roots that live in scratch
   std::map<std::size_t, AxisId> unit_axes_;
   std::map<ir::NodeId, ContractionChoice> choices_;

@@ -57,7 +57,9 @@ class GroupScheduler {
       for (NodeId id : roots) {
         if (loops_.stage_of(id) == id) kernel_.stages.push_back(contract(id));
       }
-      std::erase_if(roots, [&](NodeId id) { return loops_.stage_of(id).has_value(); });
+      std::erase_if(roots, [&](NodeId id) {
+        return loops_.stage_of(id).has_value() || loops_.is_assembled(id);
+      });
       if (roots.empty()) continue;
       if (passes::runs_in_order(graph_, roots.front())) {
         run_in_order(roots.front(), level);
@@ -114,7 +116,10 @@ class GroupScheduler {
     return Access{buffers_.parameter({id}, node.types[0], false), index};
   }
 
-  Access target_of(NodeId id) { return target_of(id, loops_.own_index(id)); }
+  Access target_of(NodeId id) {
+    if (const auto place = loops_.place_in_whole(id)) return target_of(place->first, place->second);
+    return target_of(id, loops_.own_index(id));
+  }
   Access target_of(NodeId id, std::vector<Affine> index) {
     if (loops_.is_output(id)) {
       return {buffers_.parameter({id}, graph_.node(id).types[0], true), std::move(index)};
@@ -137,6 +142,11 @@ class GroupScheduler {
     for (NodeId id : members) {
       if (loops_.is_light(id) || passes::is_tile_op(graph_, id)) {
         if (!loops_.needs_memory(id)) continue;
+        if (loops_.place_in_whole(id)) {
+          const std::int32_t value = body.result(id, loops_.own_index(id));
+          result.stores.push_back({target_of(id), value});
+          continue;
+        }
         for (std::vector<Affine>& index : loops_.own_indices(id)) {
           const std::int32_t value = body.result(id, index);
           result.stores.push_back({target_of(id, std::move(index)), value});
@@ -215,6 +225,7 @@ class GroupScheduler {
                       static_cast<std::int64_t>(c)});
     for (NodeId id : group_.roots) {
       if (loops_.stage_of(id) != c || !loops_.needs_memory(id)) continue;
+      if (loops_.is_assembled(id)) continue;
       const std::int32_t value = body.result(id, loops_.own_index(id));
       result.stores.push_back({target_of(id), value});
     }

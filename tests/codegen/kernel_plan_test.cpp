@@ -140,7 +140,18 @@ Expr attention(Graph& g, const Shape& queries, std::int64_t keys, double scale) 
   return ir::dot(weights, v, {{0}, {0}, {2}, {1}});
 }
 
+/// The gradient for the image of a convolution of every other place, channel by channel: the places
+/// that the same taps reach are a sum each, and the gradient is nothing but these in turn.
+void add_strided_gradient(Graph& g) {
+  const Expr x = input(g, "x", f32({4, 16, 16, 20, 1}));
+  const Expr w = input(g, "w", f32({3, 3, 20, 1, 1}));
+  const Expr y = ir::conv(x, w, {0, 4, 3, 4, 3, 2, {{1, 0, 2, 1, 1}, {2, 1, 2, 1, 1}}});
+  const Expr dy = input(g, "dy", f32(y.shape()));
+  g.add_result("dx", passes::gradients(ir::sum_all(y * dy), std::vector<Expr>{x})[0].value);
+}
+
 const Example kExamples[] = {
+    {"strided_gradient", add_strided_gradient},
     {"rows_and_columns",
      [](Graph& g) {
        const Expr x = input(g, "x", f32({13, 37}));
@@ -333,6 +344,20 @@ INSTANTIATE_TEST_SUITE_P(All, PlannedKernels,
                          testing::Combine(testing::ValuesIn(kExamples), testing::Bool(),
                                           testing::ValuesIn(executors())),
                          test_name);
+
+TEST(KernelPlan, PartsAreStoredWhereTheyBelong) {
+  Graph graph("parts");
+  add_strided_gradient(graph);
+  const Plan plan = plan_program(graph, {});
+  ASSERT_EQ(plan.kernels.size(), 1U);
+  const Kernel& kernel = plan.kernels[0].kernel;
+  EXPECT_EQ(kernel.stages.size(), 4U) << to_string(kernel);
+  for (const Stage& stage : kernel.stages) {
+    EXPECT_FALSE(std::get<Loop>(stage).accumulates.empty()) << to_string(kernel);
+  }
+  EXPECT_TRUE(std::ranges::none_of(
+      kernel.buffers, [](const Buffer& buffer) { return buffer.role == BufferRole::scratch; }));
+}
 
 TEST(KernelPlan, ScratchIsKnownBeforeCompiling) {
   // Few rows of a transposed right operand are copied; many that share sets are read in chunks.
