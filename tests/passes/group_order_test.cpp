@@ -26,7 +26,8 @@ class GroupOrders : public testing::Test {
     last_ = sum_of(after_other_);
     graph_.add_result("a", after_first_.value);
     graph_.add_result("b", last_.value);
-    roots_ = RootFinder(graph_, false).find();
+    ProgramCosts costs(graph_);
+    roots_ = RootFinder(graph_, false, costs).find();
     for (const auto& [id, root] : roots_) all_.push_back(id);
   }
 
