@@ -23,11 +23,17 @@ namespace gradus::passes {
 namespace {
 
 constexpr Pass kPipeline[] = {
-    {"drop_stop_gradients", "Leaves out stop_gradient once differentiation is done.",
-     drop_stop_gradients, true, "stop_gradient"},
-    {"merge_scans", "Scans that carry the same values along become one.", merge_scans, false,
-     "scan"},
-    {"narrow_scans", "Scans lose the results that nobody needs.", narrow_scans, false, "scan"},
+    {"drop_stop_gradients",
+     "Leaves out stop_gradient once differentiation is done.",
+     drop_stop_gradients,
+     true,
+     {"stop_gradient"}},
+    {"merge_scans",
+     "Scans that carry the same values along become one.",
+     merge_scans,
+     false,
+     {"scan"}},
+    {"narrow_scans", "Scans lose the results that nobody needs.", narrow_scans, false, {"scan"}},
     {"fold", "What depends on constants only becomes a constant.", fold},
     {"simplify", "Algebraic rewrites that keep every bit.", simplify},
     {"lower_convolutions", "Convolutions become contractions over windows.", lower_convolutions,
@@ -52,7 +58,11 @@ constexpr Pass kPipeline[] = {
     {"simplify_again", "Algebraic rewrites of what lowering brought.", simplify},
     {"read_padded", "Values that are in memory with zeros around them are read from there.",
      read_padded},
-    {"lower_scans", "The bodies of scans go through these passes too.", lower_scans, true, "scan"},
+    {"lower_scans",
+     "The bodies of scans go through these passes too.",
+     lower_scans,
+     true,
+     {"scan", "result_of"}},
 };
 
 /// Runs one pass; what it breaks on the way names it.
@@ -70,10 +80,9 @@ ir::Graph run(const Pass& pass, const ir::Graph& graph) {
 }
 
 bool has_work(const Pass& pass, const ir::Graph& graph) {
-  if (pass.only.empty()) return true;
-  const ir::OpRecord* op = &ir::op(pass.only);
+  if (pass.only[0].empty()) return true;
   for (ir::NodeId id = 0; id < graph.size(); ++id) {
-    if (graph.node(id).op == op) return true;
+    if (std::ranges::find(pass.only, graph.node(id).op->name) != pass.only.end()) return true;
   }
   return false;
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <functional>
 #include <set>
 #include <span>
@@ -16,8 +17,8 @@ struct Pass {
   std::string_view name;
   std::string_view doc;
   ir::Graph (*run)(const ir::Graph& graph);
-  bool needed = false;         // fusion needs the form that it brings about
-  std::string_view only = {};  // an op without which there is nothing for it to do; empty: none
+  bool needed = false;                        // fusion needs the form that it brings about
+  std::array<std::string_view, 2> only = {};  // without these ops there is nothing for it to do
 };
 
 /// Every pass in the order in which a program goes through them: the one list.
