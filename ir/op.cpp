@@ -11,8 +11,8 @@ namespace {
 std::vector<OpRecord> all_records() {
   std::vector<OpRecord> records;
   for (auto* family :
-       {source_ops, arithmetic_ops, comparison_ops, math_ops, random_ops, movement_ops, tile_ops,
-        reduction_ops, indexing_ops, contraction_ops, convolution_ops, scan_ops}) {
+       {source_ops, arithmetic_ops, comparison_ops, math_ops, random_ops, movement_ops, window_ops,
+        tile_ops, reduction_ops, indexing_ops, contraction_ops, convolution_ops, scan_ops}) {
     for (OpRecord& record : family()) records.push_back(std::move(record));
   }
   return records;

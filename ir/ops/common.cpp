@@ -65,4 +65,16 @@ void check_axes(const Integers& axes, std::int64_t rank) {
   }
 }
 
+void check_length(const Integers& list, std::int64_t rank, std::string_view name) {
+  if (static_cast<std::int64_t>(list.size()) != rank) {
+    throw TypeError(std::string(name) + " " + to_string(list) + " needs one entry for each of " +
+                    std::to_string(rank) + " axes");
+  }
+}
+
+AxisMap along(std::int64_t axis, std::int64_t coefficient, std::int64_t offset,
+              std::int64_t divisor) {
+  return {{{axis, coefficient}}, offset, divisor};
+}
+
 }  // namespace gradus::ir

@@ -13,6 +13,7 @@ std::vector<OpRecord> comparison_ops();
 std::vector<OpRecord> math_ops();
 std::vector<OpRecord> random_ops();
 std::vector<OpRecord> movement_ops();
+std::vector<OpRecord> window_ops();
 std::vector<OpRecord> tile_ops();
 std::vector<OpRecord> reduction_ops();
 std::vector<OpRecord> indexing_ops();
@@ -38,5 +39,11 @@ Integers behind_stack_axis(Integers axes);
 Shape stack_shape(const StackContext& context);
 /// Throws TypeError unless every axis is one of `rank` and they ascend.
 void check_axes(const Integers& axes, std::int64_t rank);
+
+/// Throws TypeError unless attribute `name` has one entry for each of `rank` axes.
+void check_length(const Integers& list, std::int64_t rank, std::string_view name);
+/// Where a movement reads along one axis of its operand.
+AxisMap along(std::int64_t axis, std::int64_t coefficient = 1, std::int64_t offset = 0,
+              std::int64_t divisor = 1);
 
 }  // namespace gradus::ir
