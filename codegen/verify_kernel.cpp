@@ -43,8 +43,7 @@ void check_names(const Items& items, std::string_view what, std::string_view sev
   }
 }
 
-// --- The kernel as a whole
-// -------------------------------------------------------------------------
+// --- The kernel as a whole ----------------------------------------------------------------------
 
 void check_axes(const Kernel& kernel) {
   if (kernel.axes.size() > kGreatestAxes) broken("more than 64 axes");
@@ -139,8 +138,7 @@ void check_buffers(const Kernel& kernel) {
   }
 }
 
-// --- Scratch
-// ---------------------------------------------------------------------------------------
+// --- Scratch ------------------------------------------------------------------------------------
 
 bool single_use(const Access& access, std::size_t dimension, AxisId axis) {
   for (std::size_t d = 0; d < access.index.size(); ++d) {
@@ -217,8 +215,7 @@ void check_scratch(const Kernel& kernel, const std::vector<StageAccesses>& stage
   }
 }
 
-// --- Tasks and tiles
-// -------------------------------------------------------------------------------
+// --- Tasks and tiles ----------------------------------------------------------------------------
 
 /// All accesses of a kernel to one parameter.
 struct Uses {

@@ -100,6 +100,7 @@ class Timeline {
   /// Runs the step that writes `copy` again before run number `at`; uses from there on read the new
   /// copy. False, and the timeline is unusable, where that would read another state.
   bool run_again(std::size_t copy, std::size_t at, const Again& again) {
+    first_fresh_ = copies_.size();
     return run_again(copy, at, again, 0);
   }
 
@@ -118,6 +119,7 @@ class Timeline {
     if (!step.state_writes.empty()) return false;
     for (const std::size_t read : Numbers(run.reads)) {
       const std::size_t near = latest(read, at);
+      if (near >= first_fresh_) continue;  // made just now
       const bool transient = buffer(near).transient;
       if (!transient && !again(near, at, depth)) continue;
       if (!run_again(near, at, again, transient ? depth : depth + 1)) return false;
@@ -194,10 +196,10 @@ class Timeline {
   std::vector<Copy> copies_;
   std::vector<std::int64_t> numbers_;  // per buffer the last copy's
   std::int64_t cost_ = 0;              // of the runs added
+  std::size_t first_fresh_ = 0;        // of the copies that the current decision makes
 };
 
-// --- The minimum cut
-// ------------------------------------------------------------------------------
+// --- The minimum cut ----------------------------------------------------------------------------
 
 /// A network over buffers: each is an edge of its size from its "in" to its "out" vertex; a step
 /// leads from what it reads to what it writes. What flows from the values that must not be made
@@ -284,8 +286,7 @@ class KeptValues {
   Network network_;
 };
 
-// --- The decisions
-// --------------------------------------------------------------------------------
+// --- The decisions ------------------------------------------------------------------------------
 
 std::size_t peak_of(const std::vector<std::int64_t>& alive) {
   return static_cast<std::size_t>(std::ranges::max_element(alive) - alive.begin());

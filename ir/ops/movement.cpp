@@ -240,8 +240,7 @@ std::vector<IndexMap> reverse_maps(Types, const TensorType& result, const Attrib
   return {map};
 }
 
-// --- interleave
-// ------------------------------------------------------------------------------------
+// --- interleave ---------------------------------------------------------------------------------
 
 std::vector<TensorType> infer_interleave(const InferContext& context) {
   std::vector<TensorType> result = infer_concat(context);

@@ -150,5 +150,38 @@ TEST(Rematerialise, RandomProgramsStayRight) {
   }
 }
 
+/// Where two values of each level are made of the two before, what leads to one is made again once,
+/// not once for each path.
+TEST(Rematerialise, SharedOperandsAreMadeAgainOnce) {
+  constexpr std::size_t kLevels = 40;
+  constexpr std::int64_t kLarge = 1 << 20;
+  MemoryProgram program;
+  program.steps.push_back({{}, {0}, {0}, {}, 10, false});
+  program.steps.push_back({{}, {1}, {0}, {}, 10, false});
+  for (std::size_t level = 1; level < kLevels; ++level) {
+    const std::size_t above = 2 * level - 2;
+    for (std::size_t i = 0; i < 2; ++i) {
+      program.steps.push_back({{above, above + 1}, {2 * level + i}, {}, {}, 10, false});
+    }
+  }
+  program.buffers.assign(2 * kLevels, {64, false, false});
+  const std::size_t large = program.buffers.size();
+  const std::size_t other = large + 1;
+  const std::size_t result = large + 2;
+  program.buffers.push_back({kLarge, false, false});
+  program.buffers.push_back({kLarge, false, false});
+  program.buffers.push_back({64, true, false});
+  program.steps.push_back({{large - 2, large - 1}, {large}, {}, {}, 10, false});
+  program.steps.push_back({{large}, {other}, {}, {}, 10, true});
+  program.steps.push_back({{other}, {result}, {}, {}, 10, true});
+  program.steps.push_back({{large, result}, {result + 1}, {}, {}, 10, false});
+  program.buffers.push_back({kLarge / 2, false, false});
+  program.steps.push_back({{result + 1}, {result + 2}, {}, {}, 10, true});
+  program.buffers.push_back({64, true, false});
+  const std::vector<StepInstance> runs = rematerialise(program, 0);
+  follow(program, runs);
+  EXPECT_LE(runs.size(), 3 * program.steps.size());
+}
+
 }  // namespace
 }  // namespace gradus::passes

@@ -39,8 +39,7 @@ Expr squeezed(Expr x, double low, double high) {
 
 }  // namespace
 
-// --- The step
-// --------------------------------------------------------------------------------------
+// --- The step -----------------------------------------------------------------------------------
 
 void RandomStep::start(std::int64_t number, std::int64_t first_example, std::int64_t count) {
   run = number;
@@ -93,8 +92,7 @@ Expr RandomStep::bernoulli(const Shape& shape, std::int64_t stream) {
                    {{"shape", shape}, {"stream", stream}, {"probability", 0.75}});
 }
 
-// --- Nets
-// ------------------------------------------------------------------------------------------
+// --- Nets ---------------------------------------------------------------------------------------
 
 Expr Net::operator()(Expr x) {
   random_ = Random(seed_);
@@ -238,8 +236,7 @@ Expr Net::running(Expr x) {
   return ir::cumulative_sum(x, axis, exclusive, reverse) * scale;
 }
 
-// --- Positions that are values
-// ---------------------------------------------------------------------
+// --- Positions that are values ------------------------------------------------------------------
 
 /// Rows of a table, often the same ones.
 Expr Net::table(Expr x) {
