@@ -24,6 +24,15 @@ bool in_arena(const ir::Graph& graph, const passes::FusionPlan& fusion,
          !fusion.in_place.contains(parameter.value);
 }
 
+Parameter output_memory(const ir::Graph& graph, const ir::Result& result) {
+  const NodeId value = passes::memory_of(graph, result.value.node);
+  const bool overwritten = std::ranges::any_of(graph.results(), [&](const ir::Result& other) {
+    return other.update && graph.find_input(other.name)->node == value &&
+           passes::memory_of(graph, other.value.node) != value;
+  });
+  return overwritten ? Parameter{value, kStation} : Parameter{value};
+}
+
 namespace {
 
 /// The input whose memory `value` is, or is written to.
@@ -155,8 +164,9 @@ std::vector<ArenaBuffer> arena_buffers(const ir::Graph& graph, const passes::Fus
     }
   }
   for (const ir::Result& result : graph.results()) {
-    const auto at = numbers.find({passes::memory_of(graph, result.value.node), 0, 0, 0});
-    if (!result.update && at != numbers.end()) buffers[at->second].lifetime.last = step;
+    if (result.update) continue;
+    const auto at = numbers.find(output_memory(graph, result));
+    if (at != numbers.end()) buffers[at->second].lifetime.last = step;
   }
   return buffers;
 }

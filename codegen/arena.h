@@ -16,13 +16,17 @@
 namespace gradus::codegen {
 
 // Copies that bring a new value to its state when it could not be written in place use the panel
-// of their parameters for the way station in the arena, and for the state that is written.
+// of their parameters for the way station in the arena, and for the state that is written. Results
+// that are the old value of such a state stay in the way station.
 inline constexpr std::int64_t kStation = -1;
 inline constexpr std::int64_t kUpdatedState = -2;
 
 /// Whether `parameter` lies in the arena.
 [[nodiscard]] bool in_arena(const ir::Graph& graph, const passes::FusionPlan& fusion,
                             const Parameter& parameter);
+
+/// Where a result that is no update lies after the last kernel.
+[[nodiscard]] Parameter output_memory(const ir::Graph& graph, const ir::Result& result);
 
 /// A buffer of the arena with the kernels, by number, between which it is needed.
 struct ArenaBuffer {

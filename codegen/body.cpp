@@ -113,7 +113,7 @@ Scalar BodyBuilder::compute(NodeId id, const std::vector<Affine>& index, const G
   if (static_cast<std::int64_t>(id) == source_.accumulator) return builder_.operand(0);
   const ir::Node& node = graph_.node(id);
   if (std::optional<Access> access = source_.access(id, index)) {
-    return load(std::move(*access), node.types[0], guards);
+    return load(std::move(*access), index, node.types[0], guards);
   }
   if (std::holds_alternative<ir::ConstantComputation>(node.op->compute)) {
     const Tensor& tensor = *node.attributes.get<ir::TensorPointer>("value");
@@ -240,7 +240,7 @@ Scalar BodyBuilder::gather(NodeId id, const std::vector<Affine>& index, const Gu
   access->pick =
       Pick{static_cast<std::int32_t>(chosen),
            pick(id, operands[1].node, place, type.shape[static_cast<std::size_t>(chosen)], guards)};
-  return load(std::move(*access), type, guards);
+  return load(std::move(*access), from, type, guards);
 }
 
 Scalar BodyBuilder::movement(NodeId id, const std::vector<Affine>& index, const Guards& guards) {
@@ -291,10 +291,11 @@ bool BodyBuilder::is_zero_outside(const Scalar& value, const Guards& guards) con
       guards, [&](const Guard& guard) { return std::ranges::find(own, guard) != own.end(); });
 }
 
-Scalar BodyBuilder::load(Access access, const TensorType& type, const Guards& guards) {
+Scalar BodyBuilder::load(Access access, const std::vector<Affine>& index, const TensorType& type,
+                         const Guards& guards) {
   Load wanted{std::move(access), {}};
-  // An access that is inside everywhere needs no guard: what it gives elsewhere is not looked at.
-  if (!inside(wanted.access, type.shape)) wanted.guards = guards;
+  // What is inside everywhere needs no guard: what it gives elsewhere is not looked at.
+  if (!inside(index, type.shape)) wanted.guards = guards;
   return load(std::move(wanted), type.element);
 }
 
@@ -306,11 +307,11 @@ Scalar BodyBuilder::load(Load wanted, ElementType type) {
   return load_values_.back();
 }
 
-/// Whether the access is inside its buffer at every point.
-bool BodyBuilder::inside(const Access& access, const Shape& shape) const {
-  for (std::size_t d = 0; d < access.index.size(); ++d) {
-    const Interval interval = interval_of(access.index[d], axes_);
-    if (access.index[d].divisor != 1 || interval.least < 0 || interval.greatest >= shape[d]) {
+/// Whether the index is inside the shape at every point.
+bool BodyBuilder::inside(const std::vector<Affine>& index, const Shape& shape) const {
+  for (std::size_t d = 0; d < index.size(); ++d) {
+    const Interval interval = interval_of(index[d], axes_);
+    if (index[d].divisor != 1 || interval.least < 0 || interval.greatest >= shape[d]) {
       return false;
     }
   }

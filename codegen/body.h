@@ -57,9 +57,11 @@ class BodyBuilder {
   ir::Scalar movement(ir::NodeId id, const std::vector<Affine>& index, const Guards& guards);
   ir::Scalar tile_element(ir::NodeId id, std::vector<Affine> index, const Guards& guards);
   std::vector<ir::Scalar> tile(ir::NodeId id, std::vector<Affine> index, const Guards& guards);
-  ir::Scalar load(Access access, const TensorType& type, const Guards& guards);
+  /// Element `index` of a value of `type`, which is at `access`.
+  ir::Scalar load(Access access, const std::vector<Affine>& index, const TensorType& type,
+                  const Guards& guards);
   ir::Scalar load(Load wanted, ElementType type);
-  [[nodiscard]] bool inside(const Access& access, const Shape& shape) const;
+  [[nodiscard]] bool inside(const std::vector<Affine>& index, const Shape& shape) const;
   [[nodiscard]] bool is_zero(const ir::Scalar& value) const;
   [[nodiscard]] bool is_zero_outside(const ir::Scalar& value, const Guards& guards) const;
   ir::Scalar position(const Affine& affine);

@@ -42,34 +42,57 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-// Copies that bring a new value to its state when it could not be written in place. A copy within
-// the state goes through the arena, so that updates read the old values in any order.
-void add_copies(const ir::Graph& graph, const passes::FusionPlan& fusion,
-                std::vector<ScheduledKernel>& kernels) {
-  std::vector<ScheduledKernel> last;
-  for (const ir::Result& result : graph.results()) {
-    if (!result.update) continue;
-    const NodeId state = graph.find_input(result.name)->node;
-    const NodeId value = passes::memory_of(graph, result.value.node);
-    const auto in_place = fusion.in_place.find(value);
-    if (value == state || (in_place != fusion.in_place.end() && in_place->second == state)) {
-      continue;
+/// The kernels that bring new values to their states when these could not be written in place.
+class UpdateCopies {
+ public:
+  UpdateCopies(const ir::Graph& graph, const passes::FusionPlan& fusion,
+               std::vector<ScheduledKernel>& kernels)
+      : graph_(graph), fusion_(fusion), kernels_(kernels) {}
+
+  void append() {
+    for (const ir::Result& result : graph_.results()) {
+      if (result.update) {
+        bring(result);
+      } else if (const Parameter memory = output_memory(graph_, result); memory.panel == kStation) {
+        save(memory.value);
+      }
     }
-    const TensorType& type = graph.type(result.value);
-    Parameter source{value};
-    if (passes::access_of(graph, value) == passes::Access::leaf) {
-      const Parameter station{value, kStation};
-      kernels.push_back({copy_kernel(graph.name() + "_save_" + std::to_string(state), type),
-                         {source, station},
-                         0});
-      source = station;
-    }
-    last.push_back({copy_kernel(graph.name() + "_update_" + std::to_string(state), type),
-                    {source, {state, kUpdatedState}},
-                    0});
+    std::ranges::move(last_, std::back_inserter(kernels_));
   }
-  for (ScheduledKernel& kernel : last) kernels.push_back(std::move(kernel));
-}
+
+ private:
+  void bring(const ir::Result& result) {
+    const NodeId state = graph_.find_input(result.name)->node;
+    const NodeId value = passes::memory_of(graph_, result.value.node);
+    const auto in_place = fusion_.in_place.find(value);
+    if (value == state || (in_place != fusion_.in_place.end() && in_place->second == state)) return;
+    const bool leaf = passes::access_of(graph_, value) == passes::Access::leaf;
+    const Parameter source = leaf ? save(value) : Parameter{value};
+    last_.push_back(
+        {copy_kernel(graph_.name() + "_update_" + std::to_string(state), graph_.type(result.value)),
+         {source, {state, kUpdatedState}},
+         0});
+  }
+
+  /// A copy within the state goes through the arena, so that updates read the old values in any
+  /// order.
+  Parameter save(NodeId value) {
+    const Parameter station{value, kStation};
+    if (saved_.insert(value).second) {
+      kernels_.push_back({copy_kernel(graph_.name() + "_save_" + std::to_string(value),
+                                      graph_.node(value).types[0]),
+                          {{value}, station},
+                          0});
+    }
+    return station;
+  }
+
+  const ir::Graph& graph_;
+  const passes::FusionPlan& fusion_;
+  std::vector<ScheduledKernel>& kernels_;
+  std::vector<ScheduledKernel> last_;
+  std::set<NodeId> saved_;
+};
 
 /// Where every parameter of every kernel lives.
 class Linker {
@@ -191,7 +214,7 @@ class ProgramPlanner {
         std::ranges::move(scheduled[group], std::back_inserter(straight_));
       }
     }
-    add_copies(plan_.graph, plan_.fusion, straight_);
+    UpdateCopies(plan_.graph, plan_.fusion, straight_).append();
     flush();
     watch.lap("chains");
     return std::move(plan_);
@@ -296,9 +319,8 @@ runtime::Executable place(Plan& plan, const runtime::StateLayout& layout) {
   }
   for (const ir::Result& result : plan.graph.results()) {
     if (result.update) continue;
-    const Parameter memory{passes::memory_of(plan.graph, result.value.node)};
-    executable.outputs.push_back(
-        {result.name, plan.graph.type(result.value), linker.locate(memory, false)});
+    executable.outputs.push_back({result.name, plan.graph.type(result.value),
+                                  linker.locate(output_memory(plan.graph, result), false)});
   }
   executable.arena_bytes = plan.memory.peak_bytes;
   for (const ScheduledKernel& kernel : plan.kernels) {

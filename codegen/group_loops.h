@@ -68,9 +68,10 @@ class GroupLoops {
   [[nodiscard]] bool needs_memory(ir::NodeId id) const {
     return is_output(id) || stored_.contains(id) || parts_.contains(id);
   }
-  /// The output of the group that has root `id` as a part, and where; none: it is no part.
+  /// The output of the group that has root `id` as a part, and where element `index` of the part is
+  /// in it; none: it is no part.
   [[nodiscard]] std::optional<std::pair<ir::NodeId, std::vector<Affine>>> place_in_whole(
-      ir::NodeId id);
+      ir::NodeId id, const std::vector<Affine>& index) const;
   /// Whether root `id` is nothing but its parts, which are stored in its memory.
   [[nodiscard]] bool is_assembled(ir::NodeId id) const { return assembled_.contains(id); }
 

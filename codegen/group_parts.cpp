@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/check.h"
 #include "codegen/body.h"
 #include "codegen/group_loops.h"
 #include "ir/op.h"
@@ -26,17 +27,18 @@ std::optional<std::pair<std::size_t, Affine>> inverse(const ir::AxisMap& map, Ax
                    Affine{{{axis, map.divisor}}, -map.offset, 1});
 }
 
-/// `index` where its axes are `inner`.
+/// `index`, of one axis or none, where its axes are `inner`.
 Affine substituted(const Affine& index, const std::vector<Affine>& inner) {
+  GRADUS_CHECK(index.terms.size() <= 1, "a place in the whole that depends on two axes");
   Affine result{{}, index.offset, 1};
   for (const Term& term : index.terms) {
     const Affine& at = inner[static_cast<std::size_t>(term.axis)];
-    result.offset += term.coefficient * at.offset;
+    result.divisor = at.divisor;
+    result.offset = result.offset * at.divisor + term.coefficient * at.offset;
     for (const Term& t : at.terms) {
       result.terms.push_back({t.axis, term.coefficient * t.coefficient});
     }
   }
-  std::ranges::sort(result.terms, {}, &Term::axis);
   return result;
 }
 
@@ -130,13 +132,13 @@ bool GroupLoops::may_be_part(NodeId id, NodeId whole) const {
   });
 }
 
-std::optional<std::pair<NodeId, std::vector<Affine>>> GroupLoops::place_in_whole(NodeId id) {
+std::optional<std::pair<NodeId, std::vector<Affine>>> GroupLoops::place_in_whole(
+    NodeId id, const std::vector<Affine>& index) const {
   const auto part = parts_.find(id);
   if (part == parts_.end()) return std::nullopt;
-  const std::vector<Affine> own = own_index(id);
-  std::vector<Affine> index;
-  for (const Affine& place : part->second.index) index.push_back(substituted(place, own));
-  return std::pair(part->second.whole, std::move(index));
+  std::vector<Affine> place;
+  for (const Affine& along : part->second.index) place.push_back(substituted(along, index));
+  return std::pair(part->second.whole, std::move(place));
 }
 
 }  // namespace gradus::codegen

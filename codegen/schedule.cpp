@@ -109,23 +109,21 @@ class GroupScheduler {
                     index};
     }
     if (!plan_.roots.contains(id)) return std::nullopt;
-    if (loops_.in_group(id)) {
-      if (level == loops_.level(id) && loops_.is_light(id)) return std::nullopt;
-      if (!loops_.is_output(id)) return Access{buffers_.scratch(id), index};
-    }
-    return Access{buffers_.parameter({id}, node.types[0], false), index};
+    if (!loops_.in_group(id)) return Access{buffers_.parameter({id}, node.types[0], false), index};
+    if (level == loops_.level(id) && loops_.is_light(id)) return std::nullopt;
+    return root_access(id, index, false);
   }
 
-  Access target_of(NodeId id) {
-    if (const auto place = loops_.place_in_whole(id)) return target_of(place->first, place->second);
-    return target_of(id, loops_.own_index(id));
-  }
-  Access target_of(NodeId id, std::vector<Affine> index) {
-    if (loops_.is_output(id)) {
-      return {buffers_.parameter({id}, graph_.node(id).types[0], true), std::move(index)};
+  /// Element `index` of a root of the group, where it is or belongs.
+  Access root_access(NodeId id, std::vector<Affine> index, bool written) {
+    if (auto place = loops_.place_in_whole(id, index)) {
+      return root_access(place->first, std::move(place->second), written);
     }
-    return {buffers_.scratch(id), std::move(index)};
+    if (!loops_.is_output(id)) return {buffers_.scratch(id), std::move(index)};
+    return {buffers_.parameter({id}, graph_.node(id).types[0], written), std::move(index)};
   }
+
+  Access target_of(NodeId id) { return root_access(id, loops_.own_index(id), true); }
 
   Loop loop(const AxisOrder& order, const std::vector<NodeId>& members, int level) {
     Loop result;
@@ -142,14 +140,9 @@ class GroupScheduler {
     for (NodeId id : members) {
       if (loops_.is_light(id) || passes::is_tile_op(graph_, id)) {
         if (!loops_.needs_memory(id)) continue;
-        if (loops_.place_in_whole(id)) {
-          const std::int32_t value = body.result(id, loops_.own_index(id));
-          result.stores.push_back({target_of(id), value});
-          continue;
-        }
         for (std::vector<Affine>& index : loops_.own_indices(id)) {
           const std::int32_t value = body.result(id, index);
-          result.stores.push_back({target_of(id, std::move(index)), value});
+          result.stores.push_back({root_access(id, std::move(index), true), value});
         }
       } else {
         result.accumulates.push_back(accumulate(id, body));

@@ -152,6 +152,24 @@ void add_strided_gradient(Graph& g) {
 
 const Example kExamples[] = {
     {"strided_gradient", add_strided_gradient},
+    {"a_part_in_another_shape_and_its_reader",
+     [](Graph& g) {
+       const Expr x = input(g, "x", f32({10, 8, 2, 16}));
+       const Expr whole = ir::transpose(ir::reshape(ir::sum(x, {3}), {10, 1, 8, 2}), {0, 2, 1, 3});
+       g.add_result("whole", whole.value);
+       const Expr z = input(g, "z", f32(whole.shape()));
+       g.add_result("sums", ir::sum(whole * z, {0, 1, 2}).value);
+     }},
+    {"parts_and_readers_of_the_whole",
+     [](Graph& g) {
+       const Expr x = input(g, "x", f32({12, 30, 5}));
+       const Expr z = input(g, "z", f32({12, 7, 5}));
+       const std::vector<Expr> parts{ir::sum(x, {1}), ir::map("tanh", ir::sum(z, {1}))};
+       const Expr whole = ir::concat(parts, 1);
+       g.add_result("whole", whole.value);
+       g.add_result("rows", ir::sum(whole * whole, {1}).value);
+       g.add_result("first", ir::slice(whole * 2.0, {0, 1}, {12, 9}, {1, 2}).value);
+     }},
     {"rows_and_columns",
      [](Graph& g) {
        const Expr x = input(g, "x", f32({13, 37}));

@@ -130,32 +130,35 @@ std::int64_t example_size(const frontend::Model& model) {
   return most;
 }
 
-/// All programs of a model for a small batch, and their inputs.
+/// Programs of a model for a small batch, and their inputs.
 struct WholeModel {
   ArtefactModel artefact{"m", "a model", {}, {}, false};
   std::vector<std::vector<Tensor>> inputs;
 
+  WholeModel() = default;
+  /// All of the file's.
   explicit WholeModel(const fs::path& path) {
     const frontend::Model model(path.string(), contents(path));
     for (const frontend::StateSpec& entry : model.state()) {
       artefact.layout.add(entry.name, entry.type, runtime::StateKind::parameter);
     }
-    const auto add = [&](const std::string& function, ir::Graph graph, std::int64_t examples) {
-      std::vector<Tensor>& tensors = inputs.emplace_back();
-      for (ir::NodeId id : graph.inputs()) {
-        const ir::Node& node = graph.node(id);
-        if (node.attributes.get<std::string>("kind") == "state") continue;
-        tensors.push_back(
-            random_tensor(node.types[0], static_cast<std::uint32_t>(tensors.size()), 0, 2));
-      }
-      artefact.programs.push_back({function, "", examples, std::move(graph), {}});
-    };
     const std::int64_t batch = example_size(model) <= kFewElements ? 12 : 1;
     add("init", model.init(), 0);
     add("step", model.train_step(batch), batch);
     add("again", model.train_step(batch), batch);
     add("evaluate", model.evaluate(batch), batch);
     add("predict", model.predict(batch), batch);
+  }
+
+  void add(const std::string& function, ir::Graph graph, std::int64_t examples) {
+    std::vector<Tensor>& tensors = inputs.emplace_back();
+    for (ir::NodeId id : graph.inputs()) {
+      const ir::Node& node = graph.node(id);
+      if (node.attributes.get<std::string>("kind") == "state") continue;
+      tensors.push_back(
+          random_tensor(node.types[0], static_cast<std::uint32_t>(tensors.size()), 0, 2));
+    }
+    artefact.programs.push_back({function, "", examples, std::move(graph), {}});
   }
 
   /// Runs all in this process and compares.
@@ -211,6 +214,27 @@ TEST_F(Program, EveryModelAheadOfTime) {
     const Artefact artefact = make_artefact(model.artefact, {.sets = sets_of_this_machine()});
     model.expect_same(call_all(folder_, kThisMachine, model.artefact, artefact, model.inputs));
   }
+}
+
+/// What a result has of a state is what was there before the step.
+TEST_F(Program, OldValuesOfStatesAheadOfTime) {
+  WholeModel model;
+  model.artefact.layout.add("s", {ElementType::f32, {12}}, runtime::StateKind::parameter);
+  for (const char* function : {"first", "second"}) {
+    model.add(function, ir::parse_graph(R"(graph "step"
+%0 = state "s" : f32[12]
+%1 = batch "x" : f32[12]
+%2 = add %0, %1
+"old" = %0
+"s" <- %2
+)"),
+              12);
+  }
+  const Artefact artefact = make_artefact(model.artefact, {.sets = sets_of_this_machine()});
+  const std::vector<CallResult> found =
+      call_all(folder_, kThisMachine, model.artefact, artefact, model.inputs);
+  model.expect_same(found);
+  EXPECT_EQ(found.at(1).outputs.at(0), model.inputs[0][0]);
 }
 
 TEST_F(Program, EveryModelOnAarch64) {

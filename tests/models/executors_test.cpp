@@ -207,6 +207,39 @@ TEST(Executors, StatesThatTakeEachOthersPlace) {
                       {{"a", random_tensor(type, 1, -1, 1)}, {"b", random_tensor(type, 2, -1, 1)}});
 }
 
+/// What a result has of a state is what was there before the step, however the state is updated:
+/// by a value, by a part of the batch, by another state, whose old value is a result in two shapes.
+TEST(Executors, ResultsThatAreOldValuesOfStates) {
+  const ir::Graph graph = ir::parse_graph(R"(graph "old"
+%0 = state "a" : f32[4,10]
+%1 = state "b" : f32[4,10]
+%2 = state "c" : f32[4,10]
+%3 = state "d" : f32[4,10]
+%4 = batch "x" : f32[4,10]
+%5 = tanh %0
+%6 = reshape %1 {shape = [40]}
+%7 = add %1, %5
+"old a" = %0
+"old b" = %1
+"old b in a row" = %6
+"old c" = %2
+"d" = %3
+"sum" = %7
+"a" <- %5
+"b" <- %4
+"c" <- %1
+)");
+  const TensorType type{ElementType::f32, {4, 10}};
+  Inputs inputs;
+  for (const char* name : {"a", "b", "c", "d", "x"}) {
+    inputs[name] = random_tensor(type, static_cast<std::uint32_t>(name[0]), -1, 1);
+  }
+  const ir::Interpretation expected = check_all_executors(graph, inputs);
+  EXPECT_EQ(expected.outputs.at("old a"), inputs["a"]);
+  expect_same(expected, interpret_kernels(graph, inputs), "kernels");
+  expect_same(expected, run(graph, inputs, {}, 2, true), "least memory");
+}
+
 /// A sum is in its place from the first term on, before its loop has read the old value.
 TEST(Executors, AStateUpdatedByASumOfWhatReadsIt) {
   const ir::Graph graph = ir::parse_graph(R"(graph "column"
