@@ -193,7 +193,8 @@ std::vector<Option> attention_options() {
                      "Features of the result; 0: those of the queries' input.", {0, 1e9}),
       boolean_option("causal", false, "Whether a position sees only itself and those before it."),
       boolean_option("mask", false,
-                     "Whether the last input says of every key whether it is there (not 0)."),
+                     "Whether the last input says of every key whether it is there (not 0). A "
+                     "query that sees none takes 0 of the values."),
       boolean_option("rotary", false, "Whether positions turn queries and keys (Su et al. 2021)."),
       number_option("rotary_base", 10000.0, "Position p turns pair i by p / base^(2 i / key_dim).",
                     {1, 1e12}),

@@ -85,7 +85,7 @@ std::vector<Layer> sequence_layers() {
        {"i32[4]"},
        Decodes::elements},
       {"one_hot",
-       "1 at the index along a new last axis, else 0; all 0 for an index that is not there.",
+       "1 at the index along a new last axis, else 0; an index that is not there is a fault.",
        1,
        1,
        {integer_option("classes", {}, "Extent of the new axis.", {1, 2147483647.0})},

@@ -149,10 +149,11 @@ Expr scaled_dot_product_attention(Expr query, Expr key, Expr value,
   const Expr split = transpose(reshape(query, {q[0], q[1], groups, heads, q[3]}), {0, 2, 3, 1, 4});
   const Expr rows = reshape(split, {q[0] * groups, heads * q[1], q[3]});
   Expr scores = dot(rows, matrices(key), {{0}, {0}, {2}, {2}}) * options.scale;
-  if (const std::optional<Expr> counts = seen(scores, groups, q[1], options)) {
-    scores = select(*counts, scores, full_like(scores, kUnseen));
-  }
+  const std::optional<Expr> counts = seen(scores, groups, q[1], options);
+  if (counts) scores = select(*counts, scores, full_like(scores, kUnseen));
   Expr weights = softmax(scores);
+  // Of a query that sees no key all scores are the same. One that sees itself sees one.
+  if (options.keys) weights = select(*counts, weights, full_like(weights, 0));
   if (options.on_weights) weights = options.on_weights(weights);
   const Expr taken = reshape(dot(weights, matrices(value), {{0}, {0}, {2}, {1}}),
                              {q[0], groups, heads, q[1], width});

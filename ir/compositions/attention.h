@@ -21,7 +21,7 @@ struct AttentionOptions {
 /// What every query takes of the values, [batch, queries, heads, value width], by the softmax over
 /// keys of scale * (query · key). `query` is [batch, queries, heads, width], `key` [batch, keys,
 /// groups, width] and `value` [batch, keys, groups, value width]; neighbouring heads / groups heads
-/// share a group. A query that sees no key takes the mean of all values. Throws TypeError.
+/// share a group. A query that sees no key takes 0. Throws TypeError.
 [[nodiscard]] Expr scaled_dot_product_attention(Expr query, Expr key, Expr value,
                                                 const AttentionOptions& options);
 

@@ -76,8 +76,9 @@ Expr one_hot(Expr indices, std::int64_t classes, ElementType element) {
   Shape shape = indices.shape();
   const auto last = static_cast<std::int64_t>(shape.size());
   shape.push_back(classes);
+  const Expr checked = apply("check_index", {indices}, {{"extent", classes}});
   return cast(map("equal", iota(*indices.graph, indices.element(), shape, last),
-                  broadcast_reduced(indices, shape, {last})),
+                  broadcast_reduced(checked, shape, {last})),
               element);
 }
 

@@ -25,7 +25,8 @@ Sorted sort(Expr x, std::int64_t axis, bool descending = false);
 Sorted top_k(Expr x, std::int64_t axis, std::int64_t count);
 /// 0, 1, 2, ... along `axis`.
 Expr iota(Graph& graph, ElementType element, Shape shape, std::int64_t axis);
-/// 1 of `element` where the last axis, of extent `classes`, is at the index, else 0.
+/// 1 of `element` where the last axis, of extent `classes`, is at the index, else 0. An index that
+/// is not there is a fault.
 Expr one_hot(Expr indices, std::int64_t classes, ElementType element);
 
 }  // namespace gradus::ir

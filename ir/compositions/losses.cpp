@@ -44,8 +44,12 @@ void same_shape(Expr prediction, Expr target) {
   }
 }
 
-/// One-hot of integer classes along a new last axis, as bool. A class that does not exist is a
-/// fault.
+/// A class that does not exist is a fault.
+Expr checked_classes(Expr classes, std::int64_t count) {
+  return apply("check_index", {classes}, {{"extent", count}});
+}
+
+/// One-hot of integer classes along a new last axis, as bool.
 Expr one_hot(Expr classes, const Shape& shape) {
   Graph& graph = *classes.graph;
   const auto last = static_cast<std::int64_t>(shape.size()) - 1;
@@ -54,7 +58,7 @@ Expr one_hot(Expr classes, const Shape& shape) {
     throw TypeError("class labels must be i32" + to_string(Shape(shape.begin(), shape.end() - 1)) +
                     ", found " + to_string(classes.type()));
   }
-  const Expr checked = apply("check_index", {classes}, {{"extent", shape.back()}});
+  const Expr checked = checked_classes(classes, shape.back());
   const NodeId iota =
       graph.add(op("iota"), {}, {{"element", ElementType::i32}, {"shape", shape}, {"axis", last}});
   return map("equal", Expr{&graph, {iota, 0}}, broadcast_reduced(checked, shape, {last}));
@@ -110,7 +114,7 @@ Expr is_right(const Compared& c) {
   const Expr p = c.prediction;
   const Expr t = c.target;
   if (t.element() == ElementType::i32) {
-    return map("equal", reduce("arg_max", p, {p.rank() - 1}), t);
+    return map("equal", reduce("arg_max", p, {p.rank() - 1}), checked_classes(t, p.shape().back()));
   }
   same_shape(p, t);
   if (p.rank() >= 2 && p.shape().back() > 1) {

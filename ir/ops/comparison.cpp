@@ -94,20 +94,25 @@ std::vector<OpRecord> comparison_ops() {
        .attributes = {{"extent", AttributeKind::integer, "What x indexes."}},
        .infer =
            [](const InferContext& context) {
-             if (context.operands[0].element != ElementType::i32) {
-               throw TypeError("check_index needs i32, found " + to_string(context.operands[0]));
+             if (!is_integer(context.operands[0].element)) {
+               throw TypeError("check_index needs integers, found " +
+                               to_string(context.operands[0]));
              }
              return std::vector<TensorType>{context.operands[0]};
            },
        .compute = ElementwiseComputation{[](ScalarBuilder& b, X x, const Attributes& attributes) {
          const auto extent = static_cast<double>(attributes.get<std::int64_t>("extent"));
-         const Scalar inside = less_equal(b.constant(ElementType::i32, 0), x[0]) &
-                               less(x[0], b.constant(ElementType::i32, extent));
+         const ElementType element = x[0].type();
+         const Scalar inside =
+             less_equal(b.constant(element, 0), x[0]) & less(x[0], b.constant(element, extent));
          b.emit(ScalarOp::fault, ElementType::boolean, {logical_not(inside)},
                 static_cast<std::uint64_t>(FaultKind::index_out_of_range));
          return x[0];
        }},
-       .examples = {{{"i32[9]"}, "extent = 4", 0, 4}, {{"i32[]"}, "extent = 1", 0, 1}}});
+       .examples = {{{"i32[9]"}, "extent = 4", 0, 4},
+                    {{"i32[]"}, "extent = 1", 0, 1},
+                    {{"i64[9]"}, "extent = 4", 0, 4},
+                    {{"u32[9]"}, "extent = 4", 0, 4}}});
   return ops;
 }
 

@@ -44,11 +44,14 @@ Values state_of(const Model& model) {
   return values;
 }
 
-Tensor tokens(std::int64_t length) {
+/// Of every sequence the first `padding` tokens are 0.
+Tensor tokens(std::int64_t length, std::int64_t padding = 0) {
   support::Random random(9);
   Tensor result({ElementType::i32, {kBatch, length}});
+  std::int64_t i = 0;
   for (std::int32_t& x : result.as<std::int32_t>()) {
-    x = static_cast<std::int32_t>(random.between(0, kTokens - 1));
+    x = static_cast<std::int32_t>(random.between(padding > 0 ? 1 : 0, kTokens - 1));
+    if (i++ % length < padding) x = 0;
   }
   return result;
 }
@@ -93,11 +96,11 @@ class Stepwise {
 
 /// Expects the logits of every position within `tolerance` of the prediction's; 0: equal.
 void expect_as_predicted(const std::string& layers, std::int64_t length, std::int64_t width,
-                         double tolerance) {
+                         double tolerance, std::int64_t padding = 0) {
   SCOPED_TRACE(layers);
   const Model model("file.json", model_of(layers, length, width));
   const Values state = state_of(model);
-  const Tensor text = tokens(length);
+  const Tensor text = tokens(length, padding);
   Values inputs = state;
   inputs.emplace("text", text);
   const Tensor all = ir::interpret(model.predict(kBatch), inputs).outputs.at("logits");
@@ -204,6 +207,14 @@ void expect_read_at_once(const std::string& layers, std::int64_t length, std::in
       expect_near(value, stepwise.state().at(name));
     }
   }
+}
+
+/// Padding in front: its queries see no key at all, neither of what comes later in a sequence nor
+/// of the places kept for it.
+TEST(Decode, QueriesOfPaddingSayTheSame) {
+  expect_as_predicted(R"({"layer": "multi_head_attention", "from": ["embedding", "text"],
+    "num_heads": 2, "key_dim": 4, "causal": true, "mask": true, "use_bias": false})",
+                      7, 8, 1e-5, 3);
 }
 
 TEST(Decode, FirstTokensAreReadAtOnce) {

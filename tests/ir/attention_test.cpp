@@ -92,16 +92,23 @@ TEST(Attention, IsTheSoftmaxOfScoresTimesValues) {
   check({3, 4, 6, 6, 3, 4, 5}, false, true);
 }
 
-TEST(Attention, AQueryWithoutKeysTakesTheMean) {
-  Graph graph("none");
-  const Expr x = constant(graph, random_floats({1, 2, 1, 2}, 4));
-  const AttentionOptions options{1, false, full(graph, {ElementType::boolean, {1, 2}}, 0)};
-  const Expr value = constant(graph, random_floats({1, 2, 1, 1}, 5));
-  graph.add_result("y", scaled_dot_product_attention(x, x, value, options).value);
-  const Tensor found = interpret(graph, {}).outputs.at("y");
-  const Tensor values = random_floats({1, 2, 1, 1}, 5);
-  const double mean = (element(values, {0, 0, 0, 0}) + element(values, {0, 1, 0, 0})) / 2;
-  EXPECT_NEAR(element(found, {0, 1, 0, 0}), mean, 1e-6);
+/// Neither what is masked nor, where the first keys are, what comes later.
+TEST(Attention, AQueryWithoutKeysTakesNothing) {
+  for (const bool causal : {false, true}) {
+    Graph graph("none");
+    const Expr x = constant(graph, random_floats({2, 3, 1, 2}, 4));
+    Tensor there(TensorType{ElementType::boolean, {2, 3}});
+    if (causal) there.as<std::uint8_t>()[2] = 1;  // the third key of the first sequence
+    const AttentionOptions options{1, causal, constant(graph, there)};
+    const Tensor values = random_floats({2, 3, 1, 1}, 5);
+    const Expr y = scaled_dot_product_attention(x, x, constant(graph, values), options);
+    graph.add_result("y", y.value);
+    const Interpretation found = interpret(graph, {});
+    for (std::int64_t i = 0; i < 6; ++i) {
+      const float last = causal && i == 2 ? values.as<float>()[2] : 0.0F;
+      EXPECT_EQ(found.outputs.at("y").as<float>()[static_cast<std::size_t>(i)], last) << i;
+    }
+  }
 }
 
 TEST(Attention, ShapesThatDoNotFitAreErrors) {

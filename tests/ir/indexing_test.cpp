@@ -118,11 +118,25 @@ TEST(Indexing, TopKIsTheBeginningOfTheDescendingOrder) {
             (std::vector<std::int32_t>{5, 6, 3, 4}));
 }
 
-TEST(Indexing, OneHotIsZeroForIndicesThatAreNotThere) {
+TEST(Indexing, OneHotIsZeroButAtTheIndex) {
   Graph graph("one_hot");
-  const Expr index = constant(graph, integers({3}, {1, -1, 2}));
-  EXPECT_EQ(elements<float>(value_of(graph, one_hot(index, 3, ElementType::f32)).outputs.at("y")),
-            (std::vector<float>{0, 1, 0, 0, 0, 0, 0, 0, 1}));
+  const Expr index = constant(graph, integers({3}, {1, 0, 2}));
+  const Interpretation found = value_of(graph, one_hot(index, 3, ElementType::f32));
+  EXPECT_EQ(found.fault.kind, FaultKind::none);
+  EXPECT_EQ(elements<float>(found.outputs.at("y")),
+            (std::vector<float>{0, 1, 0, 1, 0, 0, 0, 0, 1}));
+}
+
+TEST(Indexing, OneHotOfAnIndexThatIsNotThereIsAFault) {
+  for (ElementType element : {ElementType::i32, ElementType::i64, ElementType::u32}) {
+    for (int wrong : {-1, 3}) {
+      Graph graph("one_hot");
+      const Expr index = cast(constant(graph, integers({3}, {1, 2, wrong})), element);
+      const Interpretation found = value_of(graph, one_hot(index, 3, ElementType::f32));
+      EXPECT_EQ(found.fault.kind, FaultKind::index_out_of_range) << to_string(element);
+      EXPECT_EQ(found.fault.element, 2);
+    }
+  }
 }
 
 TEST(Indexing, TypesThatDoNotFitAreErrors) {

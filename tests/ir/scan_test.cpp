@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <map>
 
+#include "ir/hoist.h"
 #include "ir/interpret.h"
 #include "ir/op.h"
 #include "ir/text.h"
@@ -115,6 +116,69 @@ TEST(Scan, ContractsAllSlicesBeforeTheLoop) {
   EXPECT_EQ(count(graph, "dot"), 1u);
   const Node& scan = graph.node(results[0].value.node);
   EXPECT_EQ(count(*scan.attributes.get<GraphPointer>("body"), "dot"), 1u) << to_text(graph);
+}
+
+/// A loop, as it is written down, with values of every kind: the same in every iteration, of
+/// slices, of the position, of numbers drawn for it, and of what is carried.
+Scan every_dependence(Graph& graph) {
+  const TensorType matrix{ElementType::f32, {8, 8}}, number{ElementType::i64, {}};
+  const auto outer = [&](const std::string& name, Shape shape) {
+    return Expr{&graph, graph.add_input(name, InputKind::batch, {ElementType::f32, shape})};
+  };
+  const Expr one = constant(graph, Tensor::scalar(ElementType::i64, std::int64_t{1}));
+  Scan loop{Graph("body"),
+            {outer("a", {8, 8}), outer("b", {8, 8})},
+            {outer("x", {kLength, 8, 8})},
+            {outer("w", {8, 8}), one},
+            kLength};
+  const auto input = [&](const std::string& name, InputKind kind, const TensorType& type) {
+    return Expr{&loop.body, loop.body.add_input(name, kind, type)};
+  };
+  const Expr a = input("a", InputKind::state, matrix), b = input("b", InputKind::state, matrix);
+  const Expr x = input("x", InputKind::batch, matrix), w = input("w", InputKind::state, matrix);
+  const Expr seed = input("seed", InputKind::state, number);
+  const Expr t = input("t", InputKind::scalar, number);
+  const Expr drawn = apply("random_uniform", {seed, seed, t},
+                           {{"shape", matrix.shape}, {"stream", std::int64_t{3}}});
+  const auto output = [&](const std::string& name, Expr y) { loop.body.add_result(name, y.value); };
+  output("the same", map("exp", w));
+  output("the same product", matmul(map("exp", w), w));
+  output("a product of slices", matmul(x, w));
+  output("sums of slices", sum(x * w, {1}));
+  output("of the position", w * cast(t, ElementType::f32));
+  output("drawn", drawn);
+  output("of drawn numbers", reduce("reduce_min", drawn * w, {0}));
+  output("a product of a", matmul(a, w));
+  output("sums of b", sum(b * w, {1}));
+  output("of both", reduce("reduce_max", select(map("less", a, drawn), w, b), {0}));
+  loop.body.add_update("a", map("tanh", b + x).value);
+  loop.body.add_update("b", (a * 0.5 + w).value);
+  return loop;
+}
+
+/// What is the same goes before the loop, and so do products and sums of slices; nothing else does,
+/// and no value changes.
+TEST(Scan, MovesNothingThatDependsOnTheIteration) {
+  Graph plain("net"), moved("net");
+  const std::vector<Expr> expected = add_scan(plain, every_dependence(plain));
+  Scan loop = hoisted(moved, every_dependence(moved));
+  const auto inside = [&](std::string_view op) { return count(loop.body, op); };
+  EXPECT_EQ(inside("exp"), 0u);
+  EXPECT_EQ(inside("dot"), 1u);
+  EXPECT_EQ(inside("sum"), 1u);
+  EXPECT_EQ(inside("reduce_max"), 1u);
+  EXPECT_EQ(inside("random_uniform"), 1u);
+  EXPECT_EQ(inside("tanh"), 1u);
+  const std::vector<Expr> found = add_scan(moved, std::move(loop));
+  ASSERT_EQ(found.size(), expected.size());
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    plain.add_result("y" + std::to_string(i), expected[i].value);
+    moved.add_result("y" + std::to_string(i), found[i].value);
+  }
+  EXPECT_EQ(count(moved, "exp"), 1u);
+  EXPECT_EQ(count(moved, "dot"), 2u);
+  EXPECT_EQ(count(moved, "sum"), 1u);
+  expect_equal(support::unroll(plain), moved, random_inputs(plain, 4));
 }
 
 /// The numbers of all iterations are those of one tensor.

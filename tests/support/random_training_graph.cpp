@@ -59,7 +59,9 @@ class StepBuilder {
       before += updates_[u].repeat;
     }
     for (const auto& [name, value] : step_.state) {
-      if (value.value != *step_.graph.find_input(name)) step_.graph.add_update(name, value.value);
+      const ir::Value was = *step_.graph.find_input(name);
+      if (value.value != was) step_.graph.add_update(name, value.value);
+      if (random_.chance(0.05)) step_.graph.add_result("before " + name, was);
     }
     step_.graph.add_update("step", (step_.counter("step", {1, 1})).value);
     step_.graph.set_provenance({});
