@@ -72,6 +72,13 @@ std::string memory_table(const codegen::MemoryUse& use, std::int64_t workers) {
   return text + fmt::format(kRow, "total", use.total(), "");
 }
 
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  return lines;
+}
+
 /// A colour for each fusion group: hues a golden angle apart.
 std::string group_colour(std::size_t group) {
   constexpr double kGoldenRatio = 0.618033988749895;
@@ -80,13 +87,39 @@ std::string group_colour(std::size_t group) {
 }
 
 std::string fusion_dot(const codegen::Plan& plan) {
-  std::map<ir::NodeId, std::size_t> groups;
-  for (std::size_t i = 0; i < plan.fusion.groups.size(); ++i) {
-    for (ir::NodeId id : plan.fusion.groups[i].roots) groups[id] = i;
+  using GraphGroups = std::map<ir::NodeId, std::size_t>;
+  const auto groups_of = [](const passes::FusionPlan& fusion) {
+    GraphGroups groups;
+    for (std::size_t i = 0; i < fusion.groups.size(); ++i) {
+      for (ir::NodeId id : fusion.groups[i].roots) groups[id] = i;
+    }
+    return groups;
+  };
+  std::map<const ir::Graph*, GraphGroups> all{{&plan.graph, groups_of(plan.fusion)}};
+  for (const codegen::LoopBody& body : plan.bodies) {
+    all[plan.graph.node(body.scan).attributes.get<ir::GraphPointer>("body").get()] =
+        groups_of(body.fusion);
   }
-  return to_dot(plan.graph, [&](ir::NodeId id) {
+  return to_dot(plan.graph, [&](const ir::Graph& graph, ir::NodeId id) {
+    const GraphGroups& groups = all.at(&graph);
     const auto group = groups.find(id);
     return group == groups.end() ? std::string() : group_colour(group->second);
+  });
+}
+
+/// The plan of a graph, with those of loops' bodies where the loops are.
+std::string fusion_text(const codegen::Plan& plan) {
+  return to_string(plan.fusion, plan.graph, [&](ir::NodeId scan) {
+    std::string text;
+    for (const codegen::LoopBody& body : plan.bodies) {
+      if (body.scan != scan) continue;
+      text += fmt::format("  {}, {} times\n", body.graph.name(),
+                          plan.graph.node(scan).attributes.get<std::int64_t>("length"));
+      for (const std::string& line : lines_of(to_string(body.fusion, body.graph))) {
+        text += "    " + line + '\n';
+      }
+    }
+    return text;
   });
 }
 
@@ -115,7 +148,7 @@ class Stages {
     }
     codegen::Plan plan = this->plan();
     if (stage == "fusion") {
-      return options_.dot ? fusion_dot(plan) : to_string(plan.fusion, plan.graph);
+      return options_.dot ? fusion_dot(plan) : fusion_text(plan);
     }
     if (options_.dot) throw UserError("E2003", fmt::format("stage {} is not a graph", stage));
     if (stage == "memory") {
@@ -226,13 +259,6 @@ class Stages {
   const InspectOptions& options_;
   const frontend::Model& model_;
 };
-
-std::vector<std::string> lines_of(const std::string& text) {
-  std::vector<std::string> lines;
-  std::istringstream stream(text);
-  for (std::string line; std::getline(stream, line);) lines.push_back(line);
-  return lines;
-}
 
 /// A unified diff of two stages; empty when they are equal. Nodes that graphs share have the same
 /// numbers in both.
