@@ -152,7 +152,7 @@ class Stages {
     }
     if (options_.dot) throw UserError("E2003", fmt::format("stage {} is not a graph", stage));
     if (stage == "memory") {
-      const runtime::StateLayout layout = layout_of(model_);
+      const runtime::StateLayout layout = build_program(model_, program(), batch()).layout;
       const runtime::Executable executable = codegen::compile(plan, layout, compile_options());
       return memory_table(memory_use(plan, executable, layout, options_.model.workers()),
                           options_.model.workers());
@@ -197,9 +197,10 @@ class Stages {
  private:
   std::int64_t batch() const {
     constexpr std::int64_t kShownBatch = 1000;  // where the data decide
+    using enum runtime::Program;
+    if (program() == decode || program() == encode) return 1;
     if (model_.training().batch == 0) return kShownBatch;
-    return program() == runtime::Program::train_step ? model_.step_batch()
-                                                     : model_.training().batch;
+    return program() == train_step ? model_.step_batch() : model_.training().batch;
   }
   runtime::Program program() const { return *runtime::parse_program(options_.program); }
   ir::Graph graph() const { return graph_of(model_, program(), batch()); }
@@ -334,8 +335,13 @@ void add_inspect(CLI::App& app, int& status) {
                       "side) or memory");
   command->add_option("--kernel", options->kernel,
                       "Of the stages kernels, llvm, asm and code: only this kernel");
-  command->add_option("--program", options->program, "init, train_step, evaluate or predict")
-      ->check(CLI::IsMember({"init", "train_step", "evaluate", "predict"}));
+  command
+      ->add_option(
+          "--program", options->program,
+          "init, train_step, evaluate or predict; of generation, for one sequence: decode, "
+          "and encode where there is an encoder")
+      ->check(CLI::IsMember(std::vector<std::string>(std::begin(runtime::kProgramNames),
+                                                     std::end(runtime::kProgramNames))));
   command->add_option("--diff", options->compared, "What changed from one stage to another")
       ->expected(2);
   command->add_flag("--dot", options->dot, "A graph in Graphviz's language");

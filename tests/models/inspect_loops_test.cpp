@@ -1,4 +1,4 @@
-// What `gradus inspect` shows of loops.
+// What `gradus inspect` shows of loops, and of the programs of generation.
 
 #include <nlohmann/json.hpp>
 #include <regex>
@@ -91,6 +91,28 @@ TEST_F(InspectLoops, KernelsOfBodiesAreKernels) {
   }
   EXPECT_EQ(contractions, 2);  // h times the recurrent weights, and back
   EXPECT_NE(stage(std::string(kLstm) + " --stage kernels").find("# 64 times\n"), std::string::npos);
+}
+
+/// Generation's programs are programs like others.
+TEST_F(InspectLoops, ProgramsOfGenerationHaveStages) {
+  for (const std::string program : {"decode", "encode"}) {
+    const std::string options = "models/transformer_reverse.json --program " + program + " ";
+    const std::string graph = stage(options + "--stage graph");
+    EXPECT_TRUE(graph.starts_with("graph \"" + program + "\"")) << graph;
+    EXPECT_EQ(graph.find("scalar \"position\"") != graph.npos, program == "decode");
+    EXPECT_NE(graph.find("\"encode/0\""), graph.npos);
+    EXPECT_NE(stage(options + "--stage simplify"), graph);
+    EXPECT_TRUE(stage(options + "--stage fusion").starts_with("group 0: roots "));
+    EXPECT_NE(stage(options + "--stage kernels").find("kernel \"" + program + "_0_"),
+              std::string::npos);
+    EXPECT_TRUE(stage(options + "--stage memory").starts_with("weights"));
+  }
+  const Outcome none = gradus("inspect models/gpt_small.json --program encode --stage graph");
+  EXPECT_EQ(none.status, 3);
+  EXPECT_NE(none.output.find("error[E0214]: no program 'encode'"), none.output.npos);
+  const Outcome no_tokens = gradus("inspect models/lenet5.json --program decode --stage graph");
+  EXPECT_EQ(no_tokens.status, 3);
+  EXPECT_NE(no_tokens.output.find("error[E0214]"), no_tokens.output.npos);
 }
 
 }  // namespace
