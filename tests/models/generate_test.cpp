@@ -201,6 +201,45 @@ TEST_F(Generate, ADecodersPromptIsReadAtOnce) {
       << long_prompt.output;
 }
 
+/// A C program around the model, compiled ahead of time, generates the same.
+TEST_F(Generate, AProgramInCGoesOnTheSame) {
+  struct Case {
+    std::string model, options, source, prompt, tokens;
+  };
+  const Case cases[] = {{transformer(), " --set data.tokens=bytes", "", "ab", "97 98"},
+                        {"models/transformer_reverse.json",
+                         " --set data.examples=640 --set data.test_examples=0 "
+                         "--set training.epochs=1",
+                         "3 5 2 4 2 7 9", "1 2 4", "1 2 4"}};
+  for (const Case& one : cases) {
+    SCOPED_TRACE(one.model);
+    train(one.model + one.options, one.source.empty() ? "--set training.steps=5" : "");
+    const std::string source = one.source.empty() ? "" : " --source '" + one.source + "'";
+    const auto json = nlohmann::json::parse(
+        continued(one.model + one.options,
+                  "--json --seed 7 --length 9 --prompt '" + one.prompt + "'" + source));
+    std::string expected;
+    for (const int token : json["samples"][0]["tokens"]) expected += fmt::format("{} ", token);
+    const Outcome compiled =
+        gradus("compile " + one.model + one.options +
+               " --what generate --name m --isa x86-64,x86-64-v3 -o " + (folder_ / "m.o").string());
+    ASSERT_EQ(compiled.status, 0) << compiled.output;
+    const Outcome outcome =
+        run_shell(folder_, "cc -std=c11 -O1 -Wall -Wextra -Werror -I. -DMODEL_H='\"m.h\"' " +
+                               std::string(one.source.empty() ? "" : "-DENCODES ") +
+                               "'" GRADUS_SOURCE_DIR
+                               "/tests/models/files/generate.c' m.o -lm -lpthread -o generate && "
+                               "./generate run/weights.safetensors 7 9 " +
+                               one.source + " -- " + one.tokens);
+    ASSERT_EQ(outcome.status, 0) << outcome.output << contents(folder_ / "m.h");
+    EXPECT_EQ(outcome.output, expected);
+  }
+  const Outcome mixed = gradus("compile models/gpt_small.json --what generate,train -o " +
+                               (folder_ / "m.o").string());
+  EXPECT_EQ(mixed.status, 2);
+  EXPECT_NE(mixed.output.find("--what generate stands alone"), std::string::npos) << mixed.output;
+}
+
 /// Compiling pays off where a token fetches much and the prompt is long.
 TEST_F(Generate, LargeModelsReadLongPromptsAtOnce) {
   const auto is_prefilled = [&](int units, int tokens) {
