@@ -48,6 +48,18 @@ std::string in_comment(std::string text) {
   return text;
 }
 
+/// `text` in lines of a comment.
+std::string wrapped(std::string text) {
+  constexpr std::size_t kColumns = 97;
+  for (std::size_t begin = 0; text.size() - begin > kColumns;) {
+    const std::size_t at = text.rfind(' ', begin + kColumns);
+    if (at == text.npos || at <= begin) break;
+    text.replace(at, 1, "\n   ");
+    begin = at + 1;
+  }
+  return text;
+}
+
 /// `text` as a C string constant.
 std::string quoted(const std::string& text) {
   std::string result = "\"";
@@ -102,7 +114,7 @@ class HeaderText {
    and, while the status is 0, the functions below; {name}_close(context) at the end. A context
    serves one call at a time; several contexts may work at the same time on states of their own.
    The results are equal, to the last bit, whatever the instruction set and the number of threads,
-   and equal to those of `gradus train` and `gradus predict`.{1} */
+   and equal to those of `gradus train`, `predict` and `generate`.{1} */
 
 #include <stddef.h>
 #include <stdint.h>
@@ -145,7 +157,7 @@ enum {{
   }
 
   void state() {
-    add("\n/* All that training changes: 64-byte aligned, {0} bytes, tensors row-major. It may be "
+    add("\n/* All that the model keeps: 64-byte aligned, {0} bytes, tensors row-major. It may be "
         "copied and\n   saved as it is. */\ntypedef struct {name}_state {{\n",
         std::to_string(model_.layout.bytes));
     Identifiers members;
@@ -184,7 +196,8 @@ enum {{
 typedef struct {name}_entry {{
   const char* name;
   const char* kind;    /* "parameter", "slot" (of the optimizer), "statistic", "carried" (from
-                          batch to batch: set it to 0 where an epoch begins) or "counter" */
+                          call to call: set it to 0 where an epoch begins, or sequences that
+                          are generated) or "counter" */
   const char* element; /* "f32", "f64", "i32", "i64", "u32", "u8" or "bool" */
   int32_t rank;
   int64_t shape[{2}];
@@ -230,7 +243,7 @@ void {name}_shuffle(int64_t seed, int64_t epoch, uint32_t examples, uint32_t* or
   }
 
   void declare(const ArtefactFunction& function) {
-    text += fmt::format("\n/* {}\n", in_comment(function.summary));
+    text += fmt::format("\n/* {}\n", wrapped(in_comment(function.summary)));
     std::vector<std::string> parameters = {
         name_ + "_context* context",
         fmt::format("{}{}_state* state", function.updates_state ? "" : "const ", name_)};

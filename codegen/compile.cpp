@@ -1,5 +1,7 @@
 #include "codegen/compile.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 #include <iterator>
@@ -13,7 +15,7 @@
 #include "codegen/kernel_scratch.h"
 #include "codegen/loop_kernels.h"
 #include "ir/op.h"
-#include "ir/rewrite.h"
+#include "ir/scan.h"
 #include "passes/access.h"
 #include "passes/lower.h"
 #include "passes/pipeline.h"
@@ -69,9 +71,7 @@ class UpdateCopies {
     const bool leaf = passes::access_of(graph_, value) == passes::Access::leaf;
     const Parameter source = leaf ? save(value) : Parameter{value};
     last_.push_back(
-        {copy_kernel(graph_.name() + "_update_" + std::to_string(state), graph_.type(result.value)),
-         {source, {state, kUpdatedState}},
-         0});
+        {copy("update", state, result.value.node), {source, {state, kUpdatedState}}, 0});
   }
 
   /// A copy within the state goes through the arena, so that updates read the old values in any
@@ -79,12 +79,17 @@ class UpdateCopies {
   Parameter save(NodeId value) {
     const Parameter station{value, kStation};
     if (saved_.insert(value).second) {
-      kernels_.push_back({copy_kernel(graph_.name() + "_save_" + std::to_string(value),
-                                      graph_.node(value).types[0]),
-                          {{value}, station},
-                          0});
+      kernels_.push_back({copy("save", value, value), {{value}, station}, 0});
     }
     return station;
+  }
+
+  [[nodiscard]] Kernel copy(std::string_view what, NodeId number, NodeId value) const {
+    const ir::Node& node = graph_.node(value);
+    Kernel kernel =
+        copy_kernel(fmt::format("{}_{}_{}", graph_.name(), what, number), node.types[0]);
+    kernel.provenance = to_string(node.provenance);
+    return kernel;
   }
 
   const ir::Graph& graph_;
@@ -185,6 +190,18 @@ std::vector<ScheduledKernel> schedule_group(const Plan& plan, std::size_t group,
   return number == 0 ? first : with(number);
 }
 
+/// The body of a scan under the name that its kernels begin with.
+ir::Graph named(std::string name, const ir::Graph& body) {
+  ir::Graph to(std::move(name));
+  const ir::Moved moved = ir::inline_graph(body, to, [&](NodeId id) -> std::optional<ir::Value> {
+    const ir::Node& node = body.node(id);
+    if (!std::holds_alternative<ir::InputComputation>(node.op->compute)) return std::nullopt;
+    return ir::Value{to.add(node, {}), 0};
+  });
+  ir::copy_results(body, moved, to);
+  return to;
+}
+
 /// From a graph after the passes to its kernels in the order in which they run.
 class ProgramPlanner {
  public:
@@ -192,7 +209,7 @@ class ProgramPlanner {
   ProgramPlanner(ir::Graph graph, const CompileOptions& options, std::int64_t loop_length = 1)
       : options_(options),
         loop_length_(loop_length),
-        plan_{std::move(graph), {}, {}, {}, {}, {}, {}, {}, 0, 0} {}
+        plan_{std::move(graph), {}, {}, {}, {}, {}, {}, {}, {}, 0, 0} {}
 
   Plan run(Stopwatch& watch) {
     const bool store = options_.store_values && !options_.without.contains(kStoredValues);
@@ -209,7 +226,7 @@ class ProgramPlanner {
     watch.lap("schedule");
     for (std::size_t group = 0; group < scheduled.size(); ++group) {
       if (const std::optional<NodeId> scan = scan_of(group)) {
-        append_loop(*scan, watch);
+        append_loop(*scan, group, watch);
       } else {
         std::ranges::move(scheduled[group], std::back_inserter(straight_));
       }
@@ -245,15 +262,18 @@ class ProgramPlanner {
     std::ranges::move(kernels, std::back_inserter(plan_.kernels));
   }
 
-  void append_loop(NodeId scan, Stopwatch& watch) {
+  void append_loop(NodeId scan, std::size_t group, Stopwatch& watch) {
     const ir::Attributes& attributes = plan_.graph.node(scan).attributes;
     CompileOptions options = options_;
     options.without.insert(std::string(kChains));  // found when all kernels of the loop are there
     const std::int64_t length = attributes.get<std::int64_t>("length");
-    Plan body = ProgramPlanner(ir::copy(*attributes.get<ir::GraphPointer>("body")), options, length)
-                    .run(watch);
+    const std::string name = fmt::format("{}_{}_scan", plan_.graph.name(), group);
+    Plan body =
+        ProgramPlanner(named(name, *attributes.get<ir::GraphPointer>("body")), options, length)
+            .run(watch);
     LoopKernels loop =
         loop_kernels(plan_.graph, scan, {body.graph, body.fusion, std::move(body.kernels)});
+    plan_.bodies.push_back({scan, std::move(body.graph), std::move(body.fusion)});
     std::ranges::move(loop.before, std::back_inserter(straight_));
     flush();
     std::vector<ScheduledKernel> kernels;

@@ -44,6 +44,13 @@ struct StageSeconds {
   double seconds = 0;
 };
 
+/// The body of a scan and what was decided about it. Its kernels are among those of the program.
+struct LoopBody {
+  ir::NodeId scan = 0;
+  ir::Graph graph;
+  passes::FusionPlan fusion;
+};
+
 /// A program with everything that was decided about it, up to machine code.
 struct Plan {
   ir::Graph graph;  // after the passes
@@ -51,6 +58,7 @@ struct Plan {
   std::vector<ScheduledKernel> kernels;  // a kernel may run more than once
   std::vector<runtime::Chain> chains;    // of kernels; none where a kernel runs more than once
   std::vector<runtime::Loop> loops;      // of kernels
+  std::vector<LoopBody> bodies;          // of the graph's scans
   std::vector<ArenaBuffer> arena;        // after `place`
   passes::MemoryPlan memory;             // after `place`
   std::vector<StageSeconds> seconds;

@@ -100,9 +100,10 @@ class LoopLinker {
   }
 
   ScheduledKernel copy(const Place& from, const Place& to, const TensorType& type) {
-    ScheduledKernel kernel{copy_kernel(name(fmt::format("copy{}", copies_++)), type),
-                           {from.parameter, to.parameter},
-                           0};
+    ScheduledKernel kernel{
+        copy_kernel(fmt::format("{}_copy_{}", body_.graph.name(), copies_++), type),
+        {from.parameter, to.parameter},
+        0};
     kernel.slides = {from.slide, to.slide};
     kernel.kernel.provenance = to_string(graph_.node(scan_).provenance);
     return kernel;
@@ -135,8 +136,6 @@ class LoopLinker {
     }
   }
 
-  std::string name(const std::string& own) const { return fmt::format("scan{}_{}", scan_, own); }
-
   Place place(const Parameter& parameter) {
     if (in_arena(body_.graph, body_.fusion, parameter)) {
       const auto kept = kept_.find(arena_key(parameter));
@@ -154,7 +153,6 @@ class LoopLinker {
   }
 
   void link(ScheduledKernel& scheduled) {
-    scheduled.kernel.name = name(scheduled.kernel.name);
     for (Parameter& parameter : scheduled.parameters) {
       const Place found = place(parameter);
       parameter = found.parameter;

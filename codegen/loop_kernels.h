@@ -34,7 +34,7 @@ struct LoopKernels {
   std::vector<ScheduledKernel> last;
 };
 
-/// The kernels of node `scan` of `graph`, whose body they come from.
+/// The kernels of node `scan` of `graph`, whose body they come from; names begin with the body's.
 [[nodiscard]] LoopKernels loop_kernels(const ir::Graph& graph, ir::NodeId scan, BodyPlan body);
 
 }  // namespace gradus::codegen

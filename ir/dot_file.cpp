@@ -29,11 +29,54 @@ std::string label(const Graph& graph, NodeId id) {
   const Node& node = graph.node(id);
   std::string text = fmt::format("%{} {}", id, node.op->name);
   for (const auto& [name, value] : node.attributes) {
+    if (std::holds_alternative<GraphPointer>(value)) continue;  // a cluster
     std::string shown = to_text(value);
     if (shown.size() > kLongestAttribute) shown = shown.substr(0, kLongestAttribute - 3) + "...";
     text += fmt::format("\n{} = {}", name, shown);
   }
   return text + '\n' + to_string(node.types[0]);
+}
+
+using Colour = std::function<std::string(const Graph&, NodeId)>;
+
+/// The attributes of a node's box.
+std::string box(const Graph& graph, NodeId id, const Colour& colour) {
+  const std::string fill = colour ? colour(graph, id) : "";
+  return fmt::format("[label={}{}]", dot_string(label(graph, id)),
+                     fill.empty() ? "" : ",style=filled,fillcolor=" + dot_string(fill));
+}
+
+std::vector<bool> shown_nodes(const Graph& graph) {
+  std::vector<bool> shown = graph.live();
+  for (NodeId id : graph.inputs()) shown[id] = true;
+  return shown;
+}
+
+/// The graphs inside of `graph` as clusters, whose nodes are called "17.3": number 3 of node 17.
+std::string clusters(const Graph& graph, const std::string& prefix, const Colour& colour) {
+  std::string text;
+  const std::vector<bool> shown = shown_nodes(graph);
+  for (NodeId id = 0; id < graph.size(); ++id) {
+    for (const auto& [name, value] : graph.node(id).attributes) {
+      const auto* inner = std::get_if<GraphPointer>(&value);
+      if (!shown[id] || inner == nullptr) continue;
+      const Graph& body = **inner;
+      const std::vector<bool> live = shown_nodes(body);
+      const std::string path = fmt::format("{}{}.", prefix, id);
+      text += fmt::format("subgraph {} {{\nlabel={};\n", dot_string("cluster " + path),
+                          dot_string(fmt::format("{} of %{}", name, id)));
+      for (NodeId node = 0; node < body.size(); ++node) {
+        if (!live[node]) continue;
+        const std::string own = dot_string(path + std::to_string(node));
+        text += fmt::format("{}{};\n", own, box(body, node, colour));
+        for (const Value operand : body.operands(node)) {
+          text += fmt::format("{}->{};\n", dot_string(path + std::to_string(operand.node)), own);
+        }
+      }
+      text += clusters(body, path, colour) + "}\n";
+    }
+  }
+  return text;
 }
 
 struct KeptNodes {
@@ -43,17 +86,12 @@ struct KeptNodes {
 
 }  // namespace
 
-std::string to_dot(const Graph& graph, const std::function<std::string(NodeId)>& colour) {
-  std::vector<bool> kept = graph.live();
-  for (NodeId id : graph.inputs()) kept[id] = true;
+std::string to_dot(const Graph& graph, const Colour& colour) {
+  const std::vector<bool> kept = shown_nodes(graph);
   const BoostGraph& all = graph.structure().graph;
   const boost::filtered_graph<BoostGraph, boost::keep_all, KeptNodes> shown(all, {}, {&kept});
   const auto write_node = [&](std::ostream& out, BoostGraph::vertex_descriptor id) {
-    const auto node = static_cast<NodeId>(id);
-    out << "[label=" << dot_string(label(graph, node));
-    const std::string fill = colour ? colour(node) : "";
-    if (!fill.empty()) out << ",style=filled,fillcolor=" << dot_string(fill);
-    out << "]";
+    out << box(graph, static_cast<NodeId>(id), colour);
   };
   const auto write_edge = [&](std::ostream& out, const BoostGraph::edge_descriptor& edge) {
     if (boost::in_degree(boost::target(edge, all), all) > 1) {
@@ -69,6 +107,7 @@ std::string to_dot(const Graph& graph, const std::function<std::string(NodeId)>&
                          result.value.node, number);
       ++number;
     }
+    out << clusters(graph, "", colour);
   };
   std::ostringstream text;
   boost::write_graphviz(text, shown, write_node, write_edge, write_graph);

@@ -1,6 +1,9 @@
 #include "passes/copy_scans.h"
 
 #include <algorithm>
+#include <map>
+#include <memory>
+#include <utility>
 
 #include "ir/op.h"
 
@@ -55,6 +58,30 @@ ir::Graph copy_scans(const ir::Graph& graph,
     result.update ? to.add_update(result.name, value) : to.add_result(result.name, value);
   }
   return to;
+}
+
+std::optional<ir::Graph> with_bodies(
+    const ir::Graph& graph,
+    const std::function<std::optional<ir::Graph>(const ir::Graph& body)>& replace) {
+  std::map<NodeId, ir::GraphPointer> bodies;
+  for (NodeId id = 0; id < graph.size(); ++id) {
+    if (!is_scan(graph, id)) continue;
+    std::optional<ir::Graph> body =
+        replace(*graph.node(id).attributes.get<ir::GraphPointer>("body"));
+    if (body) bodies[id] = std::make_shared<const ir::Graph>(std::move(*body));
+  }
+  if (bodies.empty()) return std::nullopt;
+  return copy_scans(graph, [&](ir::Graph& to, NodeId id, const std::vector<Value>& operands) {
+    const ir::Node& node = graph.node(id);
+    ir::Attributes attributes = node.attributes;
+    if (const auto body = bodies.find(id); body != bodies.end()) {
+      attributes.set("body", body->second);
+    }
+    const NodeId own = to.add(*node.op, operands, attributes);
+    ScanValues values;
+    for (std::uint32_t r = 0; r < node.types.size(); ++r) values.emplace_back(Value{own, r});
+    return values;
+  });
 }
 
 }  // namespace gradus::passes

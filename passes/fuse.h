@@ -27,6 +27,7 @@
 // and its right operand's maker alone, a view or gather and what it reads, roots in an own order.
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -84,7 +85,9 @@ struct FusionOptions {
 /// (split_sums) and contractions are canonical (canonicalize_contractions).
 [[nodiscard]] FusionPlan fuse(const ir::Graph& graph, const FusionOptions& options = {});
 
-/// The ledger as a table: producer, consumer, fused or why not, bytes.
-[[nodiscard]] std::string to_string(const FusionPlan& plan, const ir::Graph& graph);
+/// The groups, each scan's followed by what `inside` says of it, and the ledger as a table:
+/// producer, consumer, fused or why not, bytes.
+[[nodiscard]] std::string to_string(const FusionPlan& plan, const ir::Graph& graph,
+                                    const std::function<std::string(ir::NodeId)>& inside = {});
 
 }  // namespace gradus::passes

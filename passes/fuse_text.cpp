@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include "ir/op.h"
+#include "passes/copy_scans.h"
 #include "passes/fuse.h"
 
 namespace gradus::passes {
@@ -8,7 +9,8 @@ namespace gradus::passes {
 using ir::Graph;
 using ir::NodeId;
 
-std::string to_string(const FusionPlan& plan, const Graph& graph) {
+std::string to_string(const FusionPlan& plan, const Graph& graph,
+                      const std::function<std::string(NodeId)>& inside) {
   std::string text;
   int number = 0;
   for (const Group& group : plan.groups) {
@@ -26,6 +28,9 @@ std::string to_string(const FusionPlan& plan, const Graph& graph) {
       if (axis.cut) text += fmt::format(" in {} blocks", axis.cut->count);
     }
     text += '\n';
+    for (NodeId id : group.roots) {
+      if (inside && is_scan(graph, id)) text += inside(id);
+    }
   }
   for (const LedgerEntry& entry : plan.ledger) {
     text += fmt::format("%{} -> %{}: {}{}{} ({} bytes)\n", entry.producer, entry.consumer,

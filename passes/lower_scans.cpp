@@ -4,12 +4,12 @@
 
 #include <map>
 #include <numeric>
+#include <optional>
 
 #include "ir/op.h"
 #include "ir/rewrite.h"
 #include "ir/scan.h"
 #include "passes/copy_scans.h"
-#include "passes/pipeline.h"
 
 namespace gradus::passes {
 namespace {
@@ -31,71 +31,11 @@ Graph without_results(const Graph& graph) {
   });
 }
 
-Expr slice_of(Expr stack, std::int64_t position) {
-  ir::Integers start(stack.shape().size(), 0);
-  ir::Integers limit = stack.shape();
-  start[0] = position;
-  limit[0] = position + 1;
-  return ir::reshape(ir::slice(stack, start, limit, ir::Integers(start.size(), 1)),
-                     Shape(limit.begin() + 1, limit.end()));
-}
-
-/// The iterations one after another.
-ScanValues unrolled(Graph& to, const Graph& graph, NodeId id, const std::vector<Value>& operands) {
-  const ir::Attributes& attributes = graph.node(id).attributes;
-  const Graph& body = *attributes.get<ir::GraphPointer>("body");
-  const std::int64_t length = attributes.get<std::int64_t>("length");
-  const ir::ScanSignature signature = ir::scan_signature(body);
-  std::map<NodeId, Value> known;
-  std::size_t next = 0;
-  for (NodeId input : signature.carried) known[input] = operands[next++];
-  const std::size_t first_stack = next;
-  next += signature.stacked.size();
-  for (NodeId input : signature.invariant) known[input] = operands[next++];
-  const auto count = static_cast<std::size_t>(length);
-  std::vector<std::vector<Expr>> outputs(signature.outputs.size(), std::vector<Expr>(count));
-  for (std::int64_t i = 0; i < length; ++i) {
-    const std::int64_t t = attributes.get<bool>("reverse") ? length - 1 - i : i;
-    for (std::size_t s = 0; s < signature.stacked.size(); ++s) {
-      known[signature.stacked[s]] = slice_of({&to, operands[first_stack + s]}, t).value;
-    }
-    if (signature.iteration) {
-      known[*signature.iteration] = ir::constant(to, Tensor::scalar(ElementType::i64, t)).value;
-    }
-    const ir::Moved moved = ir::inline_graph(body, to, [&](NodeId node) -> std::optional<Value> {
-      const auto found = known.find(node);
-      return found == known.end() ? std::nullopt : std::optional(found->second);
-    });
-    for (std::size_t r = 0; r < outputs.size(); ++r) {
-      const Expr value{&to, ir::moved_value(moved, signature.outputs[r].value)};
-      Shape shape = value.shape();
-      shape.insert(shape.begin(), 1);
-      outputs[r][static_cast<std::size_t>(t)] = ir::reshape(value, shape);
-    }
-    std::vector<Value> carried;
-    for (Value value : signature.next) carried.push_back(ir::moved_value(moved, value));
-    for (std::size_t c = 0; c < carried.size(); ++c) known[signature.carried[c]] = carried[c];
-  }
-  ScanValues values;
-  for (NodeId input : signature.carried) values.emplace_back(known[input]);
-  for (const std::vector<Expr>& output : outputs) {
-    values.emplace_back(ir::concat(output, 0).value);
-  }
-  return values;
-}
-
-Graph unroll(const Graph& graph) {
-  return copy_scans(graph, [&](Graph& to, NodeId id, const std::vector<Value>& operands) {
-    return unrolled(to, graph, id, operands);
-  });
-}
-
-/// The scan with its body after the pipeline.
+/// The scan with its body in the form that schedules work on.
 class BodyLowering {
  public:
   BodyLowering(Graph& to, const Graph& graph, NodeId id, const std::vector<Value>& operands)
-      : to_(to),
-        body_(run_pipeline(unroll(*graph.node(id).attributes.get<ir::GraphPointer>("body")))) {
+      : to_(to), body_(*graph.node(id).attributes.get<ir::GraphPointer>("body")) {
     const ir::Attributes& attributes = graph.node(id).attributes;
     scan_.length = attributes.get<std::int64_t>("length");
     scan_.reverse = attributes.get<bool>("reverse");
@@ -153,7 +93,7 @@ class BodyLowering {
   }
 
   Graph& to_;
-  Graph body_;
+  const Graph& body_;
   ir::Scan scan_{Graph(""), {}, {}, {}};
   std::optional<NodeId> position_;
   int number_ = 0;

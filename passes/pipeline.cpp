@@ -8,6 +8,7 @@
 #include "ir/op.h"
 #include "ir/rewrite.h"
 #include "ir/verify.h"
+#include "passes/copy_scans.h"
 #include "passes/fold.h"
 #include "passes/lower.h"
 #include "passes/lower_convolutions.h"
@@ -18,6 +19,7 @@
 #include "passes/repeat_contractions.h"
 #include "passes/simplify.h"
 #include "passes/turn_contractions.h"
+#include "passes/unroll_scans.h"
 
 namespace gradus::passes {
 namespace {
@@ -34,6 +36,11 @@ constexpr Pass kPipeline[] = {
      false,
      {"scan"}},
     {"narrow_scans", "Scans lose the results that nobody needs.", narrow_scans, false, {"scan"}},
+    {"unroll_inner_scans",
+     "Scans in the bodies of scans are written out.",
+     unroll_inner_scans,
+     true,
+     {"scan"}},
     {"fold", "What depends on constants only becomes a constant.", fold},
     {"simplify", "Algebraic rewrites that keep every bit.", simplify},
     {"lower_convolutions", "Convolutions become contractions over windows.", lower_convolutions,
@@ -59,7 +66,7 @@ constexpr Pass kPipeline[] = {
     {"read_padded", "Values that are in memory with zeros around them are read from there.",
      read_padded},
     {"lower_scans",
-     "The bodies of scans go through these passes too.",
+     "Positions in loops become slices, constants of bodies invariants.",
      lower_scans,
      true,
      {"scan", "result_of"}},
@@ -95,6 +102,28 @@ ir::Graph without_dead(ir::Graph graph) {
   return ir::copy(graph);
 }
 
+/// A graph that a pass has changed.
+struct Changed {
+  ir::Graph graph;
+  std::uint64_t hash;
+};
+
+/// What the pass makes of a graph of that hash, after the graphs inside of it; nothing where it
+/// changes nothing.
+std::optional<Changed> changed_by(const Pass& pass, const ir::Graph& graph, std::uint64_t hash) {
+  std::optional<ir::Graph> current =
+      with_bodies(graph, [&](const ir::Graph& body) -> std::optional<ir::Graph> {
+        std::optional<Changed> changed = changed_by(pass, body, body.hash());
+        return changed ? std::optional(without_dead(std::move(changed->graph))) : std::nullopt;
+      });
+  const ir::Graph& before = current ? *current : graph;
+  if (has_work(pass, before)) current = run(pass, before);
+  if (!current) return std::nullopt;
+  const std::uint64_t now = current->hash();
+  if (now == hash) return std::nullopt;
+  return Changed{std::move(*current), now};
+}
+
 }  // namespace
 
 std::span<const Pass> pipeline() { return kPipeline; }
@@ -113,17 +142,15 @@ ir::Graph run_passes(const ir::Graph& graph, std::span<const Pass> passes,
     ++number;
     if (options.disabled.contains(pass.name)) continue;
     PassReport report{number, pass.name};
-    if (const ir::Graph& before = current ? *current : graph; has_work(pass, before)) {
-      const auto start = std::chrono::steady_clock::now();
-      ir::Graph next = run(pass, before);
-      const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
-      report.seconds = time.count();
-      const std::uint64_t former = std::exchange(hash, next.hash());
-      report.changed = hash != former;
-      if (report.changed) {
-        ir::verify(next, std::string("after pass ") + std::string(pass.name));
-        current = std::move(next);
-      }
+    const auto start = std::chrono::steady_clock::now();
+    std::optional<Changed> changed = changed_by(pass, current ? *current : graph, hash);
+    const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
+    report.seconds = time.count();
+    report.changed = changed.has_value();
+    if (changed) {
+      ir::verify(changed->graph, std::string("after pass ") + std::string(pass.name));
+      hash = changed->hash;
+      current = std::move(changed->graph);
     }
     if (options.after) {
       current = current ? without_dead(std::move(*current)) : ir::copy(graph);

@@ -39,10 +39,10 @@ struct PipelineOptions {
   std::function<void(const PassReport&, const ir::Graph&)> after;  // may be empty
 };
 
-/// Runs the passes and verifies the graph after each that changed it; a broken law, or
-/// an error inside a pass, is an InternalError that names the pass. The graph that `after` sees,
-/// and the last, have no dead nodes but inputs. `disabled` names that are no pass of the list
-/// change nothing.
+/// Runs the passes, each on the graphs inside of a graph - bodies of scans - before the graph
+/// itself, and verifies the graph after each that changed it; a broken law, or an error inside a
+/// pass, is an InternalError that names the pass. The graph that `after` sees, and the last, have
+/// no dead nodes but inputs. `disabled` names that are no pass of the list change nothing.
 [[nodiscard]] ir::Graph run_passes(const ir::Graph& graph, std::span<const Pass> passes,
                                    const PipelineOptions& options = {});
 [[nodiscard]] ir::Graph run_pipeline(const ir::Graph& graph, const PipelineOptions& options = {});

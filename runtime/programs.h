@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <iterator>
 #include <optional>
 #include <string_view>
 
@@ -9,19 +10,21 @@
 
 namespace gradus::runtime {
 
-/// The four programs over one state layout. `init` has one input, the seed i64[], and writes the
-/// whole state; the others read a batch. `train_step` and `evaluate` have an output per loss
-/// and one per metric; `predict` has the model's outputs, whose leading axis is the batch.
-enum class Program : std::uint8_t { init, train_step, evaluate, predict };
-inline constexpr std::string_view kProgramNames[] = {"init", "train_step", "evaluate", "predict"};
+/// The programs of a model. Those of training share one state layout: `init` has one input, the
+/// seed i64[], and writes the whole state; the others read a batch. `train_step` and `evaluate`
+/// have an output per loss and one per metric; `predict` has the model's outputs, whose leading
+/// axis is the batch. Those of generation share another: `decode` reads one token of every sequence
+/// and tells the next one, after `encode` has read the sequences that an encoder is given.
+enum class Program : std::uint8_t { init, train_step, evaluate, predict, decode, encode };
+inline constexpr std::string_view kProgramNames[] = {"init",    "train_step", "evaluate",
+                                                     "predict", "decode",     "encode"};
 [[nodiscard]] constexpr std::string_view to_string(Program program) {
   return kProgramNames[static_cast<std::size_t>(program)];
 }
 /// Empty when there is no program of that name.
 [[nodiscard]] constexpr std::optional<Program> parse_program(std::string_view name) {
-  for (Program program :
-       {Program::init, Program::train_step, Program::evaluate, Program::predict}) {
-    if (to_string(program) == name) return program;
+  for (std::size_t i = 0; i < std::size(kProgramNames); ++i) {
+    if (kProgramNames[i] == name) return static_cast<Program>(i);
   }
   return std::nullopt;
 }

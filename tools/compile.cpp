@@ -112,13 +112,59 @@ constexpr Function kFunctions[] = {
      "One step of training: updates the state. The outputs are those before the update.",
      runtime::Program::train_step},
     {"evaluate", "evaluate", "Loss and metrics of a batch.", runtime::Program::evaluate},
-    {"predict", "predict", "The model's outputs for a batch.", runtime::Program::predict}};
+    {"predict", "predict", "The model's outputs for a batch.", runtime::Program::predict},
+    {"generate", "encode", "Reads what the encoder is given, before the first token.",
+     runtime::Program::encode},
+    {"generate", "decode",
+     "Reads one token of every sequence, that at `position` 0, 1, 2 and so on: the logits are of "
+     "the "
+     "next one, and next is drawn by their softmax, with random numbers of the state's seed and "
+     "step. Where sequences begin, the carried entries are set to 0, before a call of `encode` if "
+     "there is one.",
+     runtime::Program::decode}};
 
 runtime::Program program_of(const codegen::ArtefactProgram& program) {
   return std::ranges::find(kFunctions, program.function, &Function::name)->program;
 }
 
+/// How many sequences are generated at the same time.
+std::int64_t sequences_of(const CompileCommand& command) {
+  if (command.what.size() > 1) {
+    throw UserError("E2003",
+                    "--what generate stands alone: the state of generation is another than "
+                    "that of training");
+  }
+  if (command.batches.size() > 1) {
+    throw UserError("E2003",
+                    "--what generate takes one --batch: the number of sequences, for which "
+                    "the state is made");
+  }
+  return command.batches.empty() ? 1 : command.batches.front();
+}
+
+codegen::ArtefactModel generating_artefact(const CompileCommand& command,
+                                           const frontend::Model& model) {
+  frontend::DecodeProgram program = model.decode(sequences_of(command), {});
+  codegen::ArtefactModel artefact{
+      name_of(command, model), model.name(), layout_of(model, program), {}, false};
+  const auto add = [&](runtime::Program which, ir::Graph graph, const std::string& more) {
+    const auto function = std::ranges::find(kFunctions, which, &Function::program);
+    artefact.programs.push_back({std::string(function->name),
+                                 std::string(function->summary) + more,
+                                 0,
+                                 std::move(graph),
+                                 {}});
+  };
+  if (program.encode) add(runtime::Program::encode, std::move(*program.encode), "");
+  add(runtime::Program::decode, std::move(program.graph),
+      program.positions > 0 ? fmt::format(" There are {} positions.", program.positions) : "");
+  return artefact;
+}
+
 codegen::ArtefactModel artefact_of(const CompileCommand& command, const frontend::Model& model) {
+  if (std::ranges::find(command.what, "generate") != command.what.end()) {
+    return generating_artefact(command, model);
+  }
   codegen::ArtefactModel artefact{
       name_of(command, model), model.name(), layout_of(model), {}, false};
   const auto wanted = [&](std::string_view what) {
@@ -207,7 +253,10 @@ int compile_model(const CompileCommand& command) {
   const auto plan = [&, limit = command.model.memory_limit()](
                         const codegen::ArtefactProgram& program,
                         const codegen::CompileOptions& options) {
-    return fitted_plan(model, program_of(program), program.examples, options, limit).plan;
+    const runtime::Program built = program_of(program);
+    const bool generates = built == runtime::Program::decode || built == runtime::Program::encode;
+    const std::int64_t batch = generates ? sequences_of(command) : program.examples;
+    return fitted_plan(model, built, batch, options, limit).plan;
   };
   const codegen::Artefact artefact = make_artefact(
       description, {sets, !command.model.no_fuse, form.form, debug, command.model.tuner(), plan});
@@ -249,10 +298,12 @@ void add_compile(CLI::App& app, int& status) {
                       "File: .o object, .a or .so library, .s assembly or .ll LLVM IR; the header "
                       "is written beside it");
   command
-      ->add_option("--what", options->what,
-                   "Functions: init, train (with init), evaluate, predict (default: train,predict)")
+      ->add_option(
+          "--what", options->what,
+          "Functions: init, train (with init), evaluate, predict (default: train,predict); "
+          "or generate, alone")
       ->delimiter(',')
-      ->check(CLI::IsMember({"init", "train", "evaluate", "predict"}));
+      ->check(CLI::IsMember({"init", "train", "evaluate", "predict", "generate"}));
   command
       ->add_option("--isa", options->isas,
                    "Instruction sets in one artefact; at start the greatest is chosen that the "
@@ -261,7 +312,8 @@ void add_compile(CLI::App& app, int& status) {
       ->check(CLI::IsMember(instruction_set_names()));
   command
       ->add_option("--batch", options->batches,
-                   "Examples per batch; several sizes may be compiled (default: the model's)")
+                   "Examples per batch; several sizes may be compiled (default: the model's); of "
+                   "generate the sequences (default: 1)")
       ->delimiter(',')
       ->check(CLI::PositiveNumber);
   command->add_option("--name", options->name,

@@ -15,6 +15,7 @@
 #include "runtime/executor.h"
 #include "runtime/file.h"
 #include "tools/commands.h"
+#include "tools/prefill.h"
 #include "tools/token_text.h"
 
 namespace gradus::tools {
@@ -38,26 +39,30 @@ struct GenerateOptions {
   std::int64_t samples = 1;
   frontend::Sampling sampling;
   std::optional<std::uint64_t> seed;
+  std::string prefill = "auto";
   std::string output;
+};
+
+/// What a run did, for --json.
+struct Summary {
+  bool prefilled = false;
+  bool slid = false;
+  double compile_seconds = 0;
+  double seconds = 0;
 };
 
 /// The program, compiled, with the state that it runs on: weights, counters and what it carries.
 class Generator {
  public:
   Generator(const GenerateOptions& options, const frontend::Model& model,
-            frontend::DecodeProgram program, std::optional<frontend::DecodeProgram> read_first)
+            frontend::DecodeProgram program, std::optional<frontend::DecodeProgram> prefill)
       : token_(std::move(program.token)),
         positions_(program.positions),
-        executor_(options.model.workers()) {
-    for (const frontend::StateSpec& entry : model.state()) {
-      if (const auto kind = kept(entry.kind)) layout_.add(entry.name, entry.type, *kind);
-    }
-    for (const frontend::StateSpec& entry : program.carried) {
-      layout_.add(entry.name, entry.type, runtime::StateKind::carried);
-    }
+        executor_(options.model.workers()),
+        layout_(layout_of(model, program)) {
     executable_ = compiled(program.graph, options);
     if (program.encode) encode_ = compiled(*program.encode, options);
-    if (read_first) read_first_ = compiled(read_first->graph, options);
+    if (prefill) prefill_ = compiled(prefill->graph, options);
     state_ = runtime::allocate(layout_.bytes, "the model's state");
     runtime::load_weights(options.weights, layout_, state_);
     const auto seed = static_cast<std::int64_t>(options.seed.value_or(model.training().seed));
@@ -78,7 +83,7 @@ class Generator {
   }
   /// Reads the first tokens of every sequence.
   void read_first(const Tokens& prompt, std::int64_t samples) {
-    if (!read_first_) {
+    if (!prefill_) {
       for (std::size_t i = 0; i < prompt.size() && interrupted == 0; ++i) {
         read(Tokens(static_cast<std::size_t>(samples), prompt[i]));
       }
@@ -89,7 +94,7 @@ class Generator {
     for (const std::int32_t token : prompt) {
       if (positions_ > 0) seen_.emplace_back(static_cast<std::size_t>(samples), token);
     }
-    run(*read_first_, all, static_cast<std::int64_t>(prompt.size()));
+    run(*prefill_, all, static_cast<std::int64_t>(prompt.size()));
   }
   /// The tokens that the program chooses after those that it read. Throws UserError E3001 where its
   /// logits are no numbers, or none of them is finite.
@@ -103,21 +108,6 @@ class Generator {
   [[nodiscard]] std::int64_t positions() const { return positions_; }
 
  private:
-  static std::optional<runtime::StateKind> kept(frontend::StateKind kind) {
-    switch (kind) {
-      case frontend::StateKind::parameter:
-        return runtime::StateKind::parameter;
-      case frontend::StateKind::statistic:
-        return runtime::StateKind::statistic;
-      case frontend::StateKind::counter:
-        return runtime::StateKind::counter;
-      case frontend::StateKind::slot:
-      case frontend::StateKind::carried:  // of training
-        break;
-    }
-    return std::nullopt;
-  }
-
   [[nodiscard]] runtime::Executable compiled(const ir::Graph& graph,
                                              const GenerateOptions& options) const {
     const codegen::CompileOptions compile = options.model.compile_options();
@@ -203,7 +193,7 @@ class Generator {
   runtime::StateLayout layout_;
   runtime::Executable executable_;
   std::optional<runtime::Executable> encode_;
-  std::optional<runtime::Executable> read_first_;  // many tokens in one run
+  std::optional<runtime::Executable> prefill_;  // many tokens in one run
   const runtime::Executable* last_run_ = nullptr;
   runtime::AlignedBytes state_;
   Tokens source_;
@@ -245,13 +235,36 @@ Tokens source_of(const GenerateOptions& options, const TokenText& text,
   return tokens;
 }
 
-/// Whether all tokens of the prompt are read by one program: of few, compiling it takes longer than
-/// it saves.
-bool is_read_at_once(const Tokens& prompt, const frontend::DecodeProgram& program) {
-  constexpr std::int64_t kLeast = 32;
+/// Whether the program for all tokens of the prompt carries the same as the one for a token: what
+/// an encoder has left is read by both.
+bool carries_the_same(const frontend::DecodeProgram& one, const frontend::DecodeProgram& all) {
+  return one.encode.has_value() == all.encode.has_value() &&
+         (!one.encode || one.encode->hash() == all.encode->hash());
+}
+
+/// The program that reads the prompt in one run, if one does.
+std::optional<frontend::DecodeProgram> prefill_of(const GenerateOptions& options,
+                                                  const frontend::Model& model,
+                                                  const frontend::Sampling& sampling,
+                                                  const Tokens& prompt,
+                                                  const frontend::DecodeProgram& program) {
   const auto count = static_cast<std::int64_t>(prompt.size());
-  return !program.encode && count >= kLeast &&
-         (program.positions == 0 || count <= program.positions);
+  if (options.prefill == "never" || count < 2) return std::nullopt;
+  const bool always = options.prefill == "always";
+  if (program.positions > 0 && count > program.positions) {
+    if (!always) return std::nullopt;
+    throw UserError("E2006", fmt::format("--prefill always: the prompt has {} tokens, the model "
+                                         "sees {} at a time",
+                                         count, program.positions));
+  }
+  if (!always && !is_prefill_worthwhile(program.graph, count)) return std::nullopt;
+  frontend::DecodeProgram all = model.decode(options.samples, sampling, count);
+  if (carries_the_same(program, all)) return all;
+  if (!always) return std::nullopt;
+  throw UserError(
+      "E2006",
+      "--prefill always: what this model carries from its encoder is another for several "
+      "tokens than for one");
 }
 
 /// Prints the tokens of a single sample as they come.
@@ -306,8 +319,7 @@ std::string page(const TokenText& text, const Tokens& prompt, const std::vector<
 }
 
 void print_samples(const TokenText& text, const std::vector<Tokens>& samples,
-                   const GenerateOptions& options, bool slid, double compile_seconds,
-                   double seconds) {
+                   const GenerateOptions& options, const Summary& summary) {
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   for (const Tokens& tokens : samples) {
     nlohmann::ordered_json sample{{"tokens", tokens}};
@@ -315,9 +327,13 @@ void print_samples(const TokenText& text, const std::vector<Tokens>& samples,
     if (!runtime::decode_utf8(written).malformed) sample["text"] = written;
     list.push_back(std::move(sample));
   }
-  nlohmann::ordered_json json{{"event", "end"},     {"samples", list},
-                              {"slid", slid},       {"compile_seconds", compile_seconds},
-                              {"seconds", seconds}, {"interrupted", interrupted != 0}};
+  nlohmann::ordered_json json{{"event", "end"},
+                              {"samples", list},
+                              {"prefilled", summary.prefilled},
+                              {"slid", summary.slid},
+                              {"compile_seconds", summary.compile_seconds},
+                              {"seconds", summary.seconds},
+                              {"interrupted", interrupted != 0}};
   if (!options.output.empty()) json["output"] = options.output;
   print_json(json);
 }
@@ -334,11 +350,10 @@ int generate(const GenerateOptions& options) {
   frontend::DecodeProgram program = model.decode(options.samples, sampling);
   check_tokens(prompt, program.tokens, "--prompt");
   const Tokens source = source_of(options, text, program);
-  std::optional<frontend::DecodeProgram> read_first;
-  if (is_read_at_once(prompt, program)) {
-    read_first = model.decode(options.samples, sampling, static_cast<std::int64_t>(prompt.size()));
-  }
-  Generator generator(options, model, std::move(program), std::move(read_first));
+  std::optional<frontend::DecodeProgram> prefill =
+      prefill_of(options, model, sampling, prompt, program);
+  const bool prefilled = prefill.has_value();
+  Generator generator(options, model, std::move(program), std::move(prefill));
   const double compile_seconds = seconds_since(start);
   std::signal(SIGINT, [](int) { interrupted = 1; });
   const Clock::time_point began = Clock::now();
@@ -353,7 +368,7 @@ int generate(const GenerateOptions& options) {
     file->commit();
   }
   if (options.model.json) {
-    print_samples(text, samples, options, generator.slid(), compile_seconds, seconds);
+    print_samples(text, samples, options, {prefilled, generator.slid(), compile_seconds, seconds});
     return status;
   }
   if (!prints) std::cout << (options.output.empty() ? written : options.output + "\n");
@@ -403,6 +418,12 @@ void add_generate(CLI::App& app, int& status) {
       ->excludes(greedy);
   command->add_option("--seed", options->seed, "Of what is drawn (default: training.seed)")
       ->envname("GRADUS_SEED");
+  command
+      ->add_option(
+          "--prefill", options->prefill,
+          "Whether a program of its own reads the prompt in one run: auto (where that saves "
+          "more than compiling it takes), always or never")
+      ->check(CLI::IsMember({"auto", "always", "never"}));
   command->add_option("-o,--output", options->output, "File for the text (default: stdout)");
   command->callback([options, &status] { status = generate(*options); });
 }

@@ -72,6 +72,13 @@ std::string memory_table(const codegen::MemoryUse& use, std::int64_t workers) {
   return text + fmt::format(kRow, "total", use.total(), "");
 }
 
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  return lines;
+}
+
 /// A colour for each fusion group: hues a golden angle apart.
 std::string group_colour(std::size_t group) {
   constexpr double kGoldenRatio = 0.618033988749895;
@@ -80,13 +87,39 @@ std::string group_colour(std::size_t group) {
 }
 
 std::string fusion_dot(const codegen::Plan& plan) {
-  std::map<ir::NodeId, std::size_t> groups;
-  for (std::size_t i = 0; i < plan.fusion.groups.size(); ++i) {
-    for (ir::NodeId id : plan.fusion.groups[i].roots) groups[id] = i;
+  using GraphGroups = std::map<ir::NodeId, std::size_t>;
+  const auto groups_of = [](const passes::FusionPlan& fusion) {
+    GraphGroups groups;
+    for (std::size_t i = 0; i < fusion.groups.size(); ++i) {
+      for (ir::NodeId id : fusion.groups[i].roots) groups[id] = i;
+    }
+    return groups;
+  };
+  std::map<const ir::Graph*, GraphGroups> all{{&plan.graph, groups_of(plan.fusion)}};
+  for (const codegen::LoopBody& body : plan.bodies) {
+    all[plan.graph.node(body.scan).attributes.get<ir::GraphPointer>("body").get()] =
+        groups_of(body.fusion);
   }
-  return to_dot(plan.graph, [&](ir::NodeId id) {
+  return to_dot(plan.graph, [&](const ir::Graph& graph, ir::NodeId id) {
+    const GraphGroups& groups = all.at(&graph);
     const auto group = groups.find(id);
     return group == groups.end() ? std::string() : group_colour(group->second);
+  });
+}
+
+/// The plan of a graph, with those of loops' bodies where the loops are.
+std::string fusion_text(const codegen::Plan& plan) {
+  return to_string(plan.fusion, plan.graph, [&](ir::NodeId scan) {
+    std::string text;
+    for (const codegen::LoopBody& body : plan.bodies) {
+      if (body.scan != scan) continue;
+      text += fmt::format("  {}, {} times\n", body.graph.name(),
+                          plan.graph.node(scan).attributes.get<std::int64_t>("length"));
+      for (const std::string& line : lines_of(to_string(body.fusion, body.graph))) {
+        text += "    " + line + '\n';
+      }
+    }
+    return text;
   });
 }
 
@@ -115,11 +148,11 @@ class Stages {
     }
     codegen::Plan plan = this->plan();
     if (stage == "fusion") {
-      return options_.dot ? fusion_dot(plan) : to_string(plan.fusion, plan.graph);
+      return options_.dot ? fusion_dot(plan) : fusion_text(plan);
     }
     if (options_.dot) throw UserError("E2003", fmt::format("stage {} is not a graph", stage));
     if (stage == "memory") {
-      const runtime::StateLayout layout = layout_of(model_);
+      const runtime::StateLayout layout = build_program(model_, program(), batch()).layout;
       const runtime::Executable executable = codegen::compile(plan, layout, compile_options());
       return memory_table(memory_use(plan, executable, layout, options_.model.workers()),
                           options_.model.workers());
@@ -164,9 +197,10 @@ class Stages {
  private:
   std::int64_t batch() const {
     constexpr std::int64_t kShownBatch = 1000;  // where the data decide
+    using enum runtime::Program;
+    if (program() == decode || program() == encode) return 1;
     if (model_.training().batch == 0) return kShownBatch;
-    return program() == runtime::Program::train_step ? model_.step_batch()
-                                                     : model_.training().batch;
+    return program() == train_step ? model_.step_batch() : model_.training().batch;
   }
   runtime::Program program() const { return *runtime::parse_program(options_.program); }
   ir::Graph graph() const { return graph_of(model_, program(), batch()); }
@@ -226,13 +260,6 @@ class Stages {
   const InspectOptions& options_;
   const frontend::Model& model_;
 };
-
-std::vector<std::string> lines_of(const std::string& text) {
-  std::vector<std::string> lines;
-  std::istringstream stream(text);
-  for (std::string line; std::getline(stream, line);) lines.push_back(line);
-  return lines;
-}
 
 /// A unified diff of two stages; empty when they are equal. Nodes that graphs share have the same
 /// numbers in both.
@@ -308,8 +335,13 @@ void add_inspect(CLI::App& app, int& status) {
                       "side) or memory");
   command->add_option("--kernel", options->kernel,
                       "Of the stages kernels, llvm, asm and code: only this kernel");
-  command->add_option("--program", options->program, "init, train_step, evaluate or predict")
-      ->check(CLI::IsMember({"init", "train_step", "evaluate", "predict"}));
+  command
+      ->add_option(
+          "--program", options->program,
+          "init, train_step, evaluate or predict; of generation, for one sequence: decode, "
+          "and encode where there is an encoder")
+      ->check(CLI::IsMember(std::vector<std::string>(std::begin(runtime::kProgramNames),
+                                                     std::end(runtime::kProgramNames))));
   command->add_option("--diff", options->compared, "What changed from one stage to another")
       ->expected(2);
   command->add_flag("--dot", options->dot, "A graph in Graphviz's language");

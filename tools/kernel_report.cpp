@@ -134,6 +134,11 @@ std::vector<KernelReport> report_kernels(const codegen::Plan& plan, const codege
       report.chosen = scheduled.considered[scheduled.chosen].choice;
     }
     add_chain(plan, numbers[i], report);
+    for (const runtime::Loop& loop : plan.loops) {
+      if (numbers[i] >= loop.first && numbers[i] < loop.first + loop.count) {
+        report.iterations = loop.length;
+      }
+    }
   }
   return reports;
 }
@@ -152,6 +157,7 @@ std::string to_comments(const KernelReport& report, const codegen::Target& targe
       "\n# reads {} bytes, writes {}, scratch {} per worker; {} flops; predicted {:.2f} us\n",
       report.bytes_read, report.bytes_written, report.scratch_bytes, report.flops,
       1e6 * report.predicted_seconds);
+  if (report.iterations > 1) text += fmt::format("# {} times\n", report.iterations);
   if (!report.chain.empty()) {
     text +=
         fmt::format("# {} units of the chain {}\n", report.units, fmt::join(report.chain, ", "));
@@ -184,6 +190,7 @@ Json to_json(const KernelReport& report, const codegen::Target& target) {
           {"tasks", kernel.task_count()},
           {"chain", report.chain},
           {"units", report.units},
+          {"iterations", report.iterations},
           {"tile", tile},
           {"stages", stages},
           {"considered", considered},

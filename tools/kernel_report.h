@@ -40,6 +40,7 @@ struct KernelReport {
   codegen::ContractionChoice chosen;           // where some were considered
   std::vector<std::string> chain;              // names of the kernels of its chain; empty: alone
   std::int64_t units = 0;                      // of the chain
+  std::int64_t iterations = 1;                 // of its loop
 };
 
 /// The kernels of `plan`, which outlives this, with predictions for one worker of `peak`; unless

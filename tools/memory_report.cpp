@@ -18,8 +18,8 @@ constexpr std::size_t kNamedLayers = 3;
 
 bool fits(const frontend::Model& model, runtime::Program program, std::int64_t batch,
           const codegen::CompileOptions& options, const codegen::MemoryLimit& limit) {
-  return codegen::plan_within(graph_of(model, program, batch), layout_of(model), options, limit)
-      .fits;
+  const BuiltProgram built = build_program(model, program, batch);
+  return codegen::plan_within(built.graph, built.layout, options, limit).fits;
 }
 
 /// The largest batch below `batch` that fits; 0: none does.
@@ -116,8 +116,8 @@ std::int64_t resident_bytes() {
 codegen::FittedPlan fitted_plan(const frontend::Model& model, runtime::Program program,
                                 std::int64_t batch, const codegen::CompileOptions& options,
                                 const codegen::MemoryLimit& limit) {
-  codegen::FittedPlan fitted =
-      codegen::plan_within(graph_of(model, program, batch), layout_of(model), options, limit);
+  const BuiltProgram built = build_program(model, program, batch);
+  codegen::FittedPlan fitted = codegen::plan_within(built.graph, built.layout, options, limit);
   if (!fitted.fits) throw does_not_fit(fitted, model, program, batch, options, limit);
   return fitted;
 }

@@ -4,6 +4,7 @@
 #include <cctype>
 #include <map>
 #include <set>
+#include <variant>
 #include <vector>
 
 #include "ir/op.h"
@@ -97,31 +98,95 @@ class Matching {
   std::set<NodeId> taken_;
 };
 
-/// `text` with each %number outside of strings replaced.
-std::string with_numbers(const std::string& text, const std::map<NodeId, std::size_t>& numbers) {
-  std::string result;
-  bool quoted = false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    result += text[i];
-    if (quoted && text[i] == '\\') {
-      result += text[++i];
-    } else if (text[i] == '"') {
-      quoted = !quoted;
-    } else if (!quoted && text[i] == '%') {
-      NodeId id = 0;
-      while (std::isdigit(static_cast<unsigned char>(text[i + 1])) != 0) {
-        id = 10 * id + static_cast<NodeId>(text[++i] - '0');
+const ir::Graph* body_of(const ir::Graph& graph, NodeId id) {
+  for (const auto& [name, value] : graph.node(id).attributes) {
+    if (const auto* body = std::get_if<ir::GraphPointer>(&value)) return body->get();
+  }
+  return nullptr;
+}
+
+/// Copies the text of a graph, its numbers replaced outside of strings.
+class Renumbering {
+ public:
+  explicit Renumbering(const std::string& text) : text_(text) {}
+
+  std::string run(const ir::Graph& before, const ir::Graph& after) {
+    copy_graph(&before, after);
+    return std::move(result_);
+  }
+
+ private:
+  /// To the end of the text, or to the brace that closes this graph. Without a graph before it
+  /// keeps its numbers.
+  void copy_graph(const ir::Graph* before, const ir::Graph& after) {
+    std::map<NodeId, std::size_t> numbers;
+    if (before != nullptr) {
+      numbers = Matching(*before, after).numbers();
+    } else {
+      for (NodeId id = 0; id < after.size(); ++id) numbers[id] = id;
+    }
+    NodeId node = 0;  // that the line is about
+    for (int open = 0; at_ < text_.size(); ++at_) {
+      const char c = text_[at_];
+      if (c == '"') {
+        copy_string();
+        continue;
       }
-      result += std::to_string(numbers.at(id));
+      if (c == '%') {
+        const bool begins = line_begins();
+        const NodeId id = read_number();
+        if (begins) node = id;
+        result_ += '%' + std::to_string(numbers.at(id));
+        continue;
+      }
+      if (c == '}' && open-- == 0) return;
+      result_ += c;
+      if (c != '{') continue;
+      if (text_[at_ + 1] != '\n') {
+        ++open;
+        continue;
+      }
+      ++at_;
+      const std::size_t number = numbers.at(node);
+      const bool paired = before != nullptr && number < before->size();
+      copy_graph(paired ? body_of(*before, static_cast<NodeId>(number)) : nullptr,
+                 *body_of(after, node));
+      result_ += '}';
     }
   }
-  return result;
-}
+
+  [[nodiscard]] bool line_begins() const {
+    const std::size_t last = text_.find_last_not_of(' ', at_ - 1);
+    return at_ == 0 || last == text_.npos || text_[last] == '\n';
+  }
+
+  void copy_string() {
+    const std::size_t begin = at_++;
+    for (; text_[at_] != '"'; ++at_) {
+      if (text_[at_] == '\\') ++at_;
+    }
+    result_.append(text_, begin, at_ + 1 - begin);
+  }
+
+  /// The number after the sign at which the text stands; leaves it at its last digit.
+  NodeId read_number() {
+    NodeId id = 0;
+    while (std::isdigit(static_cast<unsigned char>(text_[at_ + 1])) != 0) {
+      id = 10 * id + static_cast<NodeId>(text_[++at_] - '0');
+    }
+    return id;
+  }
+
+  const std::string& text_;
+  std::string result_;
+  std::size_t at_ = 0;
+};
 
 }  // namespace
 
 std::string renumbered(const ir::Graph& before, const ir::Graph& after) {
-  return with_numbers(to_text(after), Matching(before, after).numbers());
+  const std::string text = to_text(after);
+  return Renumbering(text).run(before, after);
 }
 
 }  // namespace gradus::tools

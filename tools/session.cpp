@@ -196,18 +196,42 @@ std::vector<runtime::Metric> losses_and_metrics_of(const frontend::Model& model)
   return all;
 }
 
-ir::Graph graph_of(const frontend::Model& model, runtime::Program program, std::int64_t batch) {
+runtime::StateLayout layout_of(const frontend::Model& model,
+                               const frontend::DecodeProgram& program) {
+  runtime::StateLayout layout;
+  for (const frontend::StateSpec& entry : model.state()) {
+    using enum frontend::StateKind;
+    if (entry.kind == slot || entry.kind == carried) continue;  // of training
+    layout.add(entry.name, entry.type, kind_of(entry.kind));
+  }
+  for (const frontend::StateSpec& entry : program.carried) {
+    layout.add(entry.name, entry.type, runtime::StateKind::carried);
+  }
+  return layout;
+}
+
+BuiltProgram build_program(const frontend::Model& model, runtime::Program program,
+                           std::int64_t batch) {
+  using enum runtime::Program;
   switch (program) {
-    case runtime::Program::init:
-      return model.init();
-    case runtime::Program::train_step:
-      return model.train_step(batch);
-    case runtime::Program::evaluate:
-      return model.evaluate(batch);
-    case runtime::Program::predict:
+    case init:
+      return {model.init(), layout_of(model)};
+    case train_step:
+      return {model.train_step(batch), layout_of(model)};
+    case evaluate:
+      return {model.evaluate(batch), layout_of(model)};
+    case predict:
+      return {model.predict(batch), layout_of(model)};
+    case decode:
+    case encode:
       break;
   }
-  return model.predict(batch);
+  frontend::DecodeProgram generation = model.decode(batch, {});
+  runtime::StateLayout layout = layout_of(model, generation);
+  if (program == decode) return {std::move(generation.graph), std::move(layout)};
+  if (generation.encode) return {std::move(*generation.encode), std::move(layout)};
+  throw UserError("E0214", "no program 'encode': the model reads one sequence only, no encoder's",
+                  {model.spec().file});
 }
 
 ProgramCache::ProgramCache(const frontend::Model& model, codegen::CompileOptions options,

@@ -26,9 +26,22 @@ namespace gradus::tools {
 [[nodiscard]] std::vector<std::string> losses_of(const frontend::Model& model);
 /// The losses, then the metrics.
 [[nodiscard]] std::vector<runtime::Metric> losses_and_metrics_of(const frontend::Model& model);
-/// The graph of a program as the frontend builds it.
-[[nodiscard]] ir::Graph graph_of(const frontend::Model& model, runtime::Program program,
-                                 std::int64_t batch);
+/// The state of generation: what it reads of training's, and what it carries.
+[[nodiscard]] runtime::StateLayout layout_of(const frontend::Model& model,
+                                             const frontend::DecodeProgram& program);
+
+/// A program as the frontend builds it, and the state that it runs on.
+struct BuiltProgram {
+  ir::Graph graph;
+  runtime::StateLayout layout;
+};
+/// Throws UserError E0214 where the model has no such program.
+[[nodiscard]] BuiltProgram build_program(const frontend::Model& model, runtime::Program program,
+                                         std::int64_t batch);
+[[nodiscard]] inline ir::Graph graph_of(const frontend::Model& model, runtime::Program program,
+                                        std::int64_t batch) {
+  return build_program(model, program, batch).graph;
+}
 
 /// What compiling a program took, stage by stage in order.
 struct CompileTime {

@@ -1,5 +1,7 @@
 // Texts as a user trains on them and has them continued.
 
+#include <fmt/format.h>
+
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <regex>
@@ -158,15 +160,100 @@ TEST_F(Generate, TheSameTokensInEveryWayOfRunning) {
   }
 }
 
-/// A prompt that is read at once goes on as one that is read token by token: as the end of what is
-/// generated from a shorter one.
-TEST_F(Generate, ALongPromptIsReadAtOnce) {
+/// A prompt that is read at once goes on as one that is read token by token, with the same random
+/// numbers.
+TEST_F(Generate, APromptIsReadAtOnceOrTokenByToken) {
   const std::string file = recurrent("\"file\": \"" + text_ + "\"");
   train(file, "--set training.steps=20");
-  const std::string drawn = " --temperature 1.2 --length ";
-  const std::string whole = continued(file, "--prompt abcadedabcadedabcadedabcad" + drawn + "60");
-  EXPECT_EQ(continued(file, "--prompt " + whole.substr(0, 50) + drawn + "36"), whole);
-  EXPECT_EQ(whole.size(), 87u);
+  const std::string drawn = "--prompt " + repeated("abcaded", 7) + " --temperature 1.2 --length 36";
+  const std::string whole = continued(file, drawn + " --prefill never");
+  EXPECT_EQ(continued(file, drawn + " --prefill always"), whole);
+  EXPECT_EQ(continued(file, drawn), whole);
+  EXPECT_EQ(whole.size(), 49 + 36 + 1u);
+  EXPECT_NE(whole.find(repeated("abcaded", 12)), 0u);  // it is drawn
+}
+
+/// So is one of a decoder, which reads what the encoder has left.
+TEST_F(Generate, ADecodersPromptIsReadAtOnce) {
+  const std::string file =
+      "models/transformer_reverse.json --set data.examples=640 --set data.test_examples=0 "
+      "--set training.epochs=1";
+  train(file);
+  for (const std::string samples : {"1", "3"}) {
+    const std::string options =
+        "--source '3 5 2 4 2 7 9' --prompt '1 2 4 2 5' --temperature 2 "
+        "--length 9 --samples " +
+        samples;
+    const std::string expected = continued(file, options + " --prefill never");
+    EXPECT_EQ(continued(file, options + " --prefill always"), expected);
+    const std::string other =
+        "--source '8 8 8' --prompt '1 2 4 2 5' --temperature 2 --length 9 "
+        "--samples " +
+        samples;
+    EXPECT_NE(continued(file, other + " --prefill always"), expected);
+  }
+  const Outcome long_prompt =
+      gradus("generate " + file + " --weights " + (folder_ / "run/weights.safetensors").string() +
+             " --source '3 5' --prefill always --prompt '1 2 3 4 5 6 7 8 9 1 2 3 4 5 6 7 8'");
+  EXPECT_EQ(long_prompt.status, 2);
+  EXPECT_NE(long_prompt.output.find("the prompt has 17 tokens, the model sees 16 at a time"),
+            std::string::npos)
+      << long_prompt.output;
+}
+
+/// A C program around the model, compiled ahead of time, generates the same.
+TEST_F(Generate, AProgramInCGoesOnTheSame) {
+  struct Case {
+    std::string model, options, source, prompt, tokens;
+  };
+  const Case cases[] = {{transformer(), " --set data.tokens=bytes", "", "ab", "97 98"},
+                        {"models/transformer_reverse.json",
+                         " --set data.examples=640 --set data.test_examples=0 "
+                         "--set training.epochs=1",
+                         "3 5 2 4 2 7 9", "1 2 4", "1 2 4"}};
+  for (const Case& one : cases) {
+    SCOPED_TRACE(one.model);
+    train(one.model + one.options, one.source.empty() ? "--set training.steps=5" : "");
+    const std::string source = one.source.empty() ? "" : " --source '" + one.source + "'";
+    const auto json = nlohmann::json::parse(
+        continued(one.model + one.options,
+                  "--json --seed 7 --length 9 --prompt '" + one.prompt + "'" + source));
+    std::string expected;
+    for (const int token : json["samples"][0]["tokens"]) expected += fmt::format("{} ", token);
+    const Outcome compiled =
+        gradus("compile " + one.model + one.options +
+               " --what generate --name m --isa x86-64,x86-64-v3 -o " + (folder_ / "m.o").string());
+    ASSERT_EQ(compiled.status, 0) << compiled.output;
+    const Outcome outcome =
+        run_shell(folder_, "cc -std=c11 -O1 -Wall -Wextra -Werror -I. -DMODEL_H='\"m.h\"' " +
+                               std::string(one.source.empty() ? "" : "-DENCODES ") +
+                               "'" GRADUS_SOURCE_DIR
+                               "/tests/models/files/generate.c' m.o -lm -lpthread -o generate && "
+                               "./generate run/weights.safetensors 7 9 " +
+                               one.source + " -- " + one.tokens);
+    ASSERT_EQ(outcome.status, 0) << outcome.output << contents(folder_ / "m.h");
+    EXPECT_EQ(outcome.output, expected);
+  }
+  const Outcome mixed = gradus("compile models/gpt_small.json --what generate,train -o " +
+                               (folder_ / "m.o").string());
+  EXPECT_EQ(mixed.status, 2);
+  EXPECT_NE(mixed.output.find("--what generate stands alone"), std::string::npos) << mixed.output;
+}
+
+/// Compiling pays off where a token fetches much and the prompt is long.
+TEST_F(Generate, LargeModelsReadLongPromptsAtOnce) {
+  const auto is_prefilled = [&](int units, int tokens) {
+    const std::string dense = fmt::format(R"({{"layer": "dense", "units": {}}})", units);
+    const std::string file =
+        model("wide.json", dense + ", " + dense, "\"file\": \"" + text_ + "\"");
+    train(file, "--set training.steps=1");
+    const std::string options =
+        "--greedy --length 1 --json --prompt " + std::string(static_cast<std::size_t>(tokens), 'a');
+    return nlohmann::json::parse(continued(file, options))["prefilled"].get<bool>();
+  };
+  EXPECT_FALSE(is_prefilled(64, 400));
+  EXPECT_FALSE(is_prefilled(1024, 2));
+  EXPECT_TRUE(is_prefilled(1024, 400));
 }
 
 /// A net of 12 positions goes on from the last 6; one that carries its state has no such limit.

@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "ir/graph_structure.h"
+#include "ir/op.h"
 #include "ir/rewrite.h"
 #include "ir/text.h"
 #include "passes/pipeline.h"
@@ -33,6 +34,12 @@ ir::Graph fail_inside(const ir::Graph& graph) {
   ir::Graph result = ir::copy(graph);
   (void)ir::reshape({&result, {0, 0}}, {3});
   return result;
+}
+
+ir::Graph drop_one_negation(const ir::Graph& graph) {
+  return ir::rewrite(graph, [](const ir::RewriteContext& c) -> std::optional<ir::Expr> {
+    return c.node.op->name == "neg" ? std::optional(c.operands[0]) : std::nullopt;
+  });
 }
 
 constexpr Pass kKeep{"keep", "Changes nothing.", ir::copy};
@@ -68,6 +75,39 @@ TEST(PassRunner, LeavesOutWhatIsDisabled) {
   options.disabled = {"keep"};
   (void)run_passes(ir::parse_graph(kText), passes, options);
   EXPECT_EQ(numbers, (std::vector<int>{1, 2}));
+}
+
+constexpr const char* kLoop = R"(graph "g"
+%0 = batch "h" : f32[2]
+%1 = scan %0 {body = graph "body" {
+  %0 = state "c0" : f32[2]
+  %1 = scan %0 {body = graph "inner" {
+    %0 = state "c0" : f32[2]
+    %1 = neg %0 : f32[2]
+    "c0" <- %1
+  }, length = 3} : f32[2]
+  "c0" <- %1
+}, length = 5} : f32[2]
+"y" = %1
+)";
+
+/// A pass, what it is not to do and who looks on concern the graphs inside of a graph as well, even
+/// where the pass has nothing to do around them.
+TEST(PassRunner, RunsOnGraphsInside) {
+  const ir::Graph graph = ir::parse_graph(kLoop);
+  const Pass pass{"drop", "Drops negations.", drop_one_negation, false, {"neg"}};
+  std::string seen;
+  PipelineOptions options;
+  options.after = [&](const PassReport& report, const ir::Graph& after) {
+    EXPECT_TRUE(report.changed);
+    seen = to_text(after);
+  };
+  const std::string text = to_text(run_passes(graph, {&pass, 1}, options));
+  EXPECT_EQ(text.find("neg"), text.npos) << text;
+  EXPECT_NE(text.find("    \"c0\" <- %0\n"), text.npos) << text;
+  EXPECT_EQ(seen, text);
+  options.disabled = {"drop"};
+  EXPECT_EQ(to_text(run_passes(graph, {&pass, 1}, options)), kLoop);
 }
 
 std::string failure_of(const Pass& pass) {
