@@ -207,7 +207,8 @@ int compile_model(const CompileCommand& command) {
   const auto plan = [&, limit = command.model.memory_limit()](
                         const codegen::ArtefactProgram& program,
                         const codegen::CompileOptions& options) {
-    return fitted_plan(model, program_of(program), program.examples, options, limit).plan;
+    const ir::Graph graph = graph_of(model, program_of(program), program.examples);
+    return fitted_plan(graph, model, program_of(program), program.examples, options, limit).plan;
   };
   const codegen::Artefact artefact = make_artefact(
       description, {sets, !command.model.no_fuse, form.form, debug, command.model.tuner(), plan});

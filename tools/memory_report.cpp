@@ -113,11 +113,11 @@ std::int64_t resident_bytes() {
   return resident * sysconf(_SC_PAGESIZE);
 }
 
-codegen::FittedPlan fitted_plan(const frontend::Model& model, runtime::Program program,
-                                std::int64_t batch, const codegen::CompileOptions& options,
+codegen::FittedPlan fitted_plan(const ir::Graph& graph, const frontend::Model& model,
+                                runtime::Program program, std::int64_t batch,
+                                const codegen::CompileOptions& options,
                                 const codegen::MemoryLimit& limit) {
-  codegen::FittedPlan fitted =
-      codegen::plan_within(graph_of(model, program, batch), layout_of(model), options, limit);
+  codegen::FittedPlan fitted = codegen::plan_within(graph, layout_of(model), options, limit);
   if (!fitted.fits) throw does_not_fit(fitted, model, program, batch, options, limit);
   return fitted;
 }
