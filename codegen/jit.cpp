@@ -19,6 +19,7 @@
 #include "base/float_environment.h"
 #include "base/parallel.h"
 #include "codegen/emit.h"
+#include "codegen/emit_alike.h"
 #include "codegen/emit_announce.h"
 #include "codegen/emit_identity.h"
 #include "codegen/emit_machine.h"
@@ -46,6 +47,7 @@ std::unique_ptr<llvm::Module> emit_module(llvm::LLVMContext& context,
     scratch.push_back(
         emit_kernel(*kernels[i], target, *symbols[i], *module, places ? &*places : nullptr));
   }
+  unite_alike(*module);
   if (places) places->finish();
   std::string message;
   llvm::raw_string_ostream stream(message);
@@ -254,7 +256,8 @@ std::vector<std::string> symbols_of(std::span<const Kernel> kernels,
   return symbols;
 }
 
-/// The distinct kernels spread over shares of similar cost, the dearest first.
+/// The distinct kernels spread over shares of similar cost, the dearest first, those of a family in
+/// one share.
 std::vector<Share> spread(std::span<const Kernel> kernels, std::span<const std::string> symbols,
                           std::vector<std::size_t> distinct, int threads) {
   std::vector<std::int64_t> costs;
@@ -264,11 +267,14 @@ std::vector<Share> spread(std::span<const Kernel> kernels, std::span<const std::
   const std::size_t count =
       std::min(distinct.size(), static_cast<std::size_t>(std::max(threads, 1)));
   std::vector<Share> shares(count);
+  std::unordered_map<std::string, Share*> homes;
   for (std::size_t i : distinct) {
-    Share& share = *std::ranges::min_element(shares, {}, &Share::cost);
-    share.kernels.push_back(&kernels[i]);
-    share.symbols.push_back(&symbols[i]);
-    share.cost += costs[i];
+    Share*& home = homes[kernel_family(kernels[i])];
+    const bool first = home == nullptr;
+    if (first) home = &*std::ranges::min_element(shares, {}, &Share::cost);
+    home->kernels.push_back(&kernels[i]);
+    home->symbols.push_back(&symbols[i]);
+    if (first) home->cost += costs[i];
   }
   return shares;
 }
