@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::string_view kCode = "gradus code 1\n";  // what an entry is, in its first bytes
 constexpr std::string_view kChoice = "gradus tune 1\n";
+constexpr std::string_view kProgram = "gradus step 1\n";
 constexpr std::size_t kKeyDigits = 64;
 constexpr std::size_t kDigestBytes = 32;
 
@@ -112,6 +113,13 @@ std::string choice_key(std::span<const Kernel* const> kernels, const Target& tar
   return digits_of(hash);
 }
 
+std::string program_key(std::span<const std::string> parts, const Target& target) {
+  llvm::SHA256 hash = hash_of(target);
+  add(hash, kProgram);
+  for (const std::string& part : parts) add(hash, part);
+  return digits_of(hash);
+}
+
 std::string encode_entry(const std::string& key, const CachedCode& code) {
   std::string rest;
   append(rest, static_cast<std::int64_t>(code.scratch_bytes.size()));
@@ -132,6 +140,15 @@ std::optional<CachedCode> decode_entry(const std::string& key, std::string_view 
   for (std::int64_t i = 0; i < *count; ++i) code.scratch_bytes.push_back(*take(rest));
   code.object = rest;
   return code;
+}
+
+std::string encode_program(const std::string& key, std::string_view program) {
+  return seal(kProgram, key, program);
+}
+
+std::optional<std::string> decode_program(const std::string& key, std::string_view entry) {
+  const std::optional<std::string_view> program = unseal(kProgram, key, entry);
+  return program ? std::optional<std::string>(*program) : std::nullopt;
 }
 
 std::string encode_choice(const std::string& key, std::string_view choice) {

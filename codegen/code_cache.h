@@ -41,11 +41,19 @@ struct CachedCode {
 /// the kernels as the model schedules them, the processor and the sources of this compiler.
 [[nodiscard]] std::string choice_key(std::span<const Kernel* const> kernels, const Target& target);
 
+/// SHA-256, in hexadecimal digits, of the parts, the processor and the sources of this compiler.
+[[nodiscard]] std::string program_key(std::span<const std::string> parts, const Target& target);
+
 /// The bytes of an entry: what it is, its key, SHA-256 of the rest, the rest.
 [[nodiscard]] std::string encode_entry(const std::string& key, const CachedCode& code);
 /// Empty unless `entry` is a whole entry of `key`.
 [[nodiscard]] std::optional<CachedCode> decode_entry(const std::string& key,
                                                      std::string_view entry);
+
+/// The same for a program (codegen/stored_program.h).
+[[nodiscard]] std::string encode_program(const std::string& key, std::string_view program);
+[[nodiscard]] std::optional<std::string> decode_program(const std::string& key,
+                                                        std::string_view entry);
 
 /// The same for the text of a choice.
 [[nodiscard]] std::string encode_choice(const std::string& key, std::string_view choice);

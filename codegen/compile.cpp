@@ -360,11 +360,13 @@ runtime::Executable compile(Plan& plan, const runtime::StateLayout& layout,
                                       options.threads, options.store, options.debug);
   plan.cached_modules = code.report.cached_modules;
   plan.compiled_modules = code.report.compiled_modules;
+  plan.modules = std::move(code.modules);
   watch.lap("machine code");
   executable.scratch_bytes = 0;
   for (std::size_t i = 0; i < executable.steps.size(); ++i) {
     runtime::Step& step = executable.steps[i];
     step.function = code.kernels[i].function;
+    plan.symbols.push_back(code.kernels[i].symbol);
     step.scratch_bytes = code.kernels[i].scratch_bytes;
     executable.scratch_bytes = std::max(executable.scratch_bytes, step.scratch_bytes);
   }

@@ -62,8 +62,11 @@ struct Plan {
   std::vector<ArenaBuffer> arena;        // after `place`
   passes::MemoryPlan memory;             // after `place`
   std::vector<StageSeconds> seconds;
-  std::size_t cached_modules = 0;  // of machine code, after `compile`
+  // After `compile`:
+  std::size_t cached_modules = 0;  // of machine code
   std::size_t compiled_modules = 0;
+  std::vector<std::string> modules;  // keys of all of them in the store
+  std::vector<std::string> symbols;  // of the kernels' functions in them
 };
 
 /// Runs passes, fusion and schedules. Throws InternalError where a stage breaks its law.

@@ -10,6 +10,7 @@ namespace {
 class Writer {
  public:
   std::string bytes;
+  bool words = true;  // constants of 32 bits too
 
   template <typename T>
     requires std::is_arithmetic_v<T> || std::is_enum_v<T>
@@ -42,7 +43,8 @@ class Writer {
   void operator()(const Guard& guard) { (*this)(guard.value, guard.extent); }
   void operator()(const Load& load) { (*this)(load.access, load.guards); }
   void operator()(const ir::ScalarInstruction& i) {
-    (*this)(i.op, i.type, i.arguments[0], i.arguments[1], i.arguments[2], i.immediate);
+    (*this)(i.op, i.type, i.arguments[0], i.arguments[1], i.arguments[2]);
+    if (words || i.op != ir::ScalarOp::constant || i.type != ElementType::u32) (*this)(i.immediate);
   }
   void operator()(const Body& body) {
     (*this)(body.loads, body.program.operand_types, body.program.code);
@@ -64,13 +66,20 @@ class Writer {
   }
 };
 
-}  // namespace
-
-std::string kernel_identity(const Kernel& kernel) {
-  Writer write;
+std::string bytes_of(const Kernel& kernel, Writer write) {
   write(kernel.axes, kernel.tasks, kernel.buffers, kernel.stages);
   if (kernel.tile) write(kernel.tile->axis, kernel.tile->size);
-  return write.bytes;
+  return std::move(write.bytes);
+}
+
+}  // namespace
+
+std::string kernel_identity(const Kernel& kernel) { return bytes_of(kernel, {}); }
+
+std::string kernel_family(const Kernel& kernel) {
+  Writer write;
+  write.words = false;
+  return bytes_of(kernel, std::move(write));
 }
 
 std::int64_t compile_cost(const Kernel& kernel) {

@@ -19,6 +19,7 @@
 #include "base/float_environment.h"
 #include "base/parallel.h"
 #include "codegen/emit.h"
+#include "codegen/emit_alike.h"
 #include "codegen/emit_announce.h"
 #include "codegen/emit_identity.h"
 #include "codegen/emit_machine.h"
@@ -46,6 +47,7 @@ std::unique_ptr<llvm::Module> emit_module(llvm::LLVMContext& context,
     scratch.push_back(
         emit_kernel(*kernels[i], target, *symbols[i], *module, places ? &*places : nullptr));
   }
+  unite_alike(*module);
   if (places) places->finish();
   std::string message;
   llvm::raw_string_ostream stream(message);
@@ -143,39 +145,47 @@ struct Share {
   std::vector<const Kernel*> kernels;
   std::vector<const std::string*> symbols;
   std::int64_t cost = 0;
+  std::string key;  // in the store
   std::vector<std::int64_t> scratch;
   std::vector<runtime::KernelFunction> functions;
   std::unique_ptr<CodeMemory> memory;
   CompileReport report;
 };
 
-void link(Share& share, std::string_view bytes, const DebugOptions& debug) {
+/// A module's code where it can run.
+struct LinkedModule {
+  std::unique_ptr<CodeMemory> memory;
+  std::vector<runtime::KernelFunction> functions;  // by symbol; null: not in this module
+};
+
+LinkedModule link(std::span<const std::string* const> symbols, std::string_view bytes,
+                  const DebugOptions& debug) {
   const llvm::MemoryBufferRef buffer(llvm::StringRef(bytes.data(), bytes.size()), "kernels");
   auto object = llvm::object::ObjectFile::createObjectFile(buffer);
   if (!object) throw InternalError(llvm::toString(object.takeError()));
-  share.memory = std::make_unique<CodeMemory>();
-  llvm::RuntimeDyld linker(*share.memory, *share.memory);
+  LinkedModule module{std::make_unique<CodeMemory>(), {}};
+  llvm::RuntimeDyld linker(*module.memory, *module.memory);
   const auto loaded = linker.loadObject(**object);
   GRADUS_CHECK(loaded != nullptr && !linker.hasError(), linker.getErrorString().str());
   linker.resolveRelocations();
   GRADUS_CHECK(!linker.hasError(), linker.getErrorString().str());
   std::string message;
-  GRADUS_CHECK(!share.memory->finalizeMemory(&message), message);
-  if (debug.announces()) share.memory->announce(**object, *loaded, debug);
-  for (const std::string* symbol : share.symbols) {
+  GRADUS_CHECK(!module.memory->finalizeMemory(&message), message);
+  if (debug.announces()) module.memory->announce(**object, *loaded, debug);
+  for (const std::string* symbol : symbols) {
     const std::uint64_t address = linker.getSymbol(*symbol).getAddress();
-    GRADUS_CHECK(address != 0, "no symbol " + *symbol);
-    share.functions.push_back(reinterpret_cast<runtime::KernelFunction>(address));
+    module.functions.push_back(reinterpret_cast<runtime::KernelFunction>(address));
   }
+  return module;
 }
 
 /// The share's code from the store, or compiled and added to it.
 CachedCode code_of(Share& share, const Target& target, CodeStore* store,
                    const DebugOptions& debug) {
-  const std::string key = store ? code_key(share.kernels, share.symbols, target, debug) : "";
   if (store != nullptr) {
-    if (const std::optional<std::string> entry = store->load(key)) {
-      std::optional<CachedCode> known = decode_entry(key, *entry);
+    share.key = code_key(share.kernels, share.symbols, target, debug);
+    if (const std::optional<std::string> entry = store->load(share.key)) {
+      std::optional<CachedCode> known = decode_entry(share.key, *entry);
       if (known && known->scratch_bytes.size() == share.kernels.size()) {
         ++share.report.cached_modules;
         return std::move(*known);
@@ -193,7 +203,7 @@ CachedCode code_of(Share& share, const Target& target, CodeStore* store,
   code.object = machine_code(*module, *machine, CodeForm::object);
   share.report.machine_seconds = seconds_since(start);
   ++share.report.compiled_modules;
-  if (store != nullptr) store->store(key, encode_entry(key, code));
+  if (store != nullptr) store->store(share.key, encode_entry(share.key, code));
   return code;
 }
 
@@ -202,7 +212,12 @@ void compile_share(Share& share, const Target& target, CodeStore* store,
   CachedCode code = code_of(share, target, store, debug);
   share.scratch = std::move(code.scratch_bytes);
   const auto start = std::chrono::steady_clock::now();
-  link(share, code.object, debug);
+  LinkedModule module = link(share.symbols, code.object, debug);
+  for (std::size_t i = 0; i < share.symbols.size(); ++i) {
+    GRADUS_CHECK(module.functions[i] != nullptr, "no symbol " + *share.symbols[i]);
+  }
+  share.functions = std::move(module.functions);
+  share.memory = std::move(module.memory);
   share.report.link_seconds = seconds_since(start);
 }
 
@@ -241,7 +256,8 @@ std::vector<std::string> symbols_of(std::span<const Kernel> kernels,
   return symbols;
 }
 
-/// The distinct kernels spread over shares of similar cost, the dearest first.
+/// The distinct kernels spread over shares of similar cost, the dearest first, those of a family in
+/// one share.
 std::vector<Share> spread(std::span<const Kernel> kernels, std::span<const std::string> symbols,
                           std::vector<std::size_t> distinct, int threads) {
   std::vector<std::int64_t> costs;
@@ -251,11 +267,14 @@ std::vector<Share> spread(std::span<const Kernel> kernels, std::span<const std::
   const std::size_t count =
       std::min(distinct.size(), static_cast<std::size_t>(std::max(threads, 1)));
   std::vector<Share> shares(count);
+  std::unordered_map<std::string, Share*> homes;
   for (std::size_t i : distinct) {
-    Share& share = *std::ranges::min_element(shares, {}, &Share::cost);
-    share.kernels.push_back(&kernels[i]);
-    share.symbols.push_back(&symbols[i]);
-    share.cost += costs[i];
+    Share*& home = homes[kernel_family(kernels[i])];
+    const bool first = home == nullptr;
+    if (first) home = &*std::ranges::min_element(shares, {}, &Share::cost);
+    home->kernels.push_back(&kernels[i]);
+    home->symbols.push_back(&symbols[i]);
+    if (first) home->cost += costs[i];
   }
   return shares;
 }
@@ -289,6 +308,7 @@ MachineCode compile(std::span<const Kernel> kernels, const Target& target, int t
       compiled[*share.symbols[i]] = {share.functions[i], *share.symbols[i], share.scratch[i]};
     }
     memory->push_back(std::move(share.memory));
+    if (store != nullptr) result.modules.push_back(std::move(share.key));
     result.report.cached_modules += share.report.cached_modules;
     result.report.compiled_modules += share.report.compiled_modules;
     result.report.emit_seconds += share.report.emit_seconds;
@@ -298,6 +318,28 @@ MachineCode compile(std::span<const Kernel> kernels, const Target& target, int t
   for (const std::string& symbol : symbols) result.kernels.push_back(compiled.at(symbol));
   result.code = std::move(memory);
   result.report.seconds = seconds_since(start);
+  return result;
+}
+
+std::optional<StoredFunctions> stored_functions(std::span<const std::string> modules,
+                                                std::span<const std::string> symbols,
+                                                CodeStore& store, const DebugOptions& debug) {
+  std::vector<const std::string*> names;
+  for (const std::string& symbol : symbols) names.push_back(&symbol);
+  StoredFunctions result{std::vector<runtime::KernelFunction>(symbols.size()), nullptr};
+  auto memory = std::make_shared<std::vector<std::unique_ptr<CodeMemory>>>();
+  for (const std::string& key : modules) {
+    const std::optional<std::string> entry = store.load(key);
+    const std::optional<CachedCode> code = entry ? decode_entry(key, *entry) : std::nullopt;
+    if (!code) return std::nullopt;
+    LinkedModule module = link(names, code->object, debug);
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      if (module.functions[i] != nullptr) result.functions[i] = module.functions[i];
+    }
+    memory->push_back(std::move(module.memory));
+  }
+  if (std::ranges::find(result.functions, nullptr) != result.functions.end()) return std::nullopt;
+  result.code = std::move(memory);
   return result;
 }
 

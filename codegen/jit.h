@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -36,6 +37,7 @@ struct CompileReport {
 struct MachineCode {
   std::vector<CompiledKernel> kernels;  // one per kernel given
   std::shared_ptr<const void> code;     // keeps the functions alive
+  std::vector<std::string> modules;     // their keys in the store; none without one
   CompileReport report;
 };
 
@@ -45,6 +47,18 @@ struct MachineCode {
 [[nodiscard]] MachineCode compile(std::span<const Kernel> kernels, const Target& target,
                                   int threads, CodeStore* store = nullptr,
                                   const DebugOptions& debug = {});
+
+struct StoredFunctions {
+  std::vector<runtime::KernelFunction> functions;  // one per symbol
+  std::shared_ptr<const void> code;                // keeps them alive
+};
+
+/// The functions of those names, from the modules of those keys. Empty where the store has not all
+/// of the modules, whole, or they not all of the functions.
+[[nodiscard]] std::optional<StoredFunctions> stored_functions(std::span<const std::string> modules,
+                                                              std::span<const std::string> symbols,
+                                                              CodeStore& store,
+                                                              const DebugOptions& debug = {});
 
 /// Names of the kernels' functions: functions of the kernels' contents and order alone; identical
 /// kernels share theirs.

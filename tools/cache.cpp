@@ -54,7 +54,8 @@ Report verify(const runtime::FileStore& files) {
   for (const runtime::FileStore::Entry& entry : files.entries()) {
     const std::optional<std::string> bytes = files.load(entry.key);
     if (bytes &&
-        (codegen::decode_entry(entry.key, *bytes) || codegen::decode_choice(entry.key, *bytes))) {
+        (codegen::decode_entry(entry.key, *bytes) || codegen::decode_program(entry.key, *bytes) ||
+         codegen::decode_choice(entry.key, *bytes))) {
       ++sound;
     } else {
       files.remove(entry.key);

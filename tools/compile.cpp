@@ -256,7 +256,8 @@ int compile_model(const CompileCommand& command) {
     const runtime::Program built = program_of(program);
     const bool generates = built == runtime::Program::decode || built == runtime::Program::encode;
     const std::int64_t batch = generates ? sequences_of(command) : program.examples;
-    return fitted_plan(model, built, batch, options, limit).plan;
+    return fitted_plan(build_program(model, built, batch), model, built, batch, options, limit)
+        .plan;
   };
   const codegen::Artefact artefact = make_artefact(
       description, {sets, !command.model.no_fuse, form.form, debug, command.model.tuner(), plan});

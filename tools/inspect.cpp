@@ -205,7 +205,8 @@ class Stages {
   runtime::Program program() const { return *runtime::parse_program(options_.program); }
   ir::Graph graph() const { return graph_of(model_, program(), batch()); }
   codegen::Plan plan() const {
-    return fitted_plan(model_, program(), batch(), compile_options(), options_.model.memory_limit())
+    return fitted_plan(build_program(model_, program(), batch()), model_, program(), batch(),
+                       compile_options(), options_.model.memory_limit())
         .plan;
   }
   codegen::CompileOptions compile_options() const { return options_.model.compile_options(); }

@@ -113,10 +113,10 @@ std::int64_t resident_bytes() {
   return resident * sysconf(_SC_PAGESIZE);
 }
 
-codegen::FittedPlan fitted_plan(const frontend::Model& model, runtime::Program program,
-                                std::int64_t batch, const codegen::CompileOptions& options,
+codegen::FittedPlan fitted_plan(const BuiltProgram& built, const frontend::Model& model,
+                                runtime::Program program, std::int64_t batch,
+                                const codegen::CompileOptions& options,
                                 const codegen::MemoryLimit& limit) {
-  const BuiltProgram built = build_program(model, program, batch);
   codegen::FittedPlan fitted = codegen::plan_within(built.graph, built.layout, options, limit);
   if (!fitted.fits) throw does_not_fit(fitted, model, program, batch, options, limit);
   return fitted;

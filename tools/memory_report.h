@@ -22,9 +22,10 @@ namespace gradus::tools {
 /// The resident memory of this process, in bytes; 0 where the system does not say.
 [[nodiscard]] std::int64_t resident_bytes();
 
-/// The plan of the model's program within `limit`. Throws UserError E5002, which names the layers
-/// that need most and the largest batch that fits, when there is none.
-[[nodiscard]] codegen::FittedPlan fitted_plan(const frontend::Model& model,
+/// The plan within `limit` of `built`, the model's program. Throws UserError E5002, which names the
+/// layers that need most and the largest batch that fits, when there is none.
+[[nodiscard]] codegen::FittedPlan fitted_plan(const BuiltProgram& built,
+                                              const frontend::Model& model,
                                               runtime::Program program, std::int64_t batch,
                                               const codegen::CompileOptions& options,
                                               const codegen::MemoryLimit& limit);

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "base/parallel.h"
+#include "codegen/stored_program.h"
 #include "tools/memory_report.h"
 
 namespace gradus::tools {
@@ -265,16 +266,33 @@ void ProgramCache::prepare(const std::vector<Key>& keys) {
 ProgramCache::Compiled ProgramCache::compile(const Key& key) const {
   const auto [program, batch] = key;
   const auto start = std::chrono::steady_clock::now();
-  codegen::Plan plan = fitted_plan(model_, program, batch, options_, limit_).plan;
+  const BuiltProgram built = build_program(model_, program, batch);
+  std::vector<codegen::StageSeconds> stages{{"graph", seconds_since(start)}};
+  // What the tuner has measured may change; without it the same graph gives the same program.
+  const bool stored = options_.store != nullptr && options_.tuner == nullptr;
+  std::string stored_key;
+  if (stored) {
+    stored_key = codegen::stored_program_key(built.graph, layout_, options_, limit_);
+    std::optional<codegen::CompiledProgram> known = codegen::load_program(stored_key, options_);
+    stages.push_back({"store", seconds_since(start) - stages[0].seconds});
+    if (known) {
+      return {std::move(known->executable),
+              known->memory,
+              {program, batch, seconds_since(start), std::move(stages), known->modules, 0}};
+    }
+  }
+  codegen::Plan plan = fitted_plan(built, model_, program, batch, options_, limit_).plan;
   Compiled result;
   result.executable = codegen::compile(plan, layout_, options_);
   result.memory = codegen::memory_use(plan, result.executable, layout_, limit_.workers);
-  const double all = seconds_since(start);
-  double graph_seconds = all;
-  for (const codegen::StageSeconds& stage : plan.seconds) graph_seconds -= stage.seconds;
-  plan.seconds.insert(plan.seconds.begin(), {"graph", graph_seconds});
-  result.time = {
-      program, batch, all, std::move(plan.seconds), plan.cached_modules, plan.compiled_modules};
+  if (stored) codegen::store_program(stored_key, plan, result.executable, result.memory, options_);
+  stages.insert(stages.end(), plan.seconds.begin(), plan.seconds.end());
+  result.time = {program,
+                 batch,
+                 seconds_since(start),
+                 std::move(stages),
+                 plan.cached_modules,
+                 plan.compiled_modules};
   return result;
 }
 

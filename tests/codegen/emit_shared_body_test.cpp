@@ -1,4 +1,5 @@
 // Long bodies that read no memory: the bits of the interpreter, and one function per module.
+// Kernels that differ in a few numbers: one function too.
 
 #include <array>
 #include <string>
@@ -60,15 +61,20 @@ Kernel noise_kernel(const Noise& noise) {
   return kernel;
 }
 
-std::size_t functions(const std::vector<Noise>& noises) {
+/// How many functions of a name that begins so the kernels share.
+std::size_t functions(const std::vector<Noise>& noises, const std::string& name = "gradus_body_") {
   std::vector<Kernel> kernels;
   for (const Noise& noise : noises) kernels.push_back(noise_kernel(noise));
+  const auto is_one = [&](const std::string& text, std::size_t at) {
+    const std::size_t begin = text.find('@', at) + 1;
+    return text.compare(begin, name.size(), name) == 0;
+  };
   const std::string code =
       generate_code(kernels, make_target(InstructionSet::native), CodeForm::llvm_ir).code;
   std::size_t count = 0;
   for (std::size_t at = code.find("define internal"); at != std::string::npos;
        at = code.find("define internal", at + 1)) {
-    ++count;
+    if (is_one(code, at)) ++count;
   }
   return count;
 }
@@ -89,6 +95,47 @@ TEST(EmitSharedBody, IsOneForAllConstantsAndShapes) {
   EXPECT_EQ(functions({{}}), 1u);
   EXPECT_EQ(functions({{}, {.stream = 12}, {.scale = 2}, {.m = 16, .n = 64}}), 1u);
   EXPECT_EQ(functions({{}, {.function = "exp"}}), 2u);
+}
+
+/// What kernel `number` of those given stores, compiled together with the others or by the
+/// interpreter.
+std::vector<Tensor> stored(const std::vector<Kernel>& kernels, std::size_t number,
+                           const MachineCode* code) {
+  std::vector<Tensor> tensors = parameters(kernels[number]);
+  fill(tensors[0], 21);
+  if (code != nullptr) {
+    EXPECT_EQ(run_tasks(code->kernels[number], tensors, 0, kernels[number].task_count()), 0u);
+  } else {
+    std::vector<std::byte*> pointers;
+    for (Tensor& tensor : tensors) pointers.push_back(tensor.bytes.data());
+    interpret(kernels[number], pointers, nullptr);
+  }
+  return tensors;
+}
+
+TEST(EmitAlike, KernelsThatDifferInWordsAndTablesAreOneFunction) {
+  EXPECT_EQ(functions({{}, {.stream = 12}, {.stream = 13}, {.scale = 2}}, "gradus_alike_"), 1u);
+  EXPECT_EQ(functions({{}, {.m = 16}, {.function = "exp"}}, "gradus_alike_"), 0u);
+  EXPECT_EQ(functions({{}, {.m = 16}, {.m = 16, .stream = 3}}, "gradus_alike_"), 1u);
+}
+
+TEST(EmitAlike, EachKeepsItsNumbers) {
+  std::vector<Kernel> kernels;
+  for (const Noise& noise : {Noise{}, Noise{.stream = 12}, Noise{.stream = 0x96dac494},
+                             Noise{.scale = -3}, Noise{.m = 16}, Noise{.m = 16, .stream = 12}}) {
+    kernels.push_back(noise_kernel(noise));
+  }
+  for (const Target& target : host_targets()) {
+    const MachineCode code = compile(kernels, target, 1);
+    for (std::size_t i = 0; i < kernels.size(); ++i) {
+      const std::vector<Tensor> expected = stored(kernels, i, nullptr);
+      expect_same_tensor(stored(kernels, i, &code)[1], expected[1],
+                         std::string(to_string(target.set)));
+      if (i > 0) {
+        EXPECT_FALSE(expected[1] == stored(kernels, 0, nullptr)[1]);
+      }
+    }
+  }
 }
 
 TEST(EmitSharedBody, ReadsNoMemory) { EXPECT_EQ(functions({{.reads = true}}), 0u); }
