@@ -2,7 +2,8 @@
 #
 #   gradus_compile(<target> <model.json>
 #     [NAME <name>]              beginning of the names in <target>.h (default: <target>)
-#     [WHAT <function>...]       init, train, evaluate, predict (default: train predict)
+#     [WHAT <function>...]       init, train, evaluate, predict (default: train predict);
+#                                or generate, alone
 #     [ISA <instruction set>...] (default: the greatest of this machine)
 #     [BATCH <examples>...]      (default: the model's)
 #     [SET <key=value>...])      overrides of values of the model file

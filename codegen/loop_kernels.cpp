@@ -63,9 +63,10 @@ class LoopLinker {
   }
 
   void place_inputs() {
-    std::size_t next = 0;
-    const auto operand = [&] {
-      return Parameter{passes::memory_of(graph_, graph_.operands(scan_)[next++].node)};
+    const std::vector<ir::Value> operands = graph_.operands(scan_);
+    const ir::ScanParts<ir::Value> parts = signature_.parts<ir::Value>(operands);
+    const auto memory_of = [&](ir::Value operand) {
+      return Parameter{passes::memory_of(graph_, operand.node)};
     };
     for (std::size_t i = 0; i < signature_.carried.size(); ++i) {
       const auto number = static_cast<std::uint32_t>(i);
@@ -73,17 +74,22 @@ class LoopLinker {
                                                         : Parameter{scan_, kLoopCarried, 0, number};
       const NodeId input = signature_.carried[i];
       inputs_[input] = {memory, {}};
-      before_.push_back(copy({operand(), {}}, inputs_[input], node(input).types[0]));
+      before_.push_back(
+          copy({memory_of(parts.carried[i]), {}}, inputs_[input], node(input).types[0]));
     }
-    for (NodeId input : signature_.stacked)
-      inputs_[input] = {operand(), slide(node(input).types[0])};
-    for (NodeId input : signature_.invariant) inputs_[input] = {operand(), {}};
+    for (std::size_t i = 0; i < signature_.stacked.size(); ++i) {
+      const NodeId input = signature_.stacked[i];
+      inputs_[input] = {memory_of(parts.stacked[i]), slide(node(input).types[0])};
+    }
+    for (std::size_t i = 0; i < signature_.invariant.size(); ++i) {
+      inputs_[signature_.invariant[i]] = {memory_of(parts.invariant[i]), {}};
+    }
   }
 
   /// What the body computes into memory of its own is written to the stack at once.
   void place_outputs() {
     for (std::size_t j = 0; j < signature_.outputs.size(); ++j) {
-      const auto number = static_cast<std::uint32_t>(signature_.carried.size() + j);
+      const auto number = static_cast<std::uint32_t>(signature_.stack(j));
       const auto result = result_.find(number);
       if (result == result_.end()) continue;
       const NodeId value = passes::memory_of(body_.graph, signature_.outputs[j].value.node);

@@ -281,19 +281,20 @@ std::vector<Tensor> scan(const Node& node, const Operands& operands, Fault& faul
     return body.node(input).attributes.get<std::string>("name");
   };
   std::map<std::string, Tensor> inputs;
-  std::size_t next = 0;
-  for (NodeId input : signature.carried) inputs[name(input)] = *operands[next++];
-  const std::size_t first_stack = next;
-  next += signature.stacked.size();
-  for (NodeId input : signature.invariant) inputs[name(input)] = *operands[next++];
+  const ScanParts<const Tensor*> parts = signature.parts<const Tensor*>(operands);
+  for (std::size_t c = 0; c < signature.carried.size(); ++c) {
+    inputs[name(signature.carried[c])] = *parts.carried[c];
+  }
+  for (std::size_t w = 0; w < signature.invariant.size(); ++w) {
+    inputs[name(signature.invariant[w])] = *parts.invariant[w];
+  }
   std::vector<Tensor> results;
   for (const TensorType& type : node.types) results.emplace_back(type);
   for (std::int64_t i = 0; i < length; ++i) {
     const std::int64_t position = backwards ? length - 1 - i : i;
     for (std::size_t s = 0; s < signature.stacked.size(); ++s) {
       const NodeId input = signature.stacked[s];
-      inputs[name(input)] =
-          slice_of(*operands[first_stack + s], body.node(input).types[0], position);
+      inputs[name(input)] = slice_of(*parts.stacked[s], body.node(input).types[0], position);
     }
     if (signature.iteration) {
       inputs[name(*signature.iteration)] =
@@ -306,7 +307,7 @@ std::vector<Tensor> scan(const Node& node, const Operands& operands, Fault& faul
     for (const auto& [state, value] : one.updates) inputs[state] = value;
     for (std::size_t r = 0; r < signature.outputs.size(); ++r) {
       const Tensor& value = one.outputs.at(signature.outputs[r].name);
-      put_slice(results[signature.carried.size() + r], value, position);
+      put_slice(results[signature.stack(r)], value, position);
     }
   }
   for (std::size_t r = 0; r < signature.carried.size(); ++r) {

@@ -56,13 +56,11 @@ Scan scan_of(Graph& graph, NodeId id) {
             {},
             node.attributes.get<std::int64_t>("length"),
             node.attributes.get<bool>("reverse")};
-  std::size_t next = 0;
-  const auto take = [&](std::vector<Expr>& part, std::size_t count) {
-    for (; count > 0; --count) part.push_back({&graph, graph.operands(id)[next++]});
-  };
-  take(scan.carried, signature.carried.size());
-  take(scan.stacked, signature.stacked.size());
-  take(scan.invariant, signature.invariant.size());
+  const std::vector<Value> operands = graph.operands(id);
+  const ScanParts<Value> parts = signature.parts<Value>(operands);
+  for (Value value : parts.carried) scan.carried.push_back({&graph, value});
+  for (Value value : parts.stacked) scan.stacked.push_back({&graph, value});
+  for (Value value : parts.invariant) scan.invariant.push_back({&graph, value});
   const auto copy_input = [&](NodeId input) -> std::optional<Value> {
     const Node& known = body.node(input);
     if (!std::holds_alternative<InputComputation>(known.op->compute)) return std::nullopt;

@@ -22,6 +22,14 @@
 
 namespace gradus::ir {
 
+/// What belongs to the operands of a scan - values, types, tensors -, by their parts.
+template <typename T>
+struct ScanParts {
+  std::span<const T> carried;
+  std::span<const T> stacked;
+  std::span<const T> invariant;
+};
+
 /// The inputs of a body by their part, each in the order of the graph, and its results.
 struct ScanSignature {
   std::vector<NodeId> carried;
@@ -30,6 +38,15 @@ struct ScanSignature {
   std::optional<NodeId> iteration;
   std::vector<Value> next;  // of each carried one
   std::vector<Result> outputs;
+
+  /// One of something for each operand, in their order.
+  template <typename T>
+  [[nodiscard]] ScanParts<T> parts(std::span<const T> operands) const {
+    return {operands.first(carried.size()), operands.subspan(carried.size(), stacked.size()),
+            operands.last(invariant.size())};
+  }
+  /// The number of the result that stacks output `j`.
+  [[nodiscard]] std::size_t stack(std::size_t j) const { return carried.size() + j; }
 };
 /// Throws TypeError where a scalar input is no i64[], or there are two.
 [[nodiscard]] ScanSignature scan_signature(const Graph& body);

@@ -41,13 +41,10 @@ class BodyLowering {
     scan_.reverse = attributes.get<bool>("reverse");
     scan_.body = Graph(body_.name());
     const ir::ScanSignature signature = ir::scan_signature(body_);
-    std::size_t next = 0;
-    const auto take = [&](std::vector<Expr>& part, const std::vector<NodeId>& inputs) {
-      for (std::size_t i = 0; i < inputs.size(); ++i) part.push_back({&to, operands[next++]});
-    };
-    take(scan_.carried, signature.carried);
-    take(scan_.stacked, signature.stacked);
-    take(scan_.invariant, signature.invariant);
+    const ir::ScanParts<Value> parts = signature.parts<Value>(operands);
+    for (Value value : parts.carried) scan_.carried.push_back({&to, value});
+    for (Value value : parts.stacked) scan_.stacked.push_back({&to, value});
+    for (Value value : parts.invariant) scan_.invariant.push_back({&to, value});
     position_ = signature.iteration;
   }
 

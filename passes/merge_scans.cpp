@@ -123,14 +123,13 @@ Graph finished(Union& all, const Graph& graph) {
 /// What of a scan is needed.
 struct Needs {
   std::set<std::size_t> results;
-  std::vector<bool> carried;  // by number
-  std::vector<bool> operands;
+  std::set<NodeId> inputs;  // of the body, those that are operands
 };
 
 Needs needs_of(const Graph& graph, NodeId id, const std::set<std::size_t>& results) {
   const Graph& body = body_of(graph, id);
   const ir::ScanSignature signature = ir::scan_signature(body);
-  Needs needs{results, std::vector<bool>(signature.carried.size()), {}};
+  Needs needs{results, {}};
   std::vector<bool> live(body.size());
   const auto need = [&](Value value) {
     live[value.node] = true;
@@ -145,16 +144,16 @@ Needs needs_of(const Graph& graph, NodeId id, const std::set<std::size_t>& resul
   for (bool grown = true; grown;) {
     grown = false;
     for (std::size_t i = 0; i < signature.carried.size(); ++i) {
-      if (needs.carried[i] || !(live[signature.carried[i]] || results.contains(i))) continue;
-      needs.carried[i] = grown = true;
+      const NodeId input = signature.carried[i];
+      if (!(live[input] || results.contains(i)) || !needs.inputs.insert(input).second) continue;
+      grown = true;
       need(signature.next[i]);
     }
   }
-  for (std::size_t i = 0; i < signature.carried.size(); ++i) {
-    needs.operands.push_back(needs.carried[i]);
-  }
   for (const std::vector<NodeId>* part : {&signature.stacked, &signature.invariant}) {
-    for (NodeId input : *part) needs.operands.push_back(live[input]);
+    for (NodeId input : *part) {
+      if (live[input]) needs.inputs.insert(input);
+    }
   }
   return needs;
 }
@@ -177,8 +176,9 @@ std::map<NodeId, Needs> find_needs(const Graph& graph) {
       continue;
     }
     const Needs& needs = all.emplace(id, needs_of(graph, id, results[id])).first->second;
+    const std::vector<NodeId> inputs = inputs_of(ir::scan_signature(body_of(graph, id)));
     for (std::size_t i = 0; i < operands.size(); ++i) {
-      if (needs.operands[i]) need(operands[i]);
+      if (needs.inputs.contains(inputs[i])) need(operands[i]);
     }
   }
   return all;
@@ -194,20 +194,16 @@ ScanValues narrowed(const Graph& graph, Graph& to, NodeId id, const Needs& needs
                 {},
                 graph.node(id).attributes.get<std::int64_t>("length"),
                 graph.node(id).attributes.get<bool>("reverse")};
-  std::set<NodeId> kept;
-  std::size_t next = 0;
-  const auto keep = [&](std::vector<ir::Expr>& part, const std::vector<NodeId>& inputs) {
-    for (NodeId input : inputs) {
-      if (needs.operands[next]) {
-        part.push_back({&to, operands[next]});
-        kept.insert(input);
-      }
-      ++next;
+  const auto keep = [&](std::vector<ir::Expr>& part, const std::vector<NodeId>& inputs,
+                        std::span<const Value> values) {
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      if (needs.inputs.contains(inputs[i])) part.push_back({&to, values[i]});
     }
   };
-  keep(scan.carried, signature.carried);
-  keep(scan.stacked, signature.stacked);
-  keep(scan.invariant, signature.invariant);
+  const ir::ScanParts<Value> parts = signature.parts<Value>(operands);
+  keep(scan.carried, signature.carried, parts.carried);
+  keep(scan.stacked, signature.stacked, parts.stacked);
+  keep(scan.invariant, signature.invariant, parts.invariant);
   // Results first: what is dead afterwards is not copied.
   Graph wanted(body.name());
   const ir::Moved moved = ir::inline_graph(body, wanted, [&](NodeId node) -> std::optional<Value> {
@@ -218,14 +214,14 @@ ScanValues narrowed(const Graph& graph, Graph& to, NodeId id, const Needs& needs
   ScanValues values(graph.node(id).types.size());
   std::vector<std::size_t> origin;  // the old number of each new result
   for (std::size_t i = 0; i < signature.carried.size(); ++i) {
-    if (!needs.carried[i]) continue;
+    if (!needs.inputs.contains(signature.carried[i])) continue;
     const ir::Node& input = body.node(signature.carried[i]);
     wanted.add_update(input.attributes.get<std::string>("name"),
                       ir::moved_value(moved, signature.next[i]));
     origin.push_back(i);
   }
   for (std::size_t j = 0; j < signature.outputs.size(); ++j) {
-    const std::size_t number = signature.carried.size() + j;
+    const std::size_t number = signature.stack(j);
     if (!needs.results.contains(number)) continue;
     wanted.add_result(signature.outputs[j].name,
                       ir::moved_value(moved, signature.outputs[j].value));
@@ -237,7 +233,7 @@ ScanValues narrowed(const Graph& graph, Graph& to, NodeId id, const Needs& needs
         if (!std::holds_alternative<ir::InputComputation>(known.op->compute)) return std::nullopt;
         const NodeId old = body.find_input(known.attributes.get<std::string>("name"))->node;
         const bool position = signature.iteration == old && wanted.live()[node];
-        if (!kept.contains(old) && !position) return std::nullopt;
+        if (!needs.inputs.contains(old) && !position) return std::nullopt;
         return Value{scan.body.add(known, {}), 0};
       });
   ir::copy_results(wanted, last, scan.body);

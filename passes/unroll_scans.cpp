@@ -33,17 +33,19 @@ ScanValues unrolled(Graph& to, const Graph& graph, NodeId id, const std::vector<
   const std::int64_t length = attributes.get<std::int64_t>("length");
   const ir::ScanSignature signature = ir::scan_signature(body);
   std::map<NodeId, Value> known;
-  std::size_t next = 0;
-  for (NodeId input : signature.carried) known[input] = operands[next++];
-  const std::size_t first_stack = next;
-  next += signature.stacked.size();
-  for (NodeId input : signature.invariant) known[input] = operands[next++];
+  const ir::ScanParts<Value> parts = signature.parts<Value>(operands);
+  for (std::size_t c = 0; c < signature.carried.size(); ++c) {
+    known[signature.carried[c]] = parts.carried[c];
+  }
+  for (std::size_t w = 0; w < signature.invariant.size(); ++w) {
+    known[signature.invariant[w]] = parts.invariant[w];
+  }
   const auto count = static_cast<std::size_t>(length);
   std::vector<std::vector<Expr>> outputs(signature.outputs.size(), std::vector<Expr>(count));
   for (std::int64_t i = 0; i < length; ++i) {
     const std::int64_t t = attributes.get<bool>("reverse") ? length - 1 - i : i;
     for (std::size_t s = 0; s < signature.stacked.size(); ++s) {
-      known[signature.stacked[s]] = slice_of({&to, operands[first_stack + s]}, t).value;
+      known[signature.stacked[s]] = slice_of({&to, parts.stacked[s]}, t).value;
     }
     if (signature.iteration) {
       known[*signature.iteration] = ir::constant(to, Tensor::scalar(ElementType::i64, t)).value;

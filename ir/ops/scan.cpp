@@ -147,7 +147,7 @@ class ScanGradient {
     backward_.stacked.resize(signature_.carried.size());  // filled in later
     for (Expr stack : forward_.stacked) backward_.stacked.push_back(stack);
     for (std::size_t j = 0; j < signature_.outputs.size(); ++j) {
-      const std::optional<Expr>& dy = c_.dys[signature_.carried.size() + j];
+      const std::optional<Expr>& dy = c_.dys[signature_.stack(j)];
       if (!dy) continue;
       outgoing_[j] = slice_input(f.type(signature_.outputs[j].value));
       backward_.stacked.push_back(*dy);
