@@ -100,6 +100,7 @@ class Timeline {
   /// Runs the step that writes `copy` again before run number `at`; uses from there on read the new
   /// copy. False, and the timeline is unusable, where that would read another state.
   bool run_again(std::size_t copy, std::size_t at, const Again& again) {
+    fresh_ = copies_.size();
     return run_again(copy, at, again, 0);
   }
 
@@ -118,6 +119,7 @@ class Timeline {
     if (!step.state_writes.empty()) return false;
     for (const std::size_t read : Numbers(run.reads)) {
       const std::size_t near = latest(read, at);
+      if (near >= fresh_) continue;  // else what is read in two ways is made for each of them
       const bool transient = buffer(near).transient;
       if (!transient && !again(near, at, depth)) continue;
       if (!run_again(near, at, again, transient ? depth : depth + 1)) return false;
@@ -194,6 +196,7 @@ class Timeline {
   std::vector<Copy> copies_;
   std::vector<std::int64_t> numbers_;  // per buffer the last copy's
   std::int64_t cost_ = 0;              // of the runs added
+  std::size_t fresh_ = 0;              // copies from here on are made for the same wish
 };
 
 // --- The minimum cut
