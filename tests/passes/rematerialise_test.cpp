@@ -94,6 +94,17 @@ TEST(Rematerialise, AChainNeedsTheRootOfItsLength) {
   }
 }
 
+/// Every layer reads the three before it: what several need again is made once for all of them.
+TEST(Rematerialise, WhatIsReadTwiceIsMadeOnce) {
+  MemoryProgram program = chain(48, false);
+  for (std::size_t i = 3; i < 48; ++i) {
+    program.steps[i].reads.insert(program.steps[i].reads.end(), {i - 2, i - 3});
+  }
+  const std::vector<StepInstance> runs = rematerialise(program, 1);
+  EXPECT_LT(follow(program, runs), 24 * 1024);
+  EXPECT_LE(runs.size(), 40 * program.steps.size());
+}
+
 /// Dear values are kept where cheap ones suffice: y[i] by a contraction, z[i] from it by a map.
 TEST(Rematerialise, TheCutKeepsContractions) {
   MemoryProgram program;
