@@ -240,6 +240,21 @@ TEST(Executors, ResultsThatAreOldValuesOfStates) {
   expect_same(expected, run(graph, inputs, {}, 2, true), "least memory");
 }
 
+/// What a state becomes is made of it at other places.
+TEST(Executors, StatesThatAreTurnedAndMoved) {
+  const ir::Graph graph = ir::parse_graph(R"(graph "turned"
+%0 = state "a" : f32[37]
+%1 = state "b" : f32[21,21]
+%2 = reverse %0 {axes = [0]}
+%3 = transpose %1 {permutation = [1,0]}
+%4 = tanh %3
+"a" <- %2
+"b" <- %4
+)");
+  check_all_executors(graph, {{"a", random_tensor({ElementType::f32, {37}}, 1, -1, 1)},
+                              {"b", random_tensor({ElementType::f32, {21, 21}}, 2, -1, 1)}});
+}
+
 /// A sum is in its place from the first term on, before its loop has read the old value.
 TEST(Executors, AStateUpdatedByASumOfWhatReadsIt) {
   const ir::Graph graph = ir::parse_graph(R"(graph "column"
