@@ -211,11 +211,18 @@ std::vector<std::size_t> BodyEmitter::shared_part(AxisSet known) const {
 
 void BodyEmitter::call(std::span<const std::size_t> part) {
   std::vector<std::size_t> results;
-  for (std::int32_t result : program_.results) {
-    const auto i = static_cast<std::size_t>(result);
+  const auto need = [&](std::int32_t value) {
+    const auto i = static_cast<std::size_t>(value);
     if (std::ranges::binary_search(part, i) && std::ranges::find(results, i) == results.end()) {
       results.push_back(i);
     }
+  };
+  for (std::int32_t result : program_.results) need(result);
+  // What waits for other axes is made of it.
+  for (std::size_t i = 0; i < program_.code.size(); ++i) {
+    if (std::ranges::binary_search(part, i)) continue;
+    const ScalarInstruction& instruction = program_.code[i];
+    for (std::size_t a = 0; a < argument_count(instruction); ++a) need(instruction.arguments[a]);
   }
   const std::vector<Value*> values = call_shared_body(c_, program_, part, results, vector_.lanes,
                                                       [&](std::size_t i) { return value_[i]; });

@@ -240,6 +240,43 @@ TEST(Executors, ResultsThatAreOldValuesOfStates) {
   expect_same(expected, run(graph, inputs, {}, 2, true), "least memory");
 }
 
+/// Random numbers that are drawn once for all rows, in a loop over rows.
+TEST(Executors, NumbersDrawnBeforeALoopThatReadsThem) {
+  for (const char* rows : {"2", "4", "5"}) {
+    std::string text = R"(graph "drawn"
+%0 = batch "seed" : i64[]
+%1 = batch "step" : i64[]
+%2 = random_uniform %0, %1 {shape = [20], stream = 92} : f32[20]
+%3 = batch "w" : f32[ROWS]
+%4 = broadcast %3 {shape = [ROWS,20], axes = [0]}
+%5 = broadcast %2 {shape = [ROWS,20], axes = [1]}
+%6 = mul %4, %5
+"y" = %6
+)";
+    for (std::size_t at = 0; (at = text.find("ROWS")) != std::string::npos;)
+      text.replace(at, 4, rows);
+    Inputs inputs{{"seed", Tensor::scalar(ElementType::i64, std::int64_t{5})},
+                  {"step", Tensor::scalar(ElementType::i64, std::int64_t{7})}};
+    inputs["w"] = random_tensor({ElementType::f32, {std::stoll(rows)}}, 1, -1, 1);
+    check_all_executors(ir::parse_graph(text), inputs);
+  }
+}
+
+/// What a state becomes is made of it at other places.
+TEST(Executors, StatesThatAreTurnedAndMoved) {
+  const ir::Graph graph = ir::parse_graph(R"(graph "turned"
+%0 = state "a" : f32[37]
+%1 = state "b" : f32[21,21]
+%2 = reverse %0 {axes = [0]}
+%3 = transpose %1 {permutation = [1,0]}
+%4 = tanh %3
+"a" <- %2
+"b" <- %4
+)");
+  check_all_executors(graph, {{"a", random_tensor({ElementType::f32, {37}}, 1, -1, 1)},
+                              {"b", random_tensor({ElementType::f32, {21, 21}}, 2, -1, 1)}});
+}
+
 /// A sum is in its place from the first term on, before its loop has read the old value.
 TEST(Executors, AStateUpdatedByASumOfWhatReadsIt) {
   const ir::Graph graph = ir::parse_graph(R"(graph "column"
