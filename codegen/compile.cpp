@@ -56,7 +56,7 @@ class UpdateCopies {
       if (result.update) {
         bring(result);
       } else if (const Parameter memory = output_memory(graph_, result); memory.panel == kStation) {
-        save(memory.value);
+        save(memory.value, updated(memory.value));
       }
     }
     std::ranges::move(last_, std::back_inserter(kernels_));
@@ -69,26 +69,33 @@ class UpdateCopies {
     const auto in_place = fusion_.in_place.find(value);
     if (value == state || (in_place != fusion_.in_place.end() && in_place->second == state)) return;
     const bool leaf = passes::access_of(graph_, value) == passes::Access::leaf;
-    const Parameter source = leaf ? save(value) : Parameter{value};
-    last_.push_back(
-        {copy("update", state, result.value.node), {source, {state, kUpdatedState}}, 0});
+    const Parameter source = leaf ? save(value, result) : Parameter{value};
+    last_.push_back({copy("update", state, result), {source, {state, kUpdatedState}}, 0});
   }
 
   /// A copy within the state goes through the arena, so that updates read the old values in any
   /// order.
-  Parameter save(NodeId value) {
+  Parameter save(NodeId value, const ir::Result& wanted) {
     const Parameter station{value, kStation};
     if (saved_.insert(value).second) {
-      kernels_.push_back({copy("save", value, value), {{value}, station}, 0});
+      kernels_.push_back({copy("save", value, wanted), {{value}, station}, 0});
     }
     return station;
   }
 
-  [[nodiscard]] Kernel copy(std::string_view what, NodeId number, NodeId value) const {
-    const ir::Node& node = graph_.node(value);
-    Kernel kernel =
-        copy_kernel(fmt::format("{}_{}_{}", graph_.name(), what, number), node.types[0]);
-    kernel.provenance = to_string(node.provenance);
+  /// The update that a state gets.
+  [[nodiscard]] const ir::Result& updated(NodeId state) const {
+    const auto update = std::ranges::find_if(graph_.results(), [&](const ir::Result& result) {
+      return result.update && graph_.find_input(result.name)->node == state;
+    });
+    GRADUS_CHECK(update != graph_.results().end(), "what is kept apart is updated");
+    return *update;
+  }
+
+  [[nodiscard]] Kernel copy(std::string_view what, NodeId number, const ir::Result& result) const {
+    Kernel kernel = copy_kernel(fmt::format("{}_{}_{}", graph_.name(), what, number),
+                                graph_.type(result.value));
+    kernel.provenance = to_string(graph_.node(result.value.node).provenance);
     return kernel;
   }
 

@@ -114,7 +114,8 @@ Expr is_right(const Compared& c) {
   const Expr p = c.prediction;
   const Expr t = c.target;
   if (t.element() == ElementType::i32) {
-    return map("equal", reduce("arg_max", p, {p.rank() - 1}), checked_classes(t, p.shape().back()));
+    const Expr best = reduce("arg_max", p, {p.rank() - 1});  // no axis, no classes: it throws
+    return map("equal", best, checked_classes(t, p.shape().back()));
   }
   same_shape(p, t);
   if (p.rank() >= 2 && p.shape().back() > 1) {
