@@ -304,10 +304,12 @@ std::optional<Tile> GroupLoops::tile() {
   if (stored_.empty() || kernel_.tasks.empty()) return std::nullopt;
   AxisId axis = kernel_.tasks[0].axis;
   if (last_) {
-    const AxisId m = contraction_axes(*last_).m();
+    const ContractionAxes roles = contraction_axes(*last_);
     for (const TaskAxis& task : kernel_.tasks) {
-      if (task.axis == m) axis = m;
+      if (task.axis == roles.m()) axis = task.axis;
     }
+    // Tasks are parts of the sums; only sum_tiles has sums that go on from tile to tile.
+    if (std::ranges::count(roles.k, axis) > 0) return std::nullopt;
   }
   std::int64_t row_bytes = 1;
   for (NodeId id : stored_) row_bytes += graph_.node(id).types[0].byte_size() / extent(axis);

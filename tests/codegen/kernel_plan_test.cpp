@@ -377,6 +377,19 @@ TEST(KernelPlan, PartsAreStoredWhereTheyBelong) {
       kernel.buffers, [](const Buffer& buffer) { return buffer.role == BufferRole::scratch; }));
 }
 
+TEST(KernelPlan, PartsOfSumsHaveNoTiles) {
+  Graph graph("wide");
+  const Expr x = input(graph, "x", f32({64, 16}));
+  const Expr a = input(graph, "a", f32({16, 16384}));
+  const Expr b = input(graph, "b", f32({16384, 64}));
+  graph.add_result("y", ir::matmul(ir::map("tanh", ir::matmul(x, a)), b).value);
+  const Plan plan = plan_program(graph, {});
+  const Kernel& kernel = plan.kernels[0].kernel;
+  ASSERT_EQ(kernel.stages.size(), 2U) << to_string(kernel);
+  EXPECT_EQ(kernel.tasks[0].axis, std::get<Contract>(kernel.stages[1]).k[0]) << to_string(kernel);
+  EXPECT_FALSE(kernel.tile) << to_string(kernel);
+}
+
 TEST(KernelPlan, ScratchIsKnownBeforeCompiling) {
   // Few rows of a transposed right operand are copied; many that share sets are read in chunks.
   for (const auto& [m, n, k, transposed] :
