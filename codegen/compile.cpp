@@ -51,10 +51,13 @@ class UpdateCopies {
                std::vector<ScheduledKernel>& kernels)
       : graph_(graph), fusion_(fusion), kernels_(kernels) {}
 
-  void append() {
+  /// Results of a loop's body are brought to their stacks by the loop.
+  void append(bool body) {
     for (const ir::Result& result : graph_.results()) {
       if (result.update) {
         bring(result);
+      } else if (body) {
+        continue;
       } else if (const Parameter memory = output_memory(graph_, result); memory.panel == kStation) {
         save(memory.value, updated(memory.value));
       }
@@ -212,8 +215,9 @@ ir::Graph named(std::string name, const ir::Graph& body) {
 /// From a graph after the passes to its kernels in the order in which they run.
 class ProgramPlanner {
  public:
-  /// The graph is the body of a loop of `loop_length`, or 1.
-  ProgramPlanner(ir::Graph graph, const CompileOptions& options, std::int64_t loop_length = 1)
+  /// With `loop_length` the graph is the body of a loop.
+  ProgramPlanner(ir::Graph graph, const CompileOptions& options,
+                 std::optional<std::int64_t> loop_length = std::nullopt)
       : options_(options),
         loop_length_(loop_length),
         plan_{std::move(graph), {}, {}, {}, {}, {}, {}, {}, {}, 0, 0} {}
@@ -228,7 +232,8 @@ class ProgramPlanner {
     const int threads = options_.tuner == nullptr ? options_.threads : 1;
     for_each_parallel(scheduled.size(), threads, [&](std::size_t group) {
       if (scan_of(group)) return;
-      scheduled[group] = schedule_group(plan_, group, loop_length_, target, options_.tuner);
+      scheduled[group] =
+          schedule_group(plan_, group, loop_length_.value_or(1), target, options_.tuner);
     });
     watch.lap("schedule");
     for (std::size_t group = 0; group < scheduled.size(); ++group) {
@@ -238,7 +243,7 @@ class ProgramPlanner {
         std::ranges::move(scheduled[group], std::back_inserter(straight_));
       }
     }
-    UpdateCopies(plan_.graph, plan_.fusion, straight_).append();
+    UpdateCopies(plan_.graph, plan_.fusion, straight_).append(loop_length_.has_value());
     flush();
     watch.lap("chains");
     return std::move(plan_);
@@ -293,7 +298,7 @@ class ProgramPlanner {
   }
 
   const CompileOptions& options_;
-  std::int64_t loop_length_;
+  std::optional<std::int64_t> loop_length_;
   Plan plan_;
   std::vector<ScheduledKernel> straight_;  // kernels since the last loop
 };

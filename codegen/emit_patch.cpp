@@ -49,6 +49,9 @@ bool is_possible(const EmitContext& context, const Loop& loop, const EffectiveAx
     if (load.access.pick) return false;
     if (!load.guards.empty() && context.target.vector_bits < kMaskBits) return false;
   }
+  for (AxisId axis : effective.axes) {
+    if (context.axis(axis).extent == 0) return false;
+  }
   const std::vector<AxisId>& over = loop.accumulates[0].over;
   return std::ranges::all_of(loop.accumulates, [&](const Accumulate& accumulate) {
     return accumulate.over == over && accumulate.kind != ir::ReductionKind::arg_max &&

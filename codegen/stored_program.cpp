@@ -152,9 +152,8 @@ std::string stored_program_key(const ir::Graph& graph, const runtime::StateLayou
                                const CompileOptions& options, const MemoryLimit& limit) {
   Writer state;
   for (runtime::StateEntry entry : layout.entries) state(entry);
-  std::string choices =
-      fmt::format("fuse {} threads {} store_values {} memory {} workers {}", options.fuse,
-                  options.threads, options.store_values, limit.bytes, limit.workers);
+  std::string choices = fmt::format("fuse {} store_values {} memory {} workers {}", options.fuse,
+                                    options.store_values, limit.bytes, limit.workers);
   for (const std::string& stage : options.without) choices += " without " + stage;
   if (options.debug.lines) choices += " lines " + options.debug.directory;
   const std::string parts[] = {ir::to_text(graph), std::move(state.bytes), std::move(choices)};

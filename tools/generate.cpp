@@ -257,7 +257,10 @@ std::optional<frontend::DecodeProgram> prefill_of(const GenerateOptions& options
                                          "sees {} at a time",
                                          count, program.positions));
   }
-  if (!always && !is_prefill_worthwhile(program.graph, count)) return std::nullopt;
+  // One sample's graph decides, so that its tokens do not depend on how many there are.
+  if (!always && !is_prefill_worthwhile(model.decode(1, sampling).graph, count)) {
+    return std::nullopt;
+  }
   frontend::DecodeProgram all = model.decode(options.samples, sampling, count);
   if (carries_the_same(program, all)) return all;
   if (!always) return std::nullopt;

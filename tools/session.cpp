@@ -272,7 +272,7 @@ ProgramCache::Compiled ProgramCache::compile(const Key& key) const {
   const bool stored = options_.store != nullptr && options_.tuner == nullptr;
   std::string stored_key;
   if (stored) {
-    stored_key = codegen::stored_program_key(built.graph, layout_, options_, limit_);
+    stored_key = codegen::stored_program_key(built.graph, built.layout, options_, limit_);
     std::optional<codegen::CompiledProgram> known = codegen::load_program(stored_key, options_);
     stages.push_back({"store", seconds_since(start) - stages[0].seconds});
     if (known) {
@@ -283,8 +283,8 @@ ProgramCache::Compiled ProgramCache::compile(const Key& key) const {
   }
   codegen::Plan plan = fitted_plan(built, model_, program, batch, options_, limit_).plan;
   Compiled result;
-  result.executable = codegen::compile(plan, layout_, options_);
-  result.memory = codegen::memory_use(plan, result.executable, layout_, limit_.workers);
+  result.executable = codegen::compile(plan, built.layout, options_);
+  result.memory = codegen::memory_use(plan, result.executable, built.layout, limit_.workers);
   if (stored) codegen::store_program(stored_key, plan, result.executable, result.memory, options_);
   stages.insert(stages.end(), plan.seconds.begin(), plan.seconds.end());
   result.time = {program,

@@ -1,3 +1,5 @@
+#include <limits>
+
 #include "ir/ops/families.h"
 
 namespace gradus::ir {
@@ -18,6 +20,19 @@ std::vector<TensorType> infer_logic(const InferContext& context) {
     throw TypeError("needs bool or an integer type, found " + to_string(context.operands[0]));
   }
   return infer_same(context);
+}
+
+std::int64_t greatest(ElementType integer) {
+  switch (integer) {
+    case ElementType::u8:
+      return std::numeric_limits<std::uint8_t>::max();
+    case ElementType::u32:
+      return std::numeric_limits<std::uint32_t>::max();
+    case ElementType::i32:
+      return std::numeric_limits<std::int32_t>::max();
+    default:
+      return std::numeric_limits<std::int64_t>::max();
+  }
 }
 
 }  // namespace
@@ -98,13 +113,18 @@ std::vector<OpRecord> comparison_ops() {
                throw TypeError("check_index needs integers, found " +
                                to_string(context.operands[0]));
              }
+             if (context.attributes.get<std::int64_t>("extent") < 0) {
+               throw TypeError("check_index needs an extent of 0 or more");
+             }
              return std::vector<TensorType>{context.operands[0]};
            },
        .compute = ElementwiseComputation{[](ScalarBuilder& b, X x, const Attributes& attributes) {
-         const auto extent = static_cast<double>(attributes.get<std::int64_t>("extent"));
+         const std::int64_t extent = attributes.get<std::int64_t>("extent");
          const ElementType element = x[0].type();
-         const Scalar inside =
-             less_equal(b.constant(element, 0), x[0]) & less(x[0], b.constant(element, extent));
+         Scalar inside = less_equal(b.constant(element, 0), x[0]);
+         if (extent <= greatest(element)) {  // else every number of the type is below it
+           inside = inside & less(x[0], b.constant(element, static_cast<double>(extent)));
+         }
          b.emit(ScalarOp::fault, ElementType::boolean, {logical_not(inside)},
                 static_cast<std::uint64_t>(FaultKind::index_out_of_range));
          return x[0];
@@ -112,7 +132,8 @@ std::vector<OpRecord> comparison_ops() {
        .examples = {{{"i32[9]"}, "extent = 4", 0, 4},
                     {{"i32[]"}, "extent = 1", 0, 1},
                     {{"i64[9]"}, "extent = 4", 0, 4},
-                    {{"u32[9]"}, "extent = 4", 0, 4}}});
+                    {{"u32[9]"}, "extent = 4", 0, 4},
+                    {{"u8[9]"}, "extent = 256", 0, 4}}});
   return ops;
 }
 

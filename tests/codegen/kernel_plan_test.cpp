@@ -180,6 +180,10 @@ const Example kExamples[] = {
        g.add_result("y", y.value);
        g.add_result("columns", ir::sum(y, {0}).value);
      }},
+    {"nothing_to_add",
+     [](Graph& g) {
+       g.add_result("y", ir::sum(input(g, "x", f32({4, 16, 5, 0, 8})), {2, 3}).value);
+     }},
     {"softmax",
      [](Graph& g) {
        const Expr x = input(g, "x", f32({40, 33}));

@@ -80,6 +80,7 @@ TEST_F(InspectLoops, KernelsOfBodiesAreKernels) {
     EXPECT_TRUE(names.insert(name).second) << name;
     EXPECT_TRUE(std::regex_match(name, std::regex("train_step_.*"))) << name;
     EXPECT_TRUE(kernel["from"].get<std::string>().starts_with("models/char_lstm.json:")) << kernel;
+    EXPECT_EQ(name.find("_scan_save_"), std::string::npos) << "loops stack old values themselves";
     const bool inside = kernel["iterations"] == 64;
     EXPECT_TRUE(inside || kernel["iterations"] == 1) << kernel;
     EXPECT_TRUE(!inside || std::regex_match(name, std::regex("train_step_\\d+_scan_.*"))) << name;
