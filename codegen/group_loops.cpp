@@ -310,6 +310,10 @@ std::optional<Tile> GroupLoops::tile() {
     }
     // Tasks are parts of the sums; only sum_tiles has sums that go on from tile to tile.
     if (std::ranges::count(roles.k, axis) > 0) return std::nullopt;
+    // Tiles are nearly equal: they would begin inside of a panel.
+    for (const auto& [id, choice] : choices_) {
+      if (choice.panel > 0 && contraction_axes(id).n == axis) return std::nullopt;
+    }
   }
   std::int64_t row_bytes = 1;
   for (NodeId id : stored_) row_bytes += graph_.node(id).types[0].byte_size() / extent(axis);

@@ -409,6 +409,7 @@ class StageChecker {
     }
     check_independent(c.rhs, c.n);
     for (AxisId k : c.k) check_independent(c.rhs, k);
+    if (is_tile_axis(kernel_, c.n)) broken("tiles, which are nearly equal, cut panels");
     for (const TaskAxis& task : kernel_.tasks) {
       if (task.axis != c.n || task.cut.count == 1 || task.cut.unit % c.panel == 0) continue;
       broken(
