@@ -73,8 +73,7 @@ struct Plan {
 [[nodiscard]] Plan plan_program(const ir::Graph& graph, const CompileOptions& options);
 
 /// Plans memory: everything of the executable but the code. The steps are those of plan.kernels in
-/// order, without functions; scratch is an estimate. State inputs are
-/// found in `layout` by name.
+/// order, without functions; scratch is an estimate. State inputs are found in `layout` by name.
 [[nodiscard]] runtime::Executable place(Plan& plan, const runtime::StateLayout& layout);
 
 /// Plans memory, compiles the kernels and links them. Adds its own stages to plan.seconds. Throws

@@ -2,7 +2,9 @@
 
 // Kernels that differ in a few numbers as one function. Private to the emitter.
 
-#include <llvm/IR/Module.h>
+namespace llvm {
+class Module;
+}
 
 namespace gradus::codegen {
 
