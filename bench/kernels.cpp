@@ -1,10 +1,11 @@
-// Measures problem lists. Every sample - a repetition of Google Benchmark's - measures the machine
-// before and after the problem, so that a share compares two figures of one moment.
+// Measures problem lists. In every repetition the problem and what bounds it run in turns, so that
+// a share compares medians of the same moments.
 
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -12,136 +13,54 @@
 
 #include "base/diagnostic.h"
 #include "base/float_environment.h"
-#include "bench/measured_problem.h"
+#include "bench/bounds.h"
 #include "bench/report.h"
-#include "tools/machine_peak.h"
+#include "bench/show.h"
 
 namespace gradus::bench {
 namespace {
 
 constexpr const char* kUsage =
-    "bench_kernels [--threads=1,2] [--check=yes|no] FILE...\n"
+    "bench_kernels [--threads=1,2] [--check=yes|no] [--show=WHAT] FILE...\n"
     "  FILE            problems, one per line: bench/problems\n"
     "  --threads=...   numbers of workers; default 1\n"
     "  --check=...     whether to compare with the interpreter; default yes\n"
+    "  --show=...      print the problems' graph, kernels or assembly, and measure nothing\n"
     "and Google Benchmark's: --benchmark_filter=PATTERN, --benchmark_repetitions=N,\n"
-    "--benchmark_min_time=SECONDS, --benchmark_out=FILE (JSON), ...\n";
+    "--benchmark_out=FILE (JSON), ...\n";
 
 // Before the user's options, of which the last one counts.
-const char* const kDefaults[] = {"--benchmark_repetitions=7", "--benchmark_min_time=0.05"};
-constexpr int kPeakSamples = 3;  // before and after each
+const char* const kDefaults[] = {"--benchmark_repetitions=7"};
+constexpr int kTurns = 9;  // of a repetition
+constexpr std::chrono::milliseconds kTurn{1};
+constexpr int kPeakSamples = 3;  // of the heading's rates
 
 struct Options {
   std::vector<int> threads{1};
   bool check = true;
+  std::string show;
   std::vector<std::string> files;
 };
-
-/// A size in bytes and the name of the data cache of that size; the last one is memory.
-struct Level {
-  std::string name;
-  std::int64_t bytes = 0;  // of a worker, or of all together
-  bool shared = false;
-};
-
-std::vector<Level> levels() {
-  std::vector<Level> result;
-  for (const benchmark::CPUInfo::CacheInfo& cache : benchmark::CPUInfo::Get().caches) {
-    if (cache.type == "Instruction") continue;
-    result.push_back({fmt::format("L{}", cache.level), cache.size, cache.level > 2});
-  }
-  return result;
-}
 
 /// The measured problem of the moment with what it is compared with; only one is in memory.
 struct Current {
   std::string name;
   std::unique_ptr<runtime::Executor> executor;
-  std::unique_ptr<tools::PeakMeter> meter;
   std::unique_ptr<MeasuredProblem> problem;
-  std::vector<std::unique_ptr<MeasuredProblem>> smaller;  // whose data fit a near cache
+  std::unique_ptr<Bounds> bounds;
   std::string wrong;
 };
-
-codegen::CompileOptions compile_options(int threads) {
-  codegen::CompileOptions options;
-  options.threads = threads;
-  return options;
-}
-
-/// The problem's arithmetic on data of at most `bytes`, several times over.
-std::unique_ptr<MeasuredProblem> cut_down(const Problem& problem, const Workload& work,
-                                          std::int64_t bytes, int threads,
-                                          runtime::Executor& executor) {
-  const std::int64_t size = problem.integer(work.size_key);
-  const double ratio =
-      std::min(1.0, static_cast<double>(bytes) / static_cast<double>(work.footprint));
-  const auto less =
-      std::max<std::int64_t>(static_cast<std::int64_t>(ratio * static_cast<double>(size)), threads);
-  constexpr std::int64_t kRunBytes = 1 << 22;
-  return std::make_unique<MeasuredProblem>(arithmetic_of(problem.with(work.size_key, less)),
-                                           compile_options(threads), executor,
-                                           std::max<std::int64_t>(kRunBytes / bytes, 1));
-}
 
 void prepare(Current& now, const Problem& problem, const std::string& name, int threads,
              bool check) {
   now = {};
   now.name = name;
-  const codegen::CompileOptions options = compile_options(threads);
   now.executor = std::make_unique<runtime::Executor>(threads);
-  now.meter = std::make_unique<tools::PeakMeter>(codegen::make_target(options.set), *now.executor);
-  now.problem = std::make_unique<MeasuredProblem>(workload_of(problem), options, *now.executor);
+  now.problem = std::make_unique<MeasuredProblem>(workload_of(problem), compile_options(threads),
+                                                  *now.executor);
   if (check) now.wrong = now.problem->check();
-  if (now.problem->work().limit != Limit::memory) return;
-  for (const Level& level : levels()) {
-    if (level.shared) continue;
-    now.smaller.push_back(cut_down(problem, now.problem->work(), threads * level.bytes * 3 / 4,
-                                   threads, *now.executor));
-  }
+  now.bounds = std::make_unique<Bounds>(problem, now.problem->work(), threads, *now.executor);
 }
-
-/// Bytes per second of the work on data near the processor: what its arithmetic allows.
-double arithmetic_rate(const Current& now) {
-  double best = 0;
-  for (const auto& smaller : now.smaller) {
-    smaller->run();
-    const auto start = std::chrono::steady_clock::now();
-    smaller->run();
-    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-    best = std::max(best,
-                    smaller->work().bytes * static_cast<double>(smaller->times()) / took.count());
-  }
-  return best;
-}
-
-/// What the machine could do around a sample. Of fma the median counts: clocks rise while a
-/// processor waits for memory, and fall when it multiplies again.
-class Peak {
- public:
-  void sample(const Current& now) {
-    const Workload& work = now.problem->work();
-    for (int i = 0; i < kPeakSamples; ++i) {
-      if (work.limit == Limit::arithmetic) {
-        fma_.push_back(now.meter->flops());
-      } else {
-        copy = std::max(copy, now.meter->copied(work.footprint, work.in_place));
-        math = std::max(math, arithmetic_rate(now));
-      }
-    }
-  }
-  [[nodiscard]] double fma() {
-    const auto middle = fma_.begin() + static_cast<std::ptrdiff_t>(fma_.size() / 2);
-    std::ranges::nth_element(fma_, middle);
-    return *middle;
-  }
-
-  double copy = 0;
-  double math = 0;
-
- private:
-  std::vector<double> fma_;
-};
 
 std::string level_of(const Workload& work, int threads) {
   for (const Level& level : levels()) {
@@ -150,6 +69,22 @@ std::string level_of(const Workload& work, int threads) {
   return "memory";
 }
 
+/// Seconds of one run, by as many runs as take a turn.
+double seconds_of_turn(MeasuredProblem& problem) {
+  using Clock = std::chrono::steady_clock;
+  problem.run();  // brings data near and clocks up
+  const Clock::time_point start = Clock::now();
+  std::chrono::duration<double> took{};
+  int runs = 0;
+  do {
+    problem.run();
+    ++runs;
+    took = Clock::now() - start;
+  } while (took < kTurn);
+  return took.count() / runs;
+}
+
+/// A repetition: the problem and what bounds it, in turns.
 void measure(benchmark::State& state, Current& now, int threads, const std::string& group) {
   if (!now.wrong.empty()) {
     state.SkipWithError(now.wrong.c_str());
@@ -157,24 +92,28 @@ void measure(benchmark::State& state, Current& now, int threads, const std::stri
   }
   const Workload& work = now.problem->work();
   const FloatEnvironment environment;
-  Peak peak;
-  peak.sample(now);
-  now.problem->run();
-  for (auto iteration : state) now.problem->run();
-  peak.sample(now);
-  using benchmark::Counter;
-  const auto rate = [](double of) { return Counter(of, Counter::kIsIterationInvariantRate); };
-  if (work.limit == Limit::arithmetic) {
-    state.counters["flops"] = rate(work.operations);
-    const double fma = peak.fma();
-    state.counters["fma"] = fma;
-    state.counters["share"] = rate(work.operations / fma);
-  } else {
-    state.counters["bytes"] = rate(work.bytes);
-    state.counters["copy"] = peak.copy;
-    state.counters["math"] = peak.math;
-    state.counters["share"] = rate(work.bytes / std::min(peak.copy, peak.math));
+  Bounds& bounds = *now.bounds;
+  bounds.clear();
+  std::vector<double> seconds;
+  for (auto turn : state) {
+    bounds.sample();
+    seconds.push_back(seconds_of_turn(*now.problem));
+    state.SetIterationTime(seconds.back());
   }
+  const auto middle = seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 2);
+  std::ranges::nth_element(seconds, middle);
+  const double done = work.limit == Limit::arithmetic ? work.operations : work.bytes;
+  if (work.limit == Limit::arithmetic) {
+    state.counters["flops"] = done / *middle;
+    state.counters["fma"] = bounds.fma();
+  } else {
+    state.counters["bytes"] = done / *middle;
+    state.counters["copy"] = bounds.copy();
+    state.counters["math"] = bounds.math();
+    state.counters["operations"] = bounds.operations();
+    state.counters["issue"] = bounds.issue();
+  }
+  state.counters["share"] = done / *middle / bounds.rate();
   state.counters["spills"] = now.problem->vector_spills();
   state.SetLabel(group + "|" + level_of(work, threads));
 }
@@ -189,14 +128,18 @@ std::string group_of(const Problem& problem, const std::string& file, int thread
   return group + fmt::format(" threads={}", threads);
 }
 
+std::vector<Problem> problems_of(const std::string& file) {
+  std::ifstream stream(file);
+  if (!stream) throw ProblemError("cannot read " + file);
+  std::ostringstream text;
+  text << stream.rdbuf();
+  return parse_problems(text.str(), file);
+}
+
 void add(const Options& options) {
   const auto now = std::make_shared<Current>();
   for (const std::string& file : options.files) {
-    std::ifstream stream(file);
-    if (!stream) throw ProblemError("cannot read " + file);
-    std::ostringstream text;
-    text << stream.rdbuf();
-    for (const Problem& problem : parse_problems(text.str(), file)) {
+    for (const Problem& problem : problems_of(file)) {
       for (int threads : options.threads) {
         const std::string name = fmt::format("{} threads={}", problem.name(), threads);
         benchmark::RegisterBenchmark(name.c_str(),
@@ -207,7 +150,19 @@ void add(const Options& options) {
                                        measure(state, *now, threads, group);
                                      })
             ->Unit(benchmark::kMicrosecond)
-            ->UseRealTime();
+            ->Iterations(kTurns)
+            ->UseManualTime();
+      }
+    }
+  }
+}
+
+void show(const Options& options) {
+  for (const std::string& file : options.files) {
+    for (const Problem& problem : problems_of(file)) {
+      for (int threads : options.threads) {
+        std::cout << fmt::format("# {} threads={}\n{}\n", problem.name(), threads,
+                                 shown(problem, options.show, threads));
       }
     }
   }
@@ -253,6 +208,8 @@ Options parse(int count, char** arguments) {
       }
     } else if (word == "--check=no" || word == "--check=yes") {
       options.check = word == "--check=yes";
+    } else if (word.starts_with("--show=")) {
+      options.show = word.substr(word.find('=') + 1);
     } else if (word.starts_with("-")) {
       throw ProblemError(fmt::format("no option {}\n{}", word, kUsage));
     } else {
@@ -270,6 +227,11 @@ int run(std::vector<std::string> words) {
   auto count = static_cast<int>(arguments.size());
   benchmark::Initialize(&count, arguments.data());
   const Options options = parse(count, arguments.data());
+  if (!options.show.empty()) {
+    show(options);
+    benchmark::Shutdown();
+    return 0;
+  }
   add(options);
   TableReporter table(heading(options));
   benchmark::RunSpecifiedBenchmarks(&table);

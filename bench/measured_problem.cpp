@@ -2,11 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
 #include "base/check.h"
 #include "bench/sample.h"
+#include "codegen/emit_program.h"
 #include "codegen/jit.h"
 #include "ir/interpret.h"
 #include "ir/rewrite.h"
@@ -48,6 +50,29 @@ int count_vector_spills(const codegen::Plan& plan, const codegen::Target& target
   return count;
 }
 
+std::int64_t count_operations(const codegen::Plan& plan) {
+  std::int64_t count = 0;
+  for (const codegen::ScheduledKernel& scheduled : plan.kernels) {
+    for (const codegen::Stage& stage : scheduled.kernel.stages) {
+      const auto* loop = std::get_if<codegen::Loop>(&stage);
+      if (loop == nullptr) continue;
+      std::int64_t points = 1;
+      for (codegen::AxisId axis : loop->axes) {
+        const codegen::Axis& described = scheduled.kernel.axes[static_cast<std::size_t>(axis)];
+        if (described.block_of < 0) points *= described.extent;
+      }
+      const codegen::FlatProgram program = codegen::flatten(loop->body.program, {});
+      const std::int64_t own =
+          std::ranges::count_if(program.code, [](const ir::ScalarInstruction& instruction) {
+            return instruction.op != ir::ScalarOp::constant &&
+                   instruction.op != ir::ScalarOp::operand;
+          });
+      count += points * (own + std::ssize(loop->accumulates));
+    }
+  }
+  return count;
+}
+
 std::string difference(const std::string& name, const Box& box, const Tensor& expected,
                        const Tensor& found) {
   if (expected == found) return {};
@@ -68,6 +93,7 @@ MeasuredProblem::MeasuredProblem(Workload work, const codegen::CompileOptions& o
     : work_(std::move(work)), times_(times), executor_(executor), subject_(subject_of(work_)) {
   codegen::Plan plan = codegen::plan_program(subject_.graph, options);
   executable_ = codegen::compile(plan, subject_.layout, options);
+  operations_ = count_operations(plan);
   spills_ = count_vector_spills(plan, codegen::make_target(options.set));
   const std::vector<runtime::Step> once = executable_.steps;
   for (std::int64_t time = 1; time < times; ++time) {

@@ -21,6 +21,9 @@ class MeasuredProblem {
   [[nodiscard]] std::int64_t times() const { return times_; }
   /// Vector registers that the machine code of all kernels saves to the stack.
   [[nodiscard]] int vector_spills() const { return spills_; }
+  /// Scalar operations of all loops in one time: arithmetic, comparisons, choices, bits, and what
+  /// is added to sums.
+  [[nodiscard]] std::int64_t operations() const { return operations_; }
   /// Throws InternalError when a kernel faults.
   void run();
   /// Compares elements at the beginning, inside and at the end of every result with those that the
@@ -36,6 +39,7 @@ class MeasuredProblem {
   runtime::Executable executable_;
   std::vector<std::span<const std::byte>> inputs_;
   int spills_ = 0;
+  std::int64_t operations_ = 0;
 };
 
 }  // namespace gradus::bench

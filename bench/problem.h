@@ -57,6 +57,7 @@ struct Workload {
   Limit limit = Limit::arithmetic;
   double operations = 0;       // floating-point; of taps outside of an image too
   double bytes = 0;            // read and written, each input and result once
+  double elements = 0;         // of the largest result
   bool in_place = false;       // all results are new states
   std::int64_t footprint = 0;  // bytes of different memory among these
   std::string size_key{};      // with limit `memory`: the setting that the work is linear in
@@ -65,8 +66,9 @@ struct Workload {
 /// Throws ProblemError when the kind is unknown or a setting is none of its.
 [[nodiscard]] Workload workload_of(const Problem& problem);
 
-/// What a problem computes for every element, with what it sums along rows given: nothing waits
-/// for a row's end. Its bytes are those of the problem. Only for limit `memory`.
+/// What a problem computes for every element, the terms of its sums too, in one pass: what it needs
+/// of a whole row is given, so that nothing waits for a row's end. Its bytes are those of the
+/// problem. Only for limit `memory`.
 [[nodiscard]] Workload arithmetic_of(const Problem& problem);
 
 }  // namespace gradus::bench

@@ -22,11 +22,11 @@ std::string rate(const Run& run, const char* name) {
 }  // namespace
 
 bool TableReporter::ReportContext(const Context&) {
-  GetOutputStream() << heading_
-                    << fmt::format(
-                           "\n{:<76} {:>10} {:>8} {:>7} {:>7} {:>7} {:>7} {:>6} {:>6}  {}\n",
-                           "problem", "us", "GFLOP/s", "fma", "GB/s", "copy", "math", "share",
-                           "spills", "data in");
+  GetOutputStream()
+      << heading_
+      << fmt::format("\n{:<76} {:>10} {:>8} {:>7} {:>7} {:>7} {:>7} {:>5} {:>6} {:>6} {:>6}  {}\n",
+                     "problem", "us", "GFLOP/s", "fma", "GB/s", "copy", "math", "ops", "issue",
+                     "share", "spills", "data in");
   return true;
 }
 
@@ -41,12 +41,16 @@ void TableReporter::ReportRuns(const std::vector<Run>& runs) {
         run.run_type == Run::RT_Aggregate ? run.aggregate_name == "median" : run.repetitions <= 1;
     if (!shown || run.error_occurred) continue;
     const double share = counter(run, "share");
+    const double operations = counter(run, "operations");
+    const double issue = counter(run, "issue");
     const std::size_t bar = run.report_label.find('|');
     GetOutputStream() << fmt::format(
-        "{:<76} {:>10.2f} {:>8} {:>7} {:>7} {:>7} {:>7} {:>5.1f}% {:>6.0f}  {}\n",
+        "{:<76} {:>10.2f} {:>8} {:>7} {:>7} {:>7} {:>7} {:>5} {:>6} {:>5.1f}% {:>6.0f}  {}\n",
         run.run_name.function_name, run.GetAdjustedRealTime(), rate(run, "flops"), rate(run, "fma"),
-        rate(run, "bytes"), rate(run, "copy"), rate(run, "math"), 100 * share,
-        counter(run, "spills"), run.report_label.substr(bar + 1));
+        rate(run, "bytes"), rate(run, "copy"), rate(run, "math"),
+        operations == 0 ? "-" : fmt::format("{:.0f}", operations),
+        issue == 0 ? "-" : fmt::format("{:.0f}%", 100 * issue), 100 * share, counter(run, "spills"),
+        run.report_label.substr(bar + 1));
     GetOutputStream().flush();
     shares_[run.report_label.substr(0, bar)].push_back(share);
   }

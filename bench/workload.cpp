@@ -184,24 +184,41 @@ Expr given(ir::Graph& graph, std::string name, const Shape& shape) {
   return ir::broadcast(input(graph, std::move(name), {shape[0]}), shape, {0});
 }
 
+/// Adds the reduction of x along rows as a result.
+void reduced(std::string name, const char* how, Expr x) {
+  x.graph->add_result(std::move(name), ir::reduce(how, x, {1}).value);
+}
+
 Expr softmax_arithmetic(Expr x, bool backward) {
   ir::Graph& graph = *x.graph;
-  const Expr shifted = x - given(graph, "top", x.shape());
-  const Expr y = ir::map("exp", shifted) * given(graph, "inverse", x.shape());
+  const Expr e = ir::map("exp", x - given(graph, "top", x.shape()));
+  const Expr y = e * given(graph, "inverse", x.shape());
+  reduced("maximum", "reduce_max", x);
+  reduced("total", "sum", e);
   if (!backward) return y;
-  return (input(graph, "dy", x.shape()) - given(graph, "mean", x.shape())) * y;
+  const Expr dy = input(graph, "dy", x.shape());
+  reduced("product", "sum", dy * y);
+  return (dy - given(graph, "mean", x.shape())) * y;
 }
 
 Expr layer_norm_arithmetic(Expr x, bool backward) {
   ir::Graph& graph = *x.graph;
   const Expr scale = ir::broadcast(input(graph, "scale", {x.shape()[1]}), x.shape(), {1});
   const Expr inverse = given(graph, "inverse", x.shape());
-  const Expr normal = (x - given(graph, "mean", x.shape())) * inverse;
+  const Expr d = x - given(graph, "mean", x.shape());
+  const Expr normal = d * inverse;
+  reduced("total", "sum", x);
+  reduced("squares", "sum", d * d);
   if (!backward) {
     return normal * scale + ir::broadcast(input(graph, "shift", {x.shape()[1]}), x.shape(), {1});
   }
-  const Expr dy = input(graph, "dy", x.shape()) * scale;
-  return (dy - given(graph, "mean dy", x.shape()) - normal * given(graph, "part", x.shape())) *
+  const Expr dy = input(graph, "dy", x.shape());
+  const Expr scaled = dy * scale;
+  reduced("total dy", "sum", scaled);
+  reduced("product", "sum", scaled * normal);
+  graph.add_result("dscale", ir::reduce("sum", dy * normal, {0}).value);
+  graph.add_result("dshift", ir::reduce("sum", dy, {0}).value);
+  return (scaled - given(graph, "mean dy", x.shape()) - normal * given(graph, "part", x.shape())) *
          inverse;
 }
 
@@ -215,7 +232,7 @@ Workload graph_of(const Problem& problem) {
   throw ProblemError("no kind of problem '" + problem.kind() + "'");
 }
 
-/// Counts bytes.
+/// Counts bytes and elements.
 Workload counted(Workload work) {
   const std::vector<bool> live = work.graph.live();
   for (ir::NodeId id : work.graph.inputs()) {
@@ -225,7 +242,9 @@ Workload counted(Workload work) {
   work.bytes = static_cast<double>(work.footprint);
   work.in_place = true;
   for (const ir::Result& result : work.graph.results()) {
-    const std::int64_t bytes = work.graph.type(result.value).byte_size();
+    const TensorType& type = work.graph.type(result.value);
+    const std::int64_t bytes = type.byte_size();
+    work.elements = std::max(work.elements, static_cast<double>(type.element_count()));
     work.bytes += static_cast<double>(bytes);
     if (!result.update) work.footprint += bytes;
     work.in_place = work.in_place && result.update;
