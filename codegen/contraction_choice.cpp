@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "base/check.h"
+#include "codegen/caches.h"
 
 // The model counts cycles of one task. A tile's steps of k cost what its instructions cost; every
 // byte that a tile reads again, and that a first cache cannot have kept, costs by the cache that
@@ -16,8 +17,6 @@
 namespace gradus::codegen {
 namespace {
 
-constexpr std::int64_t kFirstCache = 32 * 1024;
-constexpr std::int64_t kSecondCache = 1024 * 1024;
 constexpr double kSecondCacheBytes = 256;  // per cycle, of neighbours: they come in time
 constexpr double kScatteredBytes = 64;     // of rows that share sets
 constexpr double kRestingBytes = 32;       // of sums

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "base/check.h"
+#include "codegen/caches.h"
 #include "codegen/emit_loop.h"
 
 namespace gradus::codegen {
@@ -11,10 +12,8 @@ namespace {
 
 using llvm::Value;
 
-/// Sums of whole rows that a first cache holds beside the rows themselves, and what may lie in a
-/// second one.
+/// Sums of whole rows that a first cache holds beside the rows themselves.
 constexpr std::int64_t kNearSums = 16 * 1024;
-constexpr std::int64_t kSecondCache = 1024 * 1024;
 /// Vectors of a column: as many bytes as prefetchers like to see in a row of memory, ...
 constexpr std::int64_t kColumnVectors = 4;
 /// ... and less where all copies of the body together would have more instructions than this.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "codegen/caches.h"
+
 namespace gradus::codegen {
 namespace {
 
@@ -10,7 +12,6 @@ constexpr std::int64_t kReadAhead = 1024;
 constexpr std::int64_t kWriteAhead = 512;
 constexpr std::int64_t kAllWritesAhead = 2048;  // of all stores of a loop together: within L1
 constexpr std::int64_t kRowsAhead = 8;          // in columns
-constexpr std::int64_t kFirstCache = 32 * 1024;
 /// Instructions from which a loop fetches what it reads.
 constexpr std::size_t kLongBody = 40;
 
@@ -48,9 +49,9 @@ class Sharing {
 
   void write(const LoopCourse& course, const Access& target) {
     if (!has_role(target, BufferRole::output) || target.pick) return;
-    const LoopCourse* chosen = streams(target) ? idlest(course, /*before=*/true) : &course;
-    if (chosen == nullptr) chosen = &course;
-    if (chosen != &course) {
+    // In time: a loop that stores waits for what it has only just fetched.
+    const LoopCourse* chosen = streams(target) ? idlest(course, /*before=*/true) : nullptr;
+    if (chosen != nullptr) {
       add(*chosen, {target, Purpose::write, -1, 0});
     } else {
       const auto stores = static_cast<std::int64_t>(course.loop->stores.size());
@@ -96,16 +97,16 @@ class Sharing {
            }) == 1;
   }
 
-  /// Of the loops over the same points, up to the given one if `before`, the one with the most
-  /// instructions for one fetch more; null if there is none.
+  /// Of the loops over the same points, only those before the given one if `before`, the one with
+  /// the most instructions for one fetch more; null if there is none.
   const LoopCourse* idlest(const LoopCourse& course, bool before) {
     const LoopCourse* chosen = nullptr;
     for (const LoopCourse& other : loops_) {
+      if (before && &other == &course) break;
       if (!other.columns && other.loop->axes == course.loop->axes &&
           (chosen == nullptr || instructions_per_fetch(other) > instructions_per_fetch(*chosen))) {
         chosen = &other;
       }
-      if (before && &other == &course) break;
     }
     return chosen;
   }

@@ -4,9 +4,9 @@
 //   - what a loop is going to write: a store waits for its line, and later stores for that one;
 //   - what a loop is going to read, where its body is so long that the processor sees only few
 //     points ahead;
-//   - in tiles, the rows of the next tile and the memory that this tile is going to fill. A loop
-//     that computes much leaves memory idle, one that computes little would wait for it: each loop
-//     fetches as much as it has time for.
+//   - in tiles, the memory that this tile is going to fill, by a loop before the one that fills it,
+//     and the rows of the next tile. A loop that computes much leaves memory idle, one that computes
+//     little would wait for it: each loop fetches as much as it has time for.
 // Nothing is ever read or written for that: behind the end of a buffer it does not fault.
 
 #include <cstdint>

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "codegen/body.h"
+#include "codegen/caches.h"
 #include "ir/op.h"
 #include "ir/order.h"
 #include "passes/inner_batch.h"
@@ -21,6 +22,9 @@ namespace {
 // The heuristics of the tile.
 struct Heuristics {
   std::int64_t row_unit = 4;                         // rows that draw their random words together
+  std::int64_t tile_points = 4096;                   // of loops
+  std::int64_t waiting_tile_points = 1024;           // of loops that wait for memory, ...
+  std::int64_t waiting_instructions = 64;            // having at most so many to do meanwhile
   std::int64_t loop_scratch_bytes = 40 * 1024;       // of a tile without a contraction: within L1
   std::int64_t contract_scratch_bytes = 128 * 1024;  // of a tile with one: within L2
   std::int64_t maximum_tile_rows = 16;
@@ -321,9 +325,15 @@ std::optional<Tile> GroupLoops::tile() {
       last_ ? kHeuristics.contract_scratch_bytes : kHeuristics.loop_scratch_bytes;
   std::int64_t size = std::max<std::int64_t>(1, budget / row_bytes);
   if (!last_ && !is_vector_axis(axis)) {
-    // Loops read the same rows again and again; but some rows run together.
-    const std::int64_t with_reads = budget / (row_bytes + bytes_read(axis));
-    size = std::min(size, std::max(with_reads, kHeuristics.row_unit));
+    // Loops read the same rows again and again: with what they write and the rows of the next tile
+    // these stay in the first cache. Some rows run together, so that one is added up while another
+    // one's sum is needed; but where memory is waited for, it is in the first loop of a tile, and
+    // in short tiles the processor asks there for rows while it is still at the tile before.
+    const bool waits = instructions() <= kHeuristics.waiting_instructions &&
+                       bytes_read(axis) * extent(axis) > kSecondCache;
+    const std::int64_t points = waits ? kHeuristics.waiting_tile_points : kHeuristics.tile_points;
+    const std::int64_t least = waits ? 1 : kHeuristics.row_unit;
+    size = std::min(size, std::max(points / points_per_row(axis), least));
   }
   if (is_vector_axis(axis)) {
     size = std::max(ir::kLanes, size / ir::kLanes * ir::kLanes);
@@ -356,6 +366,18 @@ std::int64_t GroupLoops::bytes_read(AxisId axis) const {
   std::int64_t bytes = 0;
   for (NodeId value : values) bytes += graph_.node(value).types[0].byte_size() / extent(axis);
   return bytes;
+}
+
+/// Points of the group's largest loop per position of `axis`.
+std::int64_t GroupLoops::points_per_row(AxisId axis) const {
+  std::int64_t most = 1;
+  for (NodeId id : group_.roots) {
+    std::int64_t points = 1;
+    for (int other : axes_of(id))
+      points *= other == axis ? 1 : std::max<std::int64_t>(extent(other), 1);
+    most = std::max(most, points);
+  }
+  return most;
 }
 
 /// Greatest length of an axis's range inside a task.
@@ -420,7 +442,6 @@ bool GroupLoops::repeats_reads(AxisId axis) const {
 /// Whether root `id` reads something that is larger than a first cache once for every position of
 /// `axis`, which it keeps.
 bool GroupLoops::repeats_reads(NodeId id, AxisId axis) const {
-  constexpr std::int64_t kFirstCache = 32 * 1024;
   const std::vector<int>& axes = axes_of(id);
   const auto repeated = [&](const passes::Read& read) {
     return graph_.node(read.value).types[0].byte_size() > kFirstCache &&

@@ -132,6 +132,7 @@ class GroupLoops {
   [[nodiscard]] ContractionBox contraction_box(ir::NodeId contraction);
   [[nodiscard]] std::optional<Tile> tile();
   [[nodiscard]] std::int64_t bytes_read(AxisId axis) const;
+  [[nodiscard]] std::int64_t points_per_row(AxisId axis) const;
 
   const ir::Graph& graph_;
   const passes::FusionPlan& plan_;

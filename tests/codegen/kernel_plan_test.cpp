@@ -435,6 +435,30 @@ TEST(KernelPlan, SumsOverRowsAndMapsReadTheirInputsTogether) {
   EXPECT_GT(readers(plan_program(few, {}), "dy"), 1U);
 }
 
+/// The rows of a tile of the kernel that normalises an array of the shape.
+std::int64_t tile_of_normalisation(const Shape& shape, bool dear) {
+  Graph graph("normalisation");
+  Expr x = input(graph, "x", f32(shape));
+  if (dear) x = ir::map("erf", ir::map("erf", ir::map("erf", x)));
+  const Expr d = x - ir::broadcast_reduced(ir::mean(x, {1}), shape, {1});
+  const Expr variance = ir::mean(d * d, {1});
+  const Expr y = d * ir::broadcast_reduced(ir::map("rsqrt", variance), shape, {1});
+  graph.add_result("y", y.value);
+  const Plan plan = plan_program(graph, {});
+  EXPECT_EQ(plan.kernels.size(), 1U);
+  EXPECT_TRUE(plan.kernels[0].kernel.tile);
+  return plan.kernels[0].kernel.tile ? plan.kernels[0].kernel.tile->size : 0;
+}
+
+TEST(KernelPlan, TilesOfRowsAreShortWhereTheyWaitForMemory) {
+  EXPECT_EQ(tile_of_normalisation({16384, 64}, false), 16);
+  EXPECT_EQ(tile_of_normalisation({4096, 256}, false), 4);
+  EXPECT_EQ(tile_of_normalisation({4096, 1024}, false), 1);
+  EXPECT_EQ(tile_of_normalisation({4096, 8192}, false), 1);
+  EXPECT_EQ(tile_of_normalisation({64, 1024}, false), 4);   // near
+  EXPECT_EQ(tile_of_normalisation({4096, 1024}, true), 4);  // busy
+}
+
 TEST(KernelPlan, SumsDoNotJoinWhatTheyComeAfter) {
   Graph graph("centred");
   const Expr x = input(graph, "x", f32({1000, 70}));
