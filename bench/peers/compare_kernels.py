@@ -49,7 +49,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--bench", default=str(ROOT / "build/release/bench/bench_kernels"),
                         help="our program")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=0.15, help="per measurement")
+    parser.add_argument("--seconds", type=float, default=0.15,
+                        help="per measurement of PyTorch")
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
     parser.add_argument("--filter", default="", help="part of a problem's name")
     parser.add_argument("--json", help="write everything to this file")
@@ -59,8 +60,11 @@ def arguments() -> argparse.Namespace:
 def names(options: argparse.Namespace, file: str) -> list[str]:
     """The problems of a file as our program spells them."""
     listed = run([options.bench, file, "--benchmark_list_tests=true"], 1).output
-    found = re.findall(r"^(.* )threads=1/real_time$", listed, re.MULTILINE)
-    return [name.strip() for name in found if options.filter in name]
+    found = re.findall(r"^(.* )threads=1/", listed, re.MULTILINE)
+    chosen = [name.strip() for name in found if options.filter in name]
+    if not chosen:
+        raise SystemExit(f"compare_kernels: {file} has no problem with '{options.filter}' in its name")
+    return chosen
 
 
 def measure_ours(options: argparse.Namespace, file: str, result: Result, threads: int,
@@ -68,8 +72,8 @@ def measure_ours(options: argparse.Namespace, file: str, result: Result, threads
     with tempfile.NamedTemporaryFile(suffix=".json") as output:
         run([options.bench, file, f"--threads={threads}", f"--check={'yes' if check else 'no'}",
              f"--benchmark_filter=^{result.problem} threads={threads}/",
-             "--benchmark_repetitions=3", f"--benchmark_min_time={options.seconds / 3}",
-             f"--benchmark_out={output.name}", "--benchmark_out_format=json"], threads)
+             "--benchmark_repetitions=3", f"--benchmark_out={output.name}",
+             "--benchmark_out_format=json"], threads)
         runs = json.load(output)["benchmarks"]
     median = next(r for r in runs if r.get("aggregate_name") == "median")
     result.ours.append(1e-6 * median["real_time"])
