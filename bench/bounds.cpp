@@ -4,7 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
+
+#include "base/stopwatch.h"
 
 namespace gradus::bench {
 namespace {
@@ -36,11 +37,10 @@ double math_rate(const std::vector<std::unique_ptr<MeasuredProblem>>& near) {
   double best = 0;
   for (const auto& smaller : near) {
     smaller->run();
-    const auto start = std::chrono::steady_clock::now();
+    const Stopwatch watch;
     smaller->run();
-    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-    best = std::max(best,
-                    smaller->work().bytes * static_cast<double>(smaller->times()) / took.count());
+    const double took = watch.seconds();
+    best = std::max(best, smaller->work().bytes * static_cast<double>(smaller->times()) / took);
   }
   return best;
 }

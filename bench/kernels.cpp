@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -13,6 +12,7 @@
 
 #include "base/diagnostic.h"
 #include "base/float_environment.h"
+#include "base/stopwatch.h"
 #include "bench/bounds.h"
 #include "bench/report.h"
 #include "bench/show.h"
@@ -31,8 +31,8 @@ constexpr const char* kUsage =
 
 // Before the user's options, of which the last one counts.
 const char* const kDefaults[] = {"--benchmark_repetitions=7"};
-constexpr int kTurns = 9;  // of a repetition
-constexpr std::chrono::milliseconds kTurn{1};
+constexpr int kTurns = 9;        // of a repetition
+constexpr double kTurn = 1e-3;   // seconds
 constexpr int kPeakSamples = 3;  // of the heading's rates
 
 struct Options {
@@ -71,17 +71,16 @@ std::string level_of(const Workload& work, int threads) {
 
 /// Seconds of one run, by as many runs as take a turn.
 double seconds_of_turn(MeasuredProblem& problem) {
-  using Clock = std::chrono::steady_clock;
   problem.run();  // brings data near and clocks up
-  const Clock::time_point start = Clock::now();
-  std::chrono::duration<double> took{};
+  const Stopwatch watch;
+  double took = 0;
   int runs = 0;
   do {
     problem.run();
     ++runs;
-    took = Clock::now() - start;
+    took = watch.seconds();
   } while (took < kTurn);
-  return took.count() / runs;
+  return took / runs;
 }
 
 /// A repetition: the problem and what bounds it, in turns.

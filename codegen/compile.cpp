@@ -3,12 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <iterator>
 #include <map>
 #include <set>
 
 #include "base/parallel.h"
+#include "base/stopwatch.h"
 #include "codegen/chain.h"
 #include "codegen/copy_kernel.h"
 #include "codegen/jit.h"
@@ -30,18 +30,17 @@ using runtime::Space;
 
 constexpr std::string_view kStoredValues = "stored_values";
 
-class Stopwatch {
+/// Times stages one after another.
+class StageClock {
  public:
-  explicit Stopwatch(std::vector<StageSeconds>& seconds) : seconds_(seconds) {}
+  explicit StageClock(std::vector<StageSeconds>& seconds) : seconds_(seconds) {}
   void lap(std::string stage) {
-    const auto now = std::chrono::steady_clock::now();
-    seconds_.push_back({std::move(stage), std::chrono::duration<double>(now - start_).count()});
-    start_ = now;
+    seconds_.push_back({std::move(stage), std::exchange(watch_, {}).seconds()});
   }
 
  private:
   std::vector<StageSeconds>& seconds_;
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  Stopwatch watch_;
 };
 
 /// The kernels that bring new values to their states when these could not be written in place.
@@ -218,11 +217,9 @@ class ProgramPlanner {
   /// With `loop_length` the graph is the body of a loop.
   ProgramPlanner(ir::Graph graph, const CompileOptions& options,
                  std::optional<std::int64_t> loop_length = std::nullopt)
-      : options_(options),
-        loop_length_(loop_length),
-        plan_{std::move(graph), {}, {}, {}, {}, {}, {}, {}, {}, 0, 0} {}
+      : options_(options), loop_length_(loop_length), plan_{.graph = std::move(graph)} {}
 
-  Plan run(Stopwatch& watch) {
+  Plan run(StageClock& watch) {
     const bool store = options_.store_values && !options_.without.contains(kStoredValues);
     plan_.fusion = passes::fuse(plan_.graph, {options_.fuse, store});
     watch.lap("fusion");
@@ -274,7 +271,7 @@ class ProgramPlanner {
     std::ranges::move(kernels, std::back_inserter(plan_.kernels));
   }
 
-  void append_loop(NodeId scan, std::size_t group, Stopwatch& watch) {
+  void append_loop(NodeId scan, std::size_t group, StageClock& watch) {
     const ir::Attributes& attributes = plan_.graph.node(scan).attributes;
     CompileOptions options = options_;
     options.without.insert(std::string(kChains));  // found when all kernels of the loop are there
@@ -317,7 +314,7 @@ std::vector<std::string> optional_stages() {
 
 Plan plan_program(const ir::Graph& graph, const CompileOptions& options) {
   std::vector<StageSeconds> seconds;
-  Stopwatch watch(seconds);
+  StageClock watch(seconds);
   passes::PipelineOptions pipeline;
   pipeline.disabled = options.without;
   ir::Graph lowered = passes::run_pipeline(graph, pipeline);
@@ -363,7 +360,7 @@ runtime::Executable place(Plan& plan, const runtime::StateLayout& layout) {
 
 runtime::Executable compile(Plan& plan, const runtime::StateLayout& layout,
                             const CompileOptions& options) {
-  Stopwatch watch(plan.seconds);
+  StageClock watch(plan.seconds);
   runtime::Executable executable = place(plan, layout);
   watch.lap("memory");
   std::vector<Kernel> kernels;

@@ -54,19 +54,19 @@ struct LoopBody {
 /// A program with everything that was decided about it, up to machine code.
 struct Plan {
   ir::Graph graph;  // after the passes
-  passes::FusionPlan fusion;
-  std::vector<ScheduledKernel> kernels;  // a kernel may run more than once
-  std::vector<runtime::Chain> chains;    // of kernels; none where a kernel runs more than once
-  std::vector<runtime::Loop> loops;      // of kernels
-  std::vector<LoopBody> bodies;          // of the graph's scans
-  std::vector<ArenaBuffer> arena;        // after `place`
-  passes::MemoryPlan memory;             // after `place`
-  std::vector<StageSeconds> seconds;
+  passes::FusionPlan fusion{};
+  std::vector<ScheduledKernel> kernels{};  // a kernel may run more than once
+  std::vector<runtime::Chain> chains{};    // of kernels; none where a kernel runs more than once
+  std::vector<runtime::Loop> loops{};      // of kernels
+  std::vector<LoopBody> bodies{};          // of the graph's scans
+  std::vector<ArenaBuffer> arena{};        // after `place`
+  passes::MemoryPlan memory{};             // after `place`
+  std::vector<StageSeconds> seconds{};
   // After `compile`:
   std::size_t cached_modules = 0;  // of machine code
   std::size_t compiled_modules = 0;
-  std::vector<std::string> modules;  // keys of all of them in the store
-  std::vector<std::string> symbols;  // of the kernels' functions in them
+  std::vector<std::string> modules{};  // keys of all of them in the store
+  std::vector<std::string> symbols{};  // of the kernels' functions in them
 };
 
 /// Runs passes, fusion and schedules. Throws InternalError where a stage breaks its law.

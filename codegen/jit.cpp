@@ -10,7 +10,6 @@
 #include <llvm/Target/TargetMachine.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <map>
 #include <unordered_map>
@@ -18,6 +17,7 @@
 #include "base/check.h"
 #include "base/float_environment.h"
 #include "base/parallel.h"
+#include "base/stopwatch.h"
 #include "codegen/emit.h"
 #include "codegen/emit_alike.h"
 #include "codegen/emit_announce.h"
@@ -26,10 +26,6 @@
 
 namespace gradus::codegen {
 namespace {
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 /// A module with some kernels, verified. scratch[i] is set for each emitted kernel.
 std::unique_ptr<llvm::Module> emit_module(llvm::LLVMContext& context,
@@ -192,16 +188,16 @@ CachedCode code_of(Share& share, const Target& target, CodeStore* store,
       }
     }
   }
-  auto start = std::chrono::steady_clock::now();
+  const Stopwatch emission;
   llvm::LLVMContext context;
   const std::unique_ptr<llvm::TargetMachine> machine = target_machine(target);
   CachedCode code;
   const auto module = emit_module(context, share.kernels, share.symbols, target, *machine, debug,
                                   code.scratch_bytes);
-  share.report.emit_seconds = seconds_since(start);
-  start = std::chrono::steady_clock::now();
+  share.report.emit_seconds = emission.seconds();
+  const Stopwatch generation;
   code.object = machine_code(*module, *machine, CodeForm::object);
-  share.report.machine_seconds = seconds_since(start);
+  share.report.machine_seconds = generation.seconds();
   ++share.report.compiled_modules;
   if (store != nullptr) store->store(share.key, encode_entry(share.key, code));
   return code;
@@ -211,14 +207,14 @@ void compile_share(Share& share, const Target& target, CodeStore* store,
                    const DebugOptions& debug) {
   CachedCode code = code_of(share, target, store, debug);
   share.scratch = std::move(code.scratch_bytes);
-  const auto start = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   LinkedModule module = link(share.symbols, code.object, debug);
   for (std::size_t i = 0; i < share.symbols.size(); ++i) {
     GRADUS_CHECK(module.functions[i] != nullptr, "no symbol " + *share.symbols[i]);
   }
   share.functions = std::move(module.functions);
   share.memory = std::move(module.memory);
-  share.report.link_seconds = seconds_since(start);
+  share.report.link_seconds = watch.seconds();
 }
 
 void run_shares(std::vector<Share>& shares, const Target& target, CodeStore* store,
@@ -291,7 +287,7 @@ std::vector<std::size_t> distinct_of(std::span<const std::size_t> original) {
 
 MachineCode compile(std::span<const Kernel> kernels, const Target& target, int threads,
                     CodeStore* store, const DebugOptions& debug) {
-  const auto start = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   GRADUS_CHECK(host_supports(target.set), "this machine cannot run code for the target");
   const std::vector<std::size_t> original = originals(kernels);
   const std::vector<std::string> symbols = symbols_of(kernels, original);
@@ -317,7 +313,7 @@ MachineCode compile(std::span<const Kernel> kernels, const Target& target, int t
   }
   for (const std::string& symbol : symbols) result.kernels.push_back(compiled.at(symbol));
   result.code = std::move(memory);
-  result.report.seconds = seconds_since(start);
+  result.report.seconds = watch.seconds();
   return result;
 }
 

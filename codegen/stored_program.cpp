@@ -6,6 +6,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include "base/stopwatch.h"
 #include "codegen/code_cache.h"
 #include "codegen/jit.h"
 #include "ir/text.h"
@@ -185,7 +186,38 @@ std::optional<CompiledProgram> load_program(const std::string& key, const Compil
     entry.executable.steps[i].function = code->functions[i];
   }
   entry.executable.code = std::move(code->code);
-  return CompiledProgram{std::move(entry.executable), entry.memory, entry.modules.size()};
+  return CompiledProgram{std::move(entry.executable), entry.memory, {}, entry.modules.size(), 0};
+}
+
+CompiledProgram compile_program(const ir::Graph& graph, const runtime::StateLayout& layout,
+                                const CompileOptions& options, const MemoryLimit& limit,
+                                const std::function<Plan()>& plan) {
+  // What the tuner has measured may change; without it the same graph gives the same program.
+  const bool stored = options.store != nullptr && options.tuner == nullptr;
+  StageSeconds search{"store", 0};
+  std::string key;
+  if (stored) {
+    const Stopwatch watch;
+    key = stored_program_key(graph, layout, options, limit);
+    std::optional<CompiledProgram> known = load_program(key, options);
+    search.seconds = watch.seconds();
+    if (known) {
+      known->seconds.push_back(search);
+      return *std::move(known);
+    }
+  }
+  Plan made = plan();
+  CompiledProgram result;
+  result.executable = compile(made, layout, options);
+  result.memory = memory_use(made, result.executable, layout, limit.workers);
+  if (stored) {
+    store_program(key, made, result.executable, result.memory, options);
+    result.seconds.push_back(search);
+  }
+  result.seconds.insert(result.seconds.end(), made.seconds.begin(), made.seconds.end());
+  result.cached_modules = made.cached_modules;
+  result.compiled_modules = made.compiled_modules;
+  return result;
 }
 
 }  // namespace gradus::codegen

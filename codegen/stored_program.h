@@ -3,8 +3,10 @@
 // Whole programs between runs: what passes, fusion, schedules and the memory plan have decided is
 // found again by the graph that they began with. An entry names the modules that have its code.
 
+#include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "codegen/memory_use.h"
 
@@ -14,8 +16,18 @@ namespace gradus::codegen {
 struct CompiledProgram {
   runtime::Executable executable;
   MemoryUse memory;
-  std::size_t modules = 0;  // of machine code
+  std::vector<StageSeconds> seconds;
+  std::size_t cached_modules = 0;  // of machine code
+  std::size_t compiled_modules = 0;
 };
+
+/// The program of `graph`: from the store, if the options name one, or compiled from the plan that
+/// `plan` makes for `limit`, and added to the store. Throws what `plan` throws.
+[[nodiscard]] CompiledProgram compile_program(const ir::Graph& graph,
+                                              const runtime::StateLayout& layout,
+                                              const CompileOptions& options,
+                                              const MemoryLimit& limit,
+                                              const std::function<Plan()>& plan);
 
 /// SHA-256, in hexadecimal digits, of everything that the program compiled from `graph` depends on:
 /// the graph with its places, the state's layout, the options and the limit, the processor, LLVM,

@@ -1,11 +1,11 @@
 #include "codegen/tune.h"
 
 #include <algorithm>
-#include <chrono>
 #include <numeric>
 
 #include "base/aligned_memory.h"
 #include "base/float_environment.h"
+#include "base/stopwatch.h"
 #include "base/tensor.h"
 #include "codegen/jit.h"
 
@@ -71,12 +71,12 @@ class Prepared {
   }
 
   double run() {
-    const auto start = std::chrono::steady_clock::now();
+    const Stopwatch watch;
     for (const Call& call : calls_) {
       runtime::FaultWord fault = 0;
       call.function(call.buffers.data(), scratch_.data(), 0, call.tasks, &fault);
     }
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return watch.seconds();
   }
 
  private:

@@ -1,10 +1,10 @@
 #include "passes/pipeline.h"
 
 #include <algorithm>
-#include <chrono>
 #include <optional>
 #include <utility>
 
+#include "base/stopwatch.h"
 #include "ir/op.h"
 #include "ir/rewrite.h"
 #include "ir/verify.h"
@@ -151,10 +151,9 @@ ir::Graph run_passes(const ir::Graph& graph, std::span<const Pass> passes,
     ++number;
     if (options.disabled.contains(pass.name)) continue;
     PassReport report{number, pass.name};
-    const auto start = std::chrono::steady_clock::now();
+    const Stopwatch watch;
     std::optional<Changed> changed = changed_by(pass, current ? *current : graph, hash);
-    const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
-    report.seconds = time.count();
+    report.seconds = watch.seconds();
     report.changed = changed.has_value();
     if (changed) {
       ir::verify(changed->graph, std::string("after pass ") + std::string(pass.name));

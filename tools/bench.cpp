@@ -2,11 +2,11 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "base/stopwatch.h"
 #include "ir/text.h"
 #include "runtime/checkpoint.h"
 #include "runtime/evaluate.h"
@@ -78,26 +78,25 @@ struct Variant {
   Variant(std::string label, const Subject& subject, const codegen::CompileOptions& options,
           const codegen::MemoryLimit& limit)
       : name(std::move(label)) {
-    const auto start = std::chrono::steady_clock::now();
+    const Stopwatch watch;
     auto [plan, use, fits] = codegen::plan_within(subject.graph, subject.layout, options, limit);
     if (!fits) {
       throw UserError("E5002", fmt::format("{}, {}, needs {}; allowed are {}", subject.what, name,
                                            size_text(use.total()), size_text(limit.bytes)));
     }
     step = codegen::compile(plan, subject.layout, options);
-    compile_seconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    compile_seconds = watch.seconds();
     state = subject.state;
     kernel_seconds.resize(step.steps.size());
   }
 
   void run(runtime::Executor& executor, std::span<const std::span<const std::byte>> inputs) {
     std::vector<double> kernels(step.steps.size());
-    const auto start = std::chrono::steady_clock::now();
+    const Stopwatch watch;
     const runtime::RunResult result = executor.run(step, state, inputs, kernels);
-    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+    const double took = watch.seconds();
     if (result.fault != 0) throw UserError("E3002", runtime::describe_fault(step, result));
-    seconds.push_back(took.count());
+    seconds.push_back(took);
     for (std::size_t i = 0; i < kernels.size(); ++i) kernel_seconds[i].push_back(kernels[i]);
   }
 };
@@ -219,16 +218,13 @@ int bench(const BenchOptions& options) {
   if (!options.fused_only) variants.emplace_back("unfused", subject, unfused, limit);
   std::vector<std::span<const std::byte>> inputs;
   for (const Tensor& input : subject.inputs) inputs.emplace_back(input.bytes);
-  const auto start = std::chrono::steady_clock::now();
-  const auto elapsed = [&] {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  };
+  const Stopwatch watch;
   // Interleaved, so that a slow moment of the machine meets both.
   do {
     for (Variant& variant : variants) {
       for (int i = 0; i < 5; ++i) variant.run(executor, inputs);
     }
-  } while (elapsed() < static_cast<double>(variants.size()) * options.seconds);
+  } while (watch.seconds() < static_cast<double>(variants.size()) * options.seconds);
   const MachinePeak peak = measure_peak(codegen::make_target(fused.set), executor);
   if (options.model.json) {
     nlohmann::ordered_json json = json_of(subject, variants, peak, executor.workers());

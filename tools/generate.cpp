@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <chrono>
 #include <cmath>
 #include <csignal>
 #include <cstring>
@@ -9,6 +8,8 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "base/stopwatch.h"
+#include "codegen/stored_program.h"
 #include "runtime/checkpoint.h"
 #include "runtime/data/utf8.h"
 #include "runtime/evaluate.h"
@@ -24,11 +25,6 @@ namespace {
 volatile std::sig_atomic_t interrupted = 0;  // set by the signal handler
 
 using Tokens = std::vector<std::int32_t>;
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 struct GenerateOptions {
   ModelOptions model;
@@ -49,6 +45,8 @@ struct Summary {
   bool slid = false;
   double compile_seconds = 0;
   double seconds = 0;
+  std::size_t cached_modules = 0;  // of machine code
+  std::size_t compiled_modules = 0;
 };
 
 /// The program, compiled, with the state that it runs on: weights, counters and what it carries.
@@ -106,16 +104,23 @@ class Generator {
   /// Whether some token has been chosen without the whole of what was before.
   [[nodiscard]] bool slid() const { return slid_; }
   [[nodiscard]] std::int64_t positions() const { return positions_; }
+  [[nodiscard]] std::size_t cached_modules() const { return cached_modules_; }
+  [[nodiscard]] std::size_t compiled_modules() const { return compiled_modules_; }
 
  private:
-  [[nodiscard]] runtime::Executable compiled(const ir::Graph& graph,
-                                             const GenerateOptions& options) const {
+  runtime::Executable compiled(const ir::Graph& graph, const GenerateOptions& options) {
     const codegen::CompileOptions compile = options.model.compile_options();
-    codegen::FittedPlan fitted =
-        codegen::plan_within(graph, layout_, compile, options.model.memory_limit());
-    if (fitted.fits) return codegen::compile(fitted.plan, layout_, compile);
-    throw UserError("E5002", fmt::format("generation takes {} bytes, more than --memory {}",
-                                         fitted.use.total(), options.model.memory));
+    const codegen::MemoryLimit limit = options.model.memory_limit();
+    codegen::CompiledProgram program =
+        codegen::compile_program(graph, layout_, compile, limit, [&] {
+          codegen::FittedPlan fitted = codegen::plan_within(graph, layout_, compile, limit);
+          if (fitted.fits) return std::move(fitted.plan);
+          throw UserError("E5002", fmt::format("generation takes {} bytes, more than --memory {}",
+                                               fitted.use.total(), options.model.memory));
+        });
+    cached_modules_ += program.cached_modules;
+    compiled_modules_ += program.compiled_modules;
+    return std::move(program.executable);
   }
 
   void encode() {
@@ -201,6 +206,8 @@ class Generator {
   Tensor position_value_;
   std::vector<Tokens> seen_;  // at the positions so far
   std::int64_t position_ = 0;
+  std::size_t cached_modules_ = 0;
+  std::size_t compiled_modules_ = 0;
   bool slid_ = false;
 };
 
@@ -336,13 +343,15 @@ void print_samples(const TokenText& text, const std::vector<Tokens>& samples,
                               {"slid", summary.slid},
                               {"compile_seconds", summary.compile_seconds},
                               {"seconds", summary.seconds},
+                              {"cached_modules", summary.cached_modules},
+                              {"compiled_modules", summary.compiled_modules},
                               {"interrupted", interrupted != 0}};
   if (!options.output.empty()) json["output"] = options.output;
   print_json(json);
 }
 
 int generate(const GenerateOptions& options) {
-  const Clock::time_point start = Clock::now();
+  const Stopwatch watch;
   const frontend::Model model = options.model.model();
   const TokenText text(model.data(), runtime::saved_vocabulary(options.weights), options.weights);
   const Tokens prompt = text.tokens(options.prompt, "--prompt");
@@ -357,13 +366,13 @@ int generate(const GenerateOptions& options) {
       prefill_of(options, model, sampling, prompt, program);
   const bool prefilled = prefill.has_value();
   Generator generator(options, model, std::move(program), std::move(prefill));
-  const double compile_seconds = seconds_since(start);
+  const double compile_seconds = watch.seconds();
   std::signal(SIGINT, [](int) { interrupted = 1; });
-  const Clock::time_point began = Clock::now();
+  const Stopwatch generation;
   const bool prints = options.samples == 1 && options.output.empty() && !options.model.json;
   const std::vector<Tokens> samples =
       continuations(generator, source, prompt, options, Printer(text, prints));
-  const double seconds = seconds_since(began);
+  const double seconds = generation.seconds();
   const int status = interrupted != 0 ? 128 + SIGINT : 0;
   const std::string written = page(text, prompt, samples);
   if (file) {
@@ -371,7 +380,9 @@ int generate(const GenerateOptions& options) {
     file->commit();
   }
   if (options.model.json) {
-    print_samples(text, samples, options, {prefilled, generator.slid(), compile_seconds, seconds});
+    print_samples(text, samples, options,
+                  {prefilled, generator.slid(), compile_seconds, seconds,
+                   generator.cached_modules(), generator.compiled_modules()});
     return status;
   }
   if (!prints) std::cout << (options.output.empty() ? written : options.output + "\n");

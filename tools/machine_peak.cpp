@@ -1,8 +1,8 @@
 #include "tools/machine_peak.h"
 
 #include <algorithm>
-#include <chrono>
 
+#include "base/stopwatch.h"
 #include "codegen/jit.h"
 
 namespace gradus::tools {
@@ -108,9 +108,9 @@ PeakMeter::PeakMeter(const codegen::Target& target, runtime::Executor& executor)
 double PeakMeter::seconds(const runtime::Executable& executable) {
   runtime::AlignedBytes state = runtime::allocate(64, "a measurement");
   (void)executor_.run(executable, state, {});  // brings data near and clocks up
-  const auto start = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   (void)executor_.run(executable, state, {});
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return watch.seconds();
 }
 
 double PeakMeter::flops() {

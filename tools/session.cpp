@@ -3,13 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <fstream>
 #include <iterator>
 #include <sstream>
 
 #include "base/parallel.h"
-#include "codegen/stored_program.h"
+#include "base/stopwatch.h"
 #include "tools/memory_report.h"
 
 namespace gradus::tools {
@@ -137,10 +136,6 @@ runtime::DataSource source_of(const frontend::DataSpec& data) {
   return runtime::TensorsData{options.text("file"), options.text("test_file")};
 }
 
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
 }  // namespace
 
 std::string read_text(const std::string& path) {
@@ -242,7 +237,7 @@ ProgramCache::ProgramCache(const frontend::Model& model, codegen::CompileOptions
 const runtime::Executable& ProgramCache::get(runtime::Program program, std::int64_t batch) {
   const Key key{program, batch};
   prepare({key});
-  return known_.at(key).executable;
+  return known_.at(key).program.executable;
 }
 
 void ProgramCache::prepare(const std::vector<Key>& keys) {
@@ -250,13 +245,13 @@ void ProgramCache::prepare(const std::vector<Key>& keys) {
   std::ranges::copy_if(keys, std::back_inserter(missing),
                        [&](const Key& key) { return !known_.contains(key); });
   if (missing.empty()) return;
-  const auto start = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   std::vector<Compiled> compiled(missing.size());
   // Nothing else runs while the tuner measures.
   const int threads = options_.tuner == nullptr ? options_.threads : 1;
   for_each_parallel(missing.size(), threads,
                     [&](std::size_t i) { compiled[i] = compile(missing[i]); });
-  seconds_ += seconds_since(start);
+  seconds_ += watch.seconds();
   for (std::size_t i = 0; i < missing.size(); ++i) {
     times_.push_back(std::move(compiled[i].time));
     known_.emplace(missing[i], std::move(compiled[i]));
@@ -265,35 +260,20 @@ void ProgramCache::prepare(const std::vector<Key>& keys) {
 
 ProgramCache::Compiled ProgramCache::compile(const Key& key) const {
   const auto [program, batch] = key;
-  const auto start = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   const BuiltProgram built = build_program(model_, program, batch);
-  std::vector<codegen::StageSeconds> stages{{"graph", seconds_since(start)}};
-  // What the tuner has measured may change; without it the same graph gives the same program.
-  const bool stored = options_.store != nullptr && options_.tuner == nullptr;
-  std::string stored_key;
-  if (stored) {
-    stored_key = codegen::stored_program_key(built.graph, built.layout, options_, limit_);
-    std::optional<codegen::CompiledProgram> known = codegen::load_program(stored_key, options_);
-    stages.push_back({"store", seconds_since(start) - stages[0].seconds});
-    if (known) {
-      return {std::move(known->executable),
-              known->memory,
-              {program, batch, seconds_since(start), std::move(stages), known->modules, 0}};
-    }
-  }
-  codegen::Plan plan = fitted_plan(built, model_, program, batch, options_, limit_).plan;
-  Compiled result;
-  result.executable = codegen::compile(plan, built.layout, options_);
-  result.memory = codegen::memory_use(plan, result.executable, built.layout, limit_.workers);
-  if (stored) codegen::store_program(stored_key, plan, result.executable, result.memory, options_);
-  stages.insert(stages.end(), plan.seconds.begin(), plan.seconds.end());
-  result.time = {program,
-                 batch,
-                 seconds_since(start),
-                 std::move(stages),
-                 plan.cached_modules,
-                 plan.compiled_modules};
-  return result;
+  std::vector<codegen::StageSeconds> stages{{"graph", watch.seconds()}};
+  codegen::CompiledProgram compiled = codegen::compile_program(
+      built.graph, built.layout, options_, limit_,
+      [&] { return fitted_plan(built, model_, program, batch, options_, limit_).plan; });
+  stages.insert(stages.end(), compiled.seconds.begin(), compiled.seconds.end());
+  const CompileTime time{program,
+                         batch,
+                         watch.seconds(),
+                         std::move(stages),
+                         compiled.cached_modules,
+                         compiled.compiled_modules};
+  return {std::move(compiled), time};
 }
 
 runtime::Programs ProgramCache::programs() {

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "codegen/memory_use.h"
+#include "codegen/stored_program.h"
 #include "frontend/model.h"
 #include "runtime/data/batches.h"
 #include "runtime/data/source.h"
@@ -68,7 +68,7 @@ class ProgramCache {
   /// What a program that has been compiled takes.
   [[nodiscard]] const codegen::MemoryUse& memory(runtime::Program program,
                                                  std::int64_t batch) const {
-    return known_.at({program, batch}).memory;
+    return known_.at({program, batch}).program.memory;
   }
   /// For the runtime; valid while the cache lives.
   [[nodiscard]] runtime::Programs programs();
@@ -79,8 +79,7 @@ class ProgramCache {
 
  private:
   struct Compiled {
-    runtime::Executable executable;
-    codegen::MemoryUse memory;
+    codegen::CompiledProgram program;
     CompileTime time;
   };
   [[nodiscard]] Compiled compile(const Key& key) const;

@@ -91,7 +91,7 @@ TEST_F(StoredProgram, IsTheProgramThatWasCompiled) {
   EXPECT_EQ(run(stored->executable), run(compiled_));
   EXPECT_EQ(stored->memory.total(), use_.total());
   EXPECT_EQ(stored->memory.alive, use_.alive);
-  EXPECT_EQ(stored->modules, 2u);
+  EXPECT_EQ(stored->cached_modules, 2u);
   EXPECT_EQ(stored->executable.arena_bytes, compiled_.arena_bytes);
   EXPECT_EQ(stored->executable.chains, compiled_.chains);
   ASSERT_EQ(stored->executable.steps.size(), compiled_.steps.size());

@@ -137,6 +137,21 @@ TEST_F(Generate, GoesOnAsTheTextDoes) {
   }
 }
 
+TEST_F(Generate, ProgramsAreKeptBetweenRuns) {
+  const std::string file = transformer();
+  train(file);
+  setenv("GRADUS_CACHE", (folder_ / "cache").c_str(), 1);
+  const std::string options = "--prompt edab --greedy --length 8 --prefill always --json";
+  const auto cold = nlohmann::json::parse(continued(file, options));
+  const auto warm = nlohmann::json::parse(continued(file, options));
+  unsetenv("GRADUS_CACHE");
+  EXPECT_EQ(cold["cached_modules"], 0);
+  EXPECT_GT(cold["compiled_modules"], 1);
+  EXPECT_EQ(warm["cached_modules"], cold["compiled_modules"]);
+  EXPECT_EQ(warm["compiled_modules"], 0);
+  EXPECT_EQ(warm["samples"], cold["samples"]);
+}
+
 /// Tokens are chosen in the program, so that they are its bits, too.
 TEST_F(Generate, TheSameTokensInEveryWayOfRunning) {
   const std::string file = transformer();
