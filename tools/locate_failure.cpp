@@ -5,8 +5,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <set>
+#include <utility>
 
+#include "ir/interpret.h"
 #include "ir/op.h"
 #include "runtime/executor.h"
 #include "tools/session.h"
@@ -156,15 +159,80 @@ std::string describe(const StepValues& values, NodeId id) {
   return fmt::format("it begins{}: {} gives {}{}", place_of(node), node.op->name, number, element);
 }
 
+/// The bytes that a step read as its input of that name.
+std::span<const std::byte> bytes_read(const runtime::NumericFailure& failure,
+                                      const runtime::StateLayout& layout, const std::string& name) {
+  if (const runtime::StateEntry* entry = layout.find(name)) {
+    return failure.state.subspan(static_cast<std::size_t>(entry->offset),
+                                 static_cast<std::size_t>(entry->type.byte_size()));
+  }
+  const auto& inputs = failure.executable->inputs;
+  const auto at = std::ranges::find(inputs, name, &runtime::ExecutableInput::name);
+  return failure.inputs[static_cast<std::size_t>(at - inputs.begin())];
+}
+
+/// The value that a step had computed of its inputs, and nothing else.
+Tensor value_of(const ir::Graph& graph, ir::Value value, const runtime::NumericFailure& failure,
+                const runtime::StateLayout& layout) {
+  std::set<NodeId> needed{value.node};
+  for (auto at = needed.rbegin(); at != needed.rend(); ++at) {
+    for (ir::Value operand : graph.operands(*at)) needed.insert(operand.node);
+  }
+  ir::Graph cone("value");
+  std::map<NodeId, NodeId> moved;
+  std::map<std::string, Tensor> inputs;
+  for (NodeId id : needed) {
+    std::vector<ir::Value> operands;
+    for (ir::Value operand : graph.operands(id)) {
+      operands.push_back({moved.at(operand.node), operand.result});
+    }
+    const ir::Node& node = graph.node(id);
+    moved[id] = cone.add(node, operands);
+    if (!std::holds_alternative<ir::InputComputation>(node.op->compute)) continue;
+    const auto name = node.attributes.get<std::string>("name");
+    Tensor& input = inputs.emplace(name, Tensor(node.types[0])).first->second;
+    std::ranges::copy(bytes_read(failure, layout, name), input.bytes.begin());
+  }
+  cone.add_result("value", {moved.at(value.node), value.result});
+  return ir::interpret(cone, inputs).outputs.at("value");
+}
+
+/// ": found 12 at [3], expected 0 to 9".
+std::string describe_index(const Tensor& indices, std::int64_t extent) {
+  return dispatch(indices.type.element, [&](auto zero) -> std::string {
+    using T = decltype(zero);
+    if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
+      const auto values = indices.as<T>();
+      const auto at = std::ranges::find_if(
+          values, [&](T x) { return std::cmp_less(x, 0) || std::cmp_greater_equal(x, extent); });
+      if (at == values.end()) return "";
+      const auto index = index_of(at - values.begin(), indices.type.shape);
+      const std::string place = index.empty() ? "" : fmt::format(" at [{}]", fmt::join(index, ","));
+      return fmt::format(": found {}{}, expected 0 to {}", +*at, place, extent - 1);
+    }
+    return "";
+  });
+}
+
+std::string describe_fault(const frontend::Model& model, const codegen::CompileOptions& options,
+                           const runtime::NumericFailure& failure) {
+  const codegen::Plan plan = codegen::plan_program(model.train_step(failure.batch), options);
+  const NodeId id = runtime::fault_node(failure.fault);
+  const ir::Node& node = plan.graph.node(id);
+  std::string found;
+  if (node.op == ir::find_op("check_index")) {
+    found =
+        describe_index(value_of(plan.graph, plan.graph.operands(id)[0], failure, layout_of(model)),
+                       node.attributes.get<std::int64_t>("extent"));
+  }
+  return fmt::format("raised by {}{}{}", node.op->name, place_of(node), found);
+}
+
 }  // namespace
 
 std::string locate_failure(const frontend::Model& model, const codegen::CompileOptions& options,
                            const runtime::NumericFailure& failure) {
-  if (failure.fault != 0) {
-    const codegen::Plan plan = codegen::plan_program(model.train_step(failure.batch), options);
-    const ir::Node& node = plan.graph.node(runtime::fault_node(failure.fault));
-    return fmt::format("raised by {}{}", node.op->name, place_of(node));
-  }
+  if (failure.fault != 0) return describe_fault(model, options, failure);
   const StepValues values(model, options, failure);
   std::optional<NodeId> first;
   for (const ir::Result& result : values.results()) {

@@ -127,6 +127,14 @@ TEST(PassRunner, NamesThePassThatBreaksALaw) {
       failure_of({"failing", "Fails.", fail_inside}).starts_with("in pass failing: cannot"));
 }
 
+TEST(PassRunner, PassesKnowTheOpsThatTheyWaitFor) {
+  for (const Pass& pass : pipeline()) {
+    for (std::string_view name : pass.only) {
+      EXPECT_TRUE(name.empty() || ir::find_op(name) != nullptr) << pass.name << ": " << name;
+    }
+  }
+}
+
 TEST(PassRunner, FindsPassesByTheirUniqueNames) {
   for (const Pass& pass : pipeline()) EXPECT_EQ(find_pass(pass.name), &pass);
   EXPECT_EQ(find_pass("no such pass"), nullptr);
