@@ -117,7 +117,7 @@ class GroupLoops {
   [[nodiscard]] bool is_chain(ir::NodeId id, AxisId axis, const std::set<int>& kept) const;
 
   void make_tasks();
-  [[nodiscard]] std::int64_t wanted_tasks() const;
+  [[nodiscard]] std::int64_t wanted_tasks();
   [[nodiscard]] std::int64_t instructions() const;
   [[nodiscard]] std::int64_t column_tasks(std::int64_t wanted);
   [[nodiscard]] ir::Cut free_cut(AxisId axis, std::int64_t wanted);

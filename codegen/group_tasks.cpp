@@ -17,7 +17,8 @@ namespace {
 struct Heuristics {
   std::int64_t elements_per_task = 8192;       // of a loop ...
   std::int64_t instructions_per_element = 64;  // ... whose elements cost no more
-  std::int64_t operations_per_task = 1 << 20;  // of a contraction
+  std::int64_t operations_per_task = 1 << 20;  // of a contraction ...
+  std::int64_t weights_per_task = 32 * 1024;   // ... whose few rows do not wait for those of rhs
   std::int64_t maximum_tasks = 64;
   // Tasks that are parts of a contraction, or would read the same again, are cut no further, and
   // fewer ones into so many, which read less of lhs again.
@@ -74,7 +75,7 @@ void GroupLoops::make_tasks() {
             [](const TaskAxis& a, const TaskAxis& b) { return a.axis < b.axis; });
 }
 
-std::int64_t GroupLoops::wanted_tasks() const {
+std::int64_t GroupLoops::wanted_tasks() {
   std::int64_t elements = 0;
   for (NodeId id : group_.roots) {
     elements = std::max(elements, element_count(iterations_.at(id).extents));
@@ -83,7 +84,10 @@ std::int64_t GroupLoops::wanted_tasks() const {
     return passes::batch_tasks(graph_, group_, *last_);
   }
   std::int64_t wanted = 2 * elements / kHeuristics.operations_per_task;
-  if (!last_) {
+  if (last_) {
+    const std::int64_t weights = elements / extent(contraction_axes(*last_).m());
+    wanted = std::max(wanted, weights / kHeuristics.weights_per_task);
+  } else {
     const std::int64_t dear = instructions() / kHeuristics.instructions_per_element;
     wanted = std::max<std::int64_t>(1, dear) * elements / kHeuristics.elements_per_task;
   }
