@@ -16,7 +16,7 @@
 namespace gradus::runtime {
 namespace {
 
-constexpr std::chrono::microseconds kSpinTime{50};
+constexpr std::chrono::microseconds kSpinTime{200};
 constexpr int kPausesPerClockRead = 32;
 
 void pause() {

@@ -10,10 +10,11 @@
 namespace gradus::runtime {
 
 /// Workers that live as long as the pool and share out the tasks of one region after another.
-/// Worker 0 is the caller. Between regions the others spin for about 50 microseconds and then
-/// sleep; with more workers than cores they sleep at once. Workers are not pinned to cores: the
-/// caller's thread is not ours to pin, and a worker pinned to the caller's core would wait for it.
-/// Not reentrant: one region at a time, and none from inside a task.
+/// Worker 0 is the caller. Between regions the others spin for about 200 microseconds, as long as
+/// many a kernel that only one of them has a task of, and then sleep; with more workers than cores
+/// they sleep at once. Workers are not pinned to cores: the caller's thread is not ours to pin, and
+/// a worker pinned to the caller's core would wait for it. Not reentrant: one region at a time, and
+/// none from inside a task.
 class ThreadPool {
  public:
   /// `workers` counts the caller; at least 1. `cores` decides whether waiting spins. Throws
