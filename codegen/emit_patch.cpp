@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "codegen/emit_body.h"
+#include "codegen/emit_fetch.h"
 
 namespace gradus::codegen {
 namespace {
@@ -12,8 +13,12 @@ using llvm::Value;
 constexpr std::size_t kMostCode = 12;  // instructions of a point
 /// Vectors of a column: as many bytes as prefetchers like to see in a row of memory.
 constexpr std::int64_t kColumnRegisters = 4;
+/// Of a patch whose sums rest in memory, where more sums at a time are worth more: what they read
+/// is read once.
+constexpr std::int64_t kLeastRegisters = 2;
 constexpr std::int64_t kMostPoints = 144;  // of all vectors of a patch
-constexpr int kMaskBits = 256;             // of vectors that can be loaded under a mask
+constexpr std::size_t kMostFetchedPoints = 512;
+constexpr int kMaskBits = 256;  // of vectors that can be loaded under a mask
 
 bool contains(const std::vector<AxisId>& axes, AxisId axis) {
   return std::ranges::find(axes, axis) != axes.end();
@@ -92,14 +97,19 @@ class PatchEmitter {
       const auto terms = [&](const SpansBody& body) {
         walk(course_.tail, course_.shape.reduced, 0, {}, body);
       };
-      if (accumulates_[0]->in_memory()) {  // then rows of memory are read from end to end
+      if (in_memory()) {  // then rows of memory are read from end to end
         terms([&](const std::vector<Span>& reduced) {
-          columns([&] { sums(kept, [&] { points(reduced, kept); }); });
+          columns([&] { sums(kept, [&] { points(reduced, kept, reads_ahead(reduced, kept)); }); });
         });
       } else {
+        std::vector<Span> whole;
+        for (AxisId axis : course_.tail) whole.push_back({axis, c_.axis(axis).extent});
         columns([&] {
-          sums(kept,
-               [&] { terms([&](const std::vector<Span>& reduced) { points(reduced, kept); }); });
+          sums(kept, [&] {
+            fetch(reads_ahead(whole, kept));
+            each_sum(kept, [&](std::size_t, const Vector&) { fetch_here(writes_ahead()); });
+            terms([&](const std::vector<Span>& reduced) { points(reduced, kept, {}); });
+          });
         });
       }
     });
@@ -111,6 +121,8 @@ class PatchEmitter {
     Value* begin = nullptr;
     Value* mask = nullptr;
   };
+
+  [[nodiscard]] bool in_memory() const { return accumulates_[0]->in_memory(); }
 
   /// The loops of `axes` from number `i` on, in pieces of `counts` positions; `body` gets those
   /// that a patch spans.
@@ -149,28 +161,94 @@ class PatchEmitter {
     });
   }
 
-  /// All that is accumulated at one place of the loops.
-  void points(const std::vector<Span>& reduced, const std::vector<Span>& kept) {
+  /// All that is accumulated at one place of the loops, vector beside vector as they lie in memory,
+  /// and what is fetched meanwhile.
+  void points(const std::vector<Span>& reduced, const std::vector<Span>& kept,
+              std::span<const Fetch> beside) {
     std::vector<Span> spans = reduced;
     spans.insert(spans.end(), kept.begin(), kept.end());
     const PatchBody patch = patch_body(loop_, c_.kernel.axes, spans);
     const std::size_t results = loop_.body.program.results.size();
     const std::size_t sums = count_of(kept);
     const std::size_t terms = count_of(reduced);
-    for (std::size_t v = 0; v < vectors_.size(); ++v) {
+    std::vector<BodyEmitter> bodies;
+    for (const Vector& vector : vectors_) {
+      bodies.emplace_back(c_, patch.program, patch.loads, loop_.axes, vector_);
+      bodies.back().set_mask(vector.mask);
+    }
+    const auto add = [&](std::size_t point, std::size_t v) {
       at(vector_.axis, vectors_[v].begin, [&] {
-        BodyEmitter body(c_, patch.program, patch.loads, loop_.axes, vector_);
-        body.set_mask(vectors_[v].mask);
-        for (std::size_t point = 0; point < terms * sums; ++point) {
-          for (std::size_t i = 0; i < accumulates_.size(); ++i) {
-            const std::size_t result =
-                point * results + static_cast<std::size_t>(loop_.accumulates[i].value);
-            accumulates_[i]->add_to_column(v * sums + point % sums,
-                                           body.wanted(static_cast<std::int32_t>(result)));
-          }
+        for (std::size_t i = 0; i < accumulates_.size(); ++i) {
+          const std::size_t result =
+              point * results + static_cast<std::size_t>(loop_.accumulates[i].value);
+          accumulates_[i]->add_to_column(v * sums + point % sums,
+                                         bodies[v].wanted(static_cast<std::int32_t>(result)));
         }
       });
+    };
+    const std::size_t count = terms * sums;
+    std::size_t fetched = 0;
+    for (std::size_t point = 0; point < count; ++point) {
+      for (std::size_t v = 0; v < bodies.size(); ++v) add(point, v);
+      for (; fetched < beside.size() * (point + 1) / count; ++fetched) fetch({beside[fetched]});
     }
+  }
+
+  /// What a patch a row later is going to read first; `reduced` and `kept` are what is read before
+  /// that is asked again.
+  [[nodiscard]] std::vector<Fetch> reads_ahead(const std::vector<Span>& reduced,
+                                               const std::vector<Span>& kept) const {
+    std::vector<Span> spans = reduced;
+    spans.insert(spans.end(), kept.begin(), kept.end());
+    const std::vector<Span> around = this->around();
+    if (around.empty() || count_of(spans) > kMostFetchedPoints) return {};
+    std::vector<Access> first = first_reads(c_.kernel, loop_, spans, around);
+    return ahead(std::move(first), Purpose::read, around);
+  }
+  /// What it is going to fill.
+  [[nodiscard]] std::vector<Fetch> writes_ahead() const {
+    std::vector<Access> targets;
+    for (const Accumulate& accumulate : loop_.accumulates) targets.push_back(accumulate.target);
+    return ahead(std::move(targets), Purpose::write, around());
+  }
+  [[nodiscard]] std::vector<Fetch> ahead(std::vector<Access> accesses, Purpose purpose,
+                                         const std::vector<Span>& around) const {
+    std::vector<Fetch> result;
+    if (around.empty()) return result;
+    const bool in_row = around.back().count > 1 && around.size() > 1;
+    const AxisId rows = around[around.size() - (in_row ? 2 : 1)].axis;
+    for (Access& access : accesses) {
+      if (is_far(c_.kernel, access)) result.push_back({std::move(access), purpose, rows, 1});
+    }
+    return result;
+  }
+  /// The loops around what is computed between fetches, with the distances from patch to patch.
+  [[nodiscard]] std::vector<Span> around() const {
+    std::vector<Span> result = steps(course_.head, head_);
+    if (in_memory()) {
+      const std::vector<Span> terms = steps(course_.tail, course_.shape.reduced);
+      result.insert(result.end(), terms.begin(), terms.end());
+    }
+    return result;
+  }
+  void fetch(const std::vector<Fetch>& fetches) {
+    for (const Vector& vector : vectors_) {
+      at(vector_.axis, vector.begin, [&] { fetch_here(fetches); });
+    }
+  }
+  void fetch_here(const std::vector<Fetch>& fetches) {
+    FetchEmitter ahead(c_, fetches, vector_, -1, 1);
+    ahead.advance(~AxisSet{0});
+    ahead.fetch();
+  }
+  /// Of the axes that a patch does not span whole, how far it is from patch to patch.
+  [[nodiscard]] std::vector<Span> steps(const std::vector<AxisId>& axes,
+                                        const std::vector<std::int64_t>& counts) const {
+    std::vector<Span> result;
+    for (std::size_t i = 0; i < axes.size(); ++i) {
+      if (counts[i] < c_.axis(axes[i]).extent) result.push_back({axes[i], counts[i]});
+    }
+    return result;
   }
 
   static std::size_t count_of(const std::vector<Span>& spans) {
@@ -243,8 +321,11 @@ std::optional<PatchCourse> patch_course(EmitContext& context, const Loop& loop,
   std::vector<PatchAxis> sums, terms;
   for (auto axis = kept; axis != tail; ++axis) sums.push_back(described(context, *axis));
   for (auto axis = tail; axis != vector; ++axis) terms.push_back(described(context, *axis));
-  const std::int64_t registers = std::max(registers_of_sums(context, loop), kColumnRegisters);
-  const PatchLimits limits{most_sums(context) / registers, kMostPoints / kColumnRegisters};
+  const std::optional<Tile>& tile = context.kernel.tile;
+  const bool in_memory = kept != begin || (tile && contains(over, tile->axis));
+  const std::int64_t vectors = in_memory ? kLeastRegisters : kColumnRegisters;
+  const std::int64_t registers = std::max(registers_of_sums(context, loop), vectors);
+  const PatchLimits limits{most_sums(context) / registers, kMostPoints / vectors};
   std::optional<PatchShape> shape = choose_patch(loop, sums, terms, limits);
   if (!shape) return std::nullopt;
   return PatchCourse{{begin, tail}, {tail, vector}, std::move(*shape)};

@@ -41,7 +41,7 @@ class Sharing {
   /// Whether memory that is larger than a first cache has the role.
   [[nodiscard]] bool has_role(const Access& access, BufferRole role) const {
     const Buffer& buffer = kernel_.buffers[static_cast<std::size_t>(access.buffer)];
-    return buffer.role == role && buffer.type.byte_size() > kFirstCache;
+    return buffer.role == role && is_far(kernel_, access);
   }
   [[nodiscard]] bool streams(const Access& access) const {
     return kernel_.tile && moves_along(access, kernel_.tile->axis);
@@ -125,6 +125,11 @@ class Sharing {
 };
 
 }  // namespace
+
+bool is_far(const Kernel& kernel, const Access& access) {
+  const Buffer& buffer = kernel.buffers[static_cast<std::size_t>(access.buffer)];
+  return buffer.role != BufferRole::scratch && buffer.type.byte_size() > kFirstCache;
+}
 
 std::map<const Loop*, std::vector<Fetch>> share_fetches(const Kernel& kernel,
                                                         std::span<const LoopCourse> loops) {

@@ -6,7 +6,9 @@
 //     points ahead;
 //   - in tiles, the memory that this tile is going to fill, by a loop before the one that fills it,
 //     and the rows of the next tile. A loop that computes much leaves memory idle, one that computes
-//     little would wait for it: each loop fetches as much as it has time for.
+//     little would wait for it: each loop fetches as much as it has time for;
+//   - in patches (patch.h), what those of the next row are going to read first and to fill: they
+//     walk through memory in blocks, which processors do not see coming.
 // Nothing is ever read or written for that: behind the end of a buffer it does not fault.
 
 #include <cstdint>
@@ -28,6 +30,9 @@ struct Fetch {
   AxisId axis = -1;
   std::int64_t positions = 0;
 };
+
+/// Whether an access is to a parameter that is larger than a first cache.
+[[nodiscard]] bool is_far(const Kernel& kernel, const Access& access);
 
 /// How a loop runs.
 struct LoopCourse {

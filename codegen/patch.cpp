@@ -104,6 +104,56 @@ void append_spans(std::vector<Span>& spans, std::span<const PatchAxis> axes, con
   }
 }
 
+/// The elements of its buffer that a load of a patch reads, as numbers in memory order: of those at
+/// the first position of all other axes.
+class Footprint {
+ public:
+  Footprint(const Kernel& kernel, const Access& access, std::span<const Span> spans) {
+    const Buffer& buffer = kernel.buffers[static_cast<std::size_t>(access.buffer)];
+    const std::vector<std::int64_t> strides = row_major_strides(buffer.type.shape);
+    coefficients_.assign(kernel.axes.size(), 0);
+    for (std::size_t d = 0; d < access.index.size(); ++d) {
+      first_ += access.index[d].offset * strides[d];
+      for (const Term& term : access.index[d].terms) {
+        coefficients_[static_cast<std::size_t>(term.axis)] += term.coefficient * strides[d];
+      }
+    }
+    for_each_point(spans, [&](const Shift& shift) { places_.push_back(place(spans, shift)); });
+    std::ranges::sort(places_);
+  }
+
+  [[nodiscard]] std::int64_t away(std::span<const Span> spans, const Shift& shift) const {
+    std::int64_t sum = 0;
+    for (std::size_t i = 0; i < spans.size(); ++i) {
+      sum += coefficients_[static_cast<std::size_t>(spans[i].axis)] * shift[i];
+    }
+    return sum;
+  }
+  [[nodiscard]] std::int64_t place(std::span<const Span> spans, const Shift& shift) const {
+    return first_ + away(spans, shift);
+  }
+  [[nodiscard]] bool reads(std::int64_t place) const {
+    return std::ranges::binary_search(places_, place);
+  }
+
+ private:
+  std::int64_t first_ = 0;
+  std::vector<std::int64_t> coefficients_;  // by axis
+  std::vector<std::int64_t> places_;        // ascending
+};
+
+/// Steps of -1, 0 and 1 along some axes that lead to what comes earlier.
+std::vector<Shift> earlier(std::size_t axes) {
+  std::vector<Shift> result;
+  Shift shift(axes, -1);
+  for (;;) {
+    const auto first = std::ranges::find_if(shift, [](std::int64_t step) { return step != 0; });
+    if (first == shift.end()) return result;
+    result.push_back(shift);
+    for (std::size_t i = axes; i-- > 0 && ++shift[i] > 1;) shift[i] = -1;
+  }
+}
+
 }  // namespace
 
 std::optional<PatchShape> choose_patch(const Loop& loop, std::span<const PatchAxis> kept,
@@ -152,6 +202,36 @@ PatchBody patch_body(const Loop& loop, const std::vector<Axis>& axes, std::span<
   });
   body.program = flatten_rows(loop.body.program, -1, operands);
   return body;
+}
+
+std::vector<Access> first_reads(const Kernel& kernel, const Loop& loop, std::span<const Span> spans,
+                                std::span<const Span> around) {
+  std::vector<Footprint> footprints;
+  for (const Load& load : loop.body.loads) footprints.emplace_back(kernel, load.access, spans);
+  std::vector<Shift> before = earlier(around.size());
+  for (Shift& back : before) {
+    for (std::size_t i = 0; i < back.size(); ++i) back[i] *= around[i].count;
+  }
+  std::vector<Access> result;
+  std::set<std::pair<BufferId, std::int64_t>> known;
+  for (std::size_t number = 0; number < loop.body.loads.size(); ++number) {
+    const Access& access = loop.body.loads[number].access;
+    if (std::ranges::any_of(access.index, [](const Affine& i) { return i.divisor != 1; })) continue;
+    for_each_point(spans, [&](const Shift& shift) {
+      const std::int64_t place = footprints[number].place(spans, shift);
+      if (!known.emplace(access.buffer, place).second) return;
+      for (std::size_t other = 0; other < footprints.size(); ++other) {
+        if (loop.body.loads[other].access.buffer != access.buffer) continue;
+        for (const Shift& back : before) {
+          if (footprints[other].reads(place - footprints[other].away(around, back))) return;
+        }
+      }
+      Access first = access;
+      for (Affine& index : first.index) index.offset += moved(index, spans, shift);
+      result.push_back(std::move(first));
+    });
+  }
+  return result;
 }
 
 }  // namespace gradus::codegen

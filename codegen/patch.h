@@ -53,6 +53,11 @@ struct PatchBody {
   std::vector<Load> loads;
   FlatProgram program;
 };
+/// What a patch reads first: no patch that runs shortly before it does. `around` are the axes of
+/// the loops around it, outermost first, with the distances from patch to patch.
+[[nodiscard]] std::vector<Access> first_reads(const Kernel& kernel, const Loop& loop,
+                                              std::span<const Span> spans,
+                                              std::span<const Span> around);
 [[nodiscard]] PatchBody patch_body(const Loop& loop, const std::vector<Axis>& axes,
                                    std::span<const Span> spans);
 

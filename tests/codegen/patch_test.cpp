@@ -6,6 +6,9 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <array>
+#include <set>
+
 #include "codegen/interpret_kernel.h"
 #include "codegen/jit.h"
 #include "codegen/text_kernel.h"
@@ -120,6 +123,66 @@ TEST(Patch, NoneWherePointsShareTooLittle) {
   EXPECT_FALSE(choose_patch(loop, kept, reduced, {8, 128}));
   EXPECT_FALSE(choose_patch(loop_of(Windows{}.forward()), kept, reduced, {1, 128}))
       << "one sum at a time";
+}
+
+using Element = std::array<std::int64_t, 3>;  // of an image: its number, row and column
+
+std::int64_t at(const Affine& affine, const std::vector<std::int64_t>& positions) {
+  std::int64_t sum = affine.offset;
+  for (const Term& term : affine.terms) {
+    sum += term.coefficient * positions[static_cast<std::size_t>(term.axis)];
+  }
+  return sum;
+}
+
+/// The elements of the image that a patch at `positions` reads.
+std::set<Element> image_reads(const Loop& loop, std::vector<std::int64_t> positions,
+                              std::span<const Span> spans) {
+  if (spans.empty()) {
+    const Access& image = loop.body.loads[0].access;
+    return {{positions[0], at(image.index[1], positions), at(image.index[2], positions)}};
+  }
+  std::set<Element> result;
+  for (std::int64_t step = 0; step < spans[0].count; ++step) {
+    result.merge(image_reads(loop, positions, spans.subspan(1)));
+    ++positions[static_cast<std::size_t>(spans[0].axis)];
+  }
+  return result;
+}
+
+TEST(Patch, ReadsFirstWhatNoEarlierPatchReads) {
+  for (const std::int64_t stride : {1, 2, 3}) {
+    const Kernel kernel = Windows{.stride = stride}.forward();
+    const Loop& loop = loop_of(kernel);
+    const std::vector<Span> spans{{3, 3}, {4, 3}, {2, 7}};
+    const std::vector<Span> around{{0, 1}, {1, 1}, {2, 7}};
+    std::set<Element> expected = image_reads(loop, {1, 3, 14, 0, 0, 0, 0}, spans);
+    for (std::int64_t y = 0; y <= 3; ++y) {
+      for (std::int64_t x = 0; x < (y < 3 ? 28 : 14); x += 7) {
+        for (const Element& e : image_reads(loop, {1, y, x, 0, 0, 0, 0}, spans)) expected.erase(e);
+      }
+    }
+    std::set<Element> found;
+    for (const Access& access : first_reads(kernel, loop, spans, around)) {
+      ASSERT_EQ(access.buffer, loop.body.loads[0].access.buffer) << "all patches read the weights";
+      const std::vector<std::int64_t> here{1, 3, 14, 0, 0, 0, 0};
+      found.insert({1, at(access.index[1], here), at(access.index[2], here)});
+    }
+    EXPECT_EQ(found, expected) << "stride " << stride;
+    EXPECT_FALSE(found.empty());
+  }
+}
+
+TEST(Patch, ReadsNothingFirstThatAnotherTapHasRead) {
+  const Kernel kernel = Windows{}.weights();
+  const Loop& loop = loop_of(kernel);
+  // All taps at once read a row of the image and one of dz first; one row of taps reads rows that
+  // others have read, but for the last one.
+  const std::vector<Span> all{{2, 7}, {3, 3}, {4, 3}}, one_row{{2, 7}, {4, 3}};
+  const std::vector<Span> around{{0, 1}, {1, 1}, {2, 7}};
+  EXPECT_EQ(first_reads(kernel, loop, all, around).size(), 14U);
+  const std::vector<Span> with_rows{{0, 1}, {1, 1}, {3, 1}, {2, 7}};
+  EXPECT_TRUE(first_reads(kernel, loop, one_row, with_rows).empty());
 }
 
 void expect_the_interpreters_bits(const Kernel& kernel, const std::string& what) {
