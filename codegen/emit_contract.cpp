@@ -427,29 +427,10 @@ class ContractEmitter {
   std::optional<RestingSums> totals_;      // of the parts so far
 };
 
-/// A product with one column whose rows are neighbours in lhs is computed as one row of many
-/// columns: factors commute, and the vectors are full.
-std::optional<Contract> exchanged(EmitContext& context, const Contract& contract) {
-  constexpr std::int64_t kVectors = 8;  // chains enough to hide the latency
-  if (context.range(contract.n).greatest() != 1 || contract.panel != 0 || contract.copied) {
-    return std::nullopt;
-  }
-  if (contract.rows.size() != 1) return std::nullopt;
-  const Reference lhs(context, contract.lhs, {});
-  if (lhs.stride(contract.m()) != 1) return std::nullopt;
-  Contract result = contract;
-  std::swap(result.rows.back(), result.n);
-  std::swap(result.lhs, result.rhs);
-  const std::int64_t width = context.target.width(lhs.element());
-  const std::int64_t needed = (context.range(contract.m()).greatest() + width - 1) / width;
-  result.tile = {1, static_cast<std::int32_t>(std::clamp<std::int64_t>(needed, 1, kVectors))};
-  return result;
-}
-
 }  // namespace
 
 ContractStage::ContractStage(EmitContext& context, const Contract& contract)
-    : c_(context), contract_(exchanged(context, contract).value_or(contract)) {}
+    : c_(context), contract_(contract) {}
 
 void ContractStage::begin_task() {
   if (!sums_over_tiles(c_.kernel, contract_)) return;

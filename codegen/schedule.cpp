@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "codegen/body.h"
+#include "codegen/exchange.h"
 #include "codegen/group_buffers.h"
 #include "codegen/group_loops.h"
 #include "codegen/group_ordered.h"
@@ -33,6 +34,7 @@ class GroupScheduler {
       : graph_(graph),
         plan_(plan),
         group_(plan.groups[number]),
+        target_(target),
         loops_(graph, plan, group_, target, choose, loop_length, kernel_),
         buffers_(graph, plan, loops_, kernel_) {
     kernel_.name =
@@ -228,7 +230,7 @@ class GroupScheduler {
                          [&](NodeId id) { return loops_.stage_of(id) == c; });
     result.provenance = origin(members);
     operations_ += 2 * element_count(loops_.iteration(c).extents);
-    return result;
+    return exchange_one_column(kernel_, std::move(result), target_);
   }
 
   /// Operand `side` of contraction `c` where it lies in memory.
@@ -356,6 +358,7 @@ class GroupScheduler {
   const Graph& graph_;
   const passes::FusionPlan& plan_;
   const Group& group_;
+  const Target& target_;
   Kernel kernel_;
   GroupLoops loops_;
   GroupBuffers buffers_;

@@ -5,6 +5,7 @@
 #include <array>
 
 #include "codegen/contraction_choice.h"
+#include "codegen/exchange.h"
 #include "emit_support.h"
 
 namespace gradus::codegen {
@@ -22,6 +23,7 @@ struct Problem {
   bool rhs_transposed = false;  // rhs is [n, k], and copied
   std::int64_t chunk = 0;       // of k
   enum Epilogue { none, bias, long_one } epilogue = none;
+  bool exchanged = false;  // factors, where there is one column
 };
 
 Kernel contraction(const Problem& p) {
@@ -99,6 +101,14 @@ T expected_element(const Problem& p, const std::vector<Tensor>& t, std::int64_t 
   return p.epilogue == Problem::bias ? y : y * y * T{0.5} + static_cast<T>(i) * bias - y;
 }
 
+/// Makes the column of the kernel's contraction a row.
+void exchange(Kernel& kernel) {
+  auto& contract = std::get<Contract>(kernel.stages[0]);
+  const AxisId m = contract.m();
+  contract = exchange_one_column(kernel, contract, make_target(InstructionSet::native));
+  EXPECT_EQ(contract.n, m) << "lanes are positions of m";
+}
+
 void check(const Problem& p) {
   SCOPED_TRACE(testing::Message() << "m " << p.m << " n " << p.n << " k " << p.k << " tile "
                                   << p.tile.rows << "x" << p.tile.vectors << " transposed "
@@ -106,7 +116,8 @@ void check(const Problem& p) {
                                   << p.m_tasks << "x" << p.n_tasks << " panel " << p.panel
                                   << " copied " << p.rhs_transposed << " chunk " << p.chunk
                                   << " epilogue " << p.epilogue);
-  const Kernel kernel = contraction(p);
+  Kernel kernel = contraction(p);
+  if (p.exchanged) exchange(kernel);
   std::vector<Tensor> tensors = parameters(kernel);
   for (std::uint32_t i = 0; i < 3; ++i) fill(tensors[i], i + 20);
   dispatch(p.type, [&](auto sample) {
@@ -202,6 +213,48 @@ TEST(Contract, OneColumn) {
              .epilogue = Problem::long_one});
     }
   }
+}
+
+TEST(Contract, OneColumnAsOneRow) {
+  for (std::int64_t m : {16, 37, 300}) {
+    for (bool transposed : {false, true}) {
+      for (std::int64_t parts : {1, 2}) {
+        for (std::int64_t k : {16, 1100}) {  // copied whole, and in pieces
+          check({.batch = 2,
+                 .m = m,
+                 .n = 1,
+                 .k = k,
+                 .lhs_transposed = transposed,
+                 .m_tasks = 3,
+                 .parts = parts,
+                 .epilogue = Problem::long_one,
+                 .exchanged = true});
+        }
+      }
+      check({.m = m,
+             .n = 1,
+             .k = 20,
+             .lhs_transposed = transposed,
+             .type = ElementType::f64,
+             .tile_m = 7,
+             .exchanged = true});
+    }
+  }
+}
+
+TEST(Contract, OnlyOneColumnBecomesARow) {
+  const Target target = make_target(InstructionSet::native);
+  const auto lanes = [&](const Problem& p) {
+    const Kernel kernel = contraction(p);
+    return exchange_one_column(kernel, std::get<Contract>(kernel.stages[0]), target).n;
+  };
+  constexpr AxisId kM = 1, kN = 2;
+  EXPECT_EQ(lanes({.m = 40, .n = 1, .k = 16}), kM);
+  EXPECT_EQ(lanes({.m = 40, .n = 2, .k = 16}), kN);
+  EXPECT_EQ(lanes({.m = 12, .n = 1, .k = 16}), kN) << "no whole square to transpose";
+  EXPECT_EQ(lanes({.m = 40, .n = 1, .k = 9}), kN);
+  EXPECT_EQ(lanes({.m = 3, .n = 1, .k = 9, .lhs_transposed = true}), kM) << "neighbours as it is";
+  EXPECT_EQ(lanes({.m = 40, .n = 1, .k = 16, .tile_k = 4}), kN) << "sums go on from tile to tile";
 }
 
 TEST(Contract, Parts) {
