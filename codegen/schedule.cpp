@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <set>
 
@@ -11,6 +12,7 @@
 #include "codegen/group_buffers.h"
 #include "codegen/group_loops.h"
 #include "codegen/group_ordered.h"
+#include "ir/half_plane.h"
 #include "ir/op.h"
 #include "passes/access.h"
 #include "passes/roots.h"
@@ -203,6 +205,11 @@ class GroupScheduler {
     result.parts = ir::contraction_order(extents, ir::part_rule(graph_.node(c).attributes)).parts;
     const bool own_task = std::get<ir::ContractionComputation>(graph_.node(c).op->compute).parts;
     if (own_task || result.parts.extent != extents[0]) result.parts = {extents[0], 1, 1};
+    if (const auto counted = ir::half_plane(graph_.node(c).attributes)) {
+      const std::array<AxisId, 3> axes{result.m(), result.n, result.k.front()};
+      result.half_plane = {axes[static_cast<std::size_t>(counted->low)],
+                           axes[static_cast<std::size_t>(counted->high)], counted->offset};
+    }
     const ContractionChoice& choice = loops_.choice(c);
     result.tile = choice.tile;
     result.panel = choice.panel;

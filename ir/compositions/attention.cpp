@@ -7,6 +7,7 @@
 #include "ir/compositions/activations.h"
 #include "ir/compositions/indexing.h"
 #include "ir/evaluate_scalar.h"
+#include "ir/half_plane.h"
 #include "ir/math.h"
 
 namespace gradus::ir {
@@ -148,14 +149,20 @@ Expr scaled_dot_product_attention(Expr query, Expr key, Expr value,
   const std::int64_t width = value.shape()[3];
   const Expr split = transpose(reshape(query, {q[0], q[1], groups, heads, q[3]}), {0, 2, 3, 1, 4});
   const Expr rows = reshape(split, {q[0] * groups, heads * q[1], q[3]});
-  Expr scores = dot(rows, matrices(key), {{0}, {0}, {2}, {2}}) * options.scale;
+  // Products that no query sees are left out, where rows are the positions of queries.
+  std::optional<HalfPlane> of_scores, of_values;
+  if (options.causal && heads == 1) {
+    of_scores = {MatrixAxis::column, MatrixAxis::row, 0};
+    of_values = {MatrixAxis::contracted, MatrixAxis::row, 0};
+  }
+  Expr scores = dot(rows, matrices(key), {{0}, {0}, {2}, {2}}, {}, of_scores) * options.scale;
   const std::optional<Expr> counts = seen(scores, groups, q[1], options);
   if (counts) scores = select(*counts, scores, full_like(scores, kUnseen));
   Expr weights = softmax(scores);
   // Of a query that sees no key all scores are the same. One that sees itself sees one.
   if (options.keys) weights = select(*counts, weights, full_like(weights, 0));
   if (options.on_weights) weights = options.on_weights(weights);
-  const Expr taken = reshape(dot(weights, matrices(value), {{0}, {0}, {2}, {1}}),
+  const Expr taken = reshape(dot(weights, matrices(value), {{0}, {0}, {2}, {1}}, {}, of_values),
                              {q[0], groups, heads, q[1], width});
   return reshape(transpose(taken, {0, 3, 1, 2, 4}), {q[0], q[1], q[2], width});
 }
