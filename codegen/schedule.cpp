@@ -234,8 +234,21 @@ class GroupScheduler {
     std::ranges::copy_if(group_.roots, std::back_inserter(members),
                          [&](NodeId id) { return loops_.stage_of(id) == c; });
     result.provenance = origin(members);
-    operations_ += 2 * element_count(loops_.iteration(c).extents);
+    operations_ += 2 * products(c, result);
     return result;
+  }
+
+  /// How many products contraction `c` adds.
+  [[nodiscard]] std::int64_t products(NodeId c, const Contract& contract) const {
+    const std::int64_t all = element_count(loops_.iteration(c).extents);
+    if (!contract.half_plane || all == 0) return all;
+    const std::int64_t low = loops_.extent(contract.half_plane->low);
+    const std::int64_t high = loops_.extent(contract.half_plane->high);
+    std::int64_t pairs = 0;
+    for (std::int64_t position = 0; position < high; ++position) {
+      pairs += std::clamp<std::int64_t>(position + contract.half_plane->offset + 1, 0, low);
+    }
+    return all / (low * high) * pairs;
   }
 
   /// Operand `side` of contraction `c` where it lies in memory.
