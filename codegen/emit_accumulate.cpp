@@ -342,6 +342,12 @@ void AccumulateEmitter::add(Value* value, Value* mask) {
   write(registers_, sum);
 }
 
+void AccumulateEmitter::add_constant(std::uint64_t word, Value* lanes) {
+  const State old = read(registers_);
+  const State sum = combine(old, state_of(emit_constant(c_, value_type_, word, lanes_)));
+  write(registers_, choose(lanes, sum, old));
+}
+
 void AccumulateEmitter::open_column(Value* mask) {
   emit_bases();
   columns_.push_back(new_registers());

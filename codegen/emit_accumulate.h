@@ -35,6 +35,9 @@ class AccumulateEmitter {
   void add(llvm::Value* value, llvm::Value* mask);
   void close(llvm::Value* mask);
 
+  /// Adds a constant in some lanes, before a row is complete.
+  void add_constant(std::uint64_t word, llvm::Value* lanes);
+
   /// In columns: the state of one more vector, at its position, comes into registers; its number is
   /// how many have been opened since `clear_columns`. It goes back to memory where it is closed.
   void clear_columns() { columns_.clear(); }

@@ -22,6 +22,21 @@ ChainEmitter::ChainEmitter(EmitContext& context, const Contract& contract, Eleme
 std::vector<Value*> ChainEmitter::emit(const ChainTile& tile, std::vector<Value*> sums) {
   sums_.clear();
   for (Value* sum : sums) sums_.push_back(start(vector_type(), sum));
+  if (contract_.half_plane) {
+    emit_half_plane(tile);
+  } else {
+    emit_range(tile);
+  }
+  for (std::size_t i = 0; i < sums.size(); ++i) sums[i] = b_.CreateLoad(vector_type(), sums_[i]);
+  return sums;
+}
+
+void ChainEmitter::emit_range(const ChainTile& tile) {
+  begin_range(tile);
+  loop(tile, levels(), 0);
+}
+
+void ChainEmitter::begin_range(const ChainTile& tile) {
   std::vector<Value*> before;
   for (AxisId axis : contract_.k) {
     Value*& position = c_.positions[static_cast<std::size_t>(axis)];
@@ -34,9 +49,6 @@ std::vector<Value*> ChainEmitter::emit(const ChainTile& tile, std::vector<Value*
   for (std::size_t i = 0; i < before.size(); ++i) {
     c_.positions[static_cast<std::size_t>(contract_.k[i])] = before[i];
   }
-  loop(tile, levels(), 0);
-  for (std::size_t i = 0; i < sums.size(); ++i) sums[i] = b_.CreateLoad(vector_type(), sums_[i]);
-  return sums;
 }
 
 std::int64_t ChainEmitter::rhs_stride(std::size_t i) const {
@@ -113,7 +125,7 @@ void ChainEmitter::loop(const ChainTile& tile, const std::vector<Level>& nest, s
   });
 }
 
-void ChainEmitter::step(const ChainTile& tile) {
+void ChainEmitter::step(const ChainTile& tile, const std::vector<Value*>& masks) {
   const std::int64_t vectors = (tile.columns + width_ - 1) / width_;
   const llvm::Align alignment(static_cast<std::uint64_t>(byte_size(type_)));
   Value* a = b_.CreateLoad(b_.getPtrTy(), lhs_pointer_);
@@ -126,10 +138,12 @@ void ChainEmitter::step(const ChainTile& tile) {
     Value* element = b_.CreateAlignedLoad(c_.memory_type(type_), displaced(a, offset), alignment);
     Value* x = c_.splat(element, static_cast<int>(width_));
     for (Value* column : y) {
-      llvm::AllocaInst* sum = sums_[number++];
+      llvm::AllocaInst* sum = sums_[number];
       Value* old = b_.CreateLoad(vector_type(), sum);
-      b_.CreateStore(b_.CreateIntrinsic(vector_type(), llvm::Intrinsic::fma, {x, column, old}),
-                     sum);
+      Value* more = b_.CreateIntrinsic(vector_type(), llvm::Intrinsic::fma, {x, column, old});
+      if (!masks.empty()) more = b_.CreateSelect(masks[number], more, old);
+      b_.CreateStore(more, sum);
+      ++number;
     }
   }
 }

@@ -2,6 +2,7 @@
 
 // The loop over k of a register tile: chains of fma in registers. Private to the emitter.
 
+#include <functional>
 #include <vector>
 
 #include "codegen/emit_memory.h"
@@ -27,7 +28,8 @@ class ChainEmitter {
                const RhsCopy* copy);
 
   /// The sums after all positions in the current ranges of k, from `sums`: row by row, vector by
-  /// vector. The positions of batch, of the tile's first row and of n are the context's.
+  /// vector. The positions of batch, of the tile's first row and of n are the context's. With a
+  /// half-plane the rows of the tile are neighbours along m.
   [[nodiscard]] std::vector<llvm::Value*> emit(const ChainTile& tile,
                                                std::vector<llvm::Value*> sums);
 
@@ -45,6 +47,37 @@ class ChainEmitter {
     std::int64_t rhs = 0;
   };
   [[nodiscard]] std::vector<Level> levels() const;
+  /// Adds what the ranges of k hold.
+  void emit_range(const ChainTile& tile);
+  /// Points to the factors at the beginning of the ranges of k.
+  void begin_range(const ChainTile& tile);
+
+  // With a half-plane (emit_half_plane.cpp):
+  void emit_half_plane(const ChainTile& tile);
+  /// The border does not depend on k: sums are whole or nothing.
+  void emit_inside(const ChainTile& tile);
+  /// For rows, or columns, the border is a position of k.
+  void emit_to_border(const ChainTile& tile);
+  void emit_border(const ChainTile& tile, llvm::Value* begin, llvm::Value* end);
+  /// What is outside becomes +0.
+  void clear_outside(const ChainTile& tile);
+  /// Emits `body` with [begin, end) as the range of k, and points to the factors at its beginning.
+  void in_range(const ChainTile& tile, llvm::Value* begin, llvm::Value* end,
+                const std::function<void()>& body);
+  [[nodiscard]] llvm::Value* first_of(AxisId axis, const ChainTile& tile) const;
+  [[nodiscard]] std::int64_t length_of(AxisId axis, const ChainTile& tile) const;
+  /// How far lanes of vector 0 are beyond the one at which the border lies in row 0.
+  [[nodiscard]] llvm::Value* lanes_beyond(llvm::Value* border) const;
+  /// The lanes of vector `vector` of row `row` that are not beyond the border, which moves on by a
+  /// lane per row, or with `from_border` those that are not before it.
+  [[nodiscard]] llvm::Value* lanes_inside(llvm::Value* beyond, std::int64_t row,
+                                          std::int64_t vector, bool from_border) const;
+  /// All lanes or none: whether the row is one up to row `border`, or from there.
+  [[nodiscard]] llvm::Value* row_inside(llvm::Value* border, std::int64_t row,
+                                        bool from_border) const;
+  /// A position, or one far away on the same side, in every lane.
+  [[nodiscard]] llvm::Value* in_lanes(llvm::Value* border) const;
+
   /// Elements of rhs from one position of k[i] to the next.
   [[nodiscard]] std::int64_t rhs_stride(std::size_t i) const;
   [[nodiscard]] llvm::Value* rhs_address(const ChainTile& tile);
@@ -52,7 +85,8 @@ class ChainEmitter {
                                         std::int64_t vector) const;
   [[nodiscard]] llvm::Value* displaced(llvm::Value* address, std::int64_t elements) const;
   [[nodiscard]] llvm::Type* vector_type() const;
-  void step(const ChainTile& tile);
+  /// Adds to the lanes of `masks`, one per sum; where there are none, to all.
+  void step(const ChainTile& tile, const std::vector<llvm::Value*>& masks = {});
   void fetch_next_piece(llvm::Value* lhs, llvm::Value* rhs, std::int64_t vectors);
   void loop(const ChainTile& tile, const std::vector<Level>& nest, std::size_t level);
   void advance(llvm::AllocaInst* pointer, std::int64_t elements);

@@ -86,13 +86,14 @@ class ColumnsEmitter {
   ColumnsEmitter(EmitContext& context, const Loop& loop, const EffectiveAxes& effective,
                  const ColumnLevels& levels,
                  std::span<const std::unique_ptr<AccumulateEmitter>> accumulates,
-                 const std::vector<Fetch>& fetches)
+                 const std::vector<Fetch>& fetches, const Unread* unread)
       : c_(context),
         loop_(loop),
         effective_(effective),
         levels_(levels),
         accumulates_(accumulates),
         fetches_(fetches),
+        unread_(unread),
         program_(flatten(loop.body.program, loop.body.fault_nodes)) {}
 
   void emit() {
@@ -116,7 +117,18 @@ class ColumnsEmitter {
 
   void columns() {
     c_.pieces(effective_.vector.axis, vectors_of_column(c_, loop_) * kVectorLanes,
-              [&](Value* begin, std::int64_t lanes) { column(begin, lanes); });
+              [&](Value* begin, std::int64_t lanes) {
+                if (unread_ == nullptr) return column(begin, lanes);
+                const HalfPlane& border = unread_->half_plane;
+                const AxisId rows = border.low == effective_.vector.axis ? border.high : border.low;
+                const AxisRange whole = c_.range(rows);
+                // Rows that any of the columns sees: of the last column, or of the first.
+                if (c_.positions[static_cast<std::size_t>(rows)] == nullptr) {
+                  c_.range(rows) = c_.admitted(border, rows, whole, begin, lanes);
+                }
+                column(begin, lanes);
+                c_.range(rows) = whole;
+              });
   }
 
   void column(Value* begin, std::int64_t lanes) {
@@ -241,6 +253,7 @@ class ColumnsEmitter {
   const ColumnLevels levels_;
   std::span<const std::unique_ptr<AccumulateEmitter>> accumulates_;
   const std::vector<Fetch>& fetches_;
+  const Unread* unread_;
   FlatProgram program_;
 };
 
@@ -267,8 +280,8 @@ std::optional<ColumnLevels> column_levels(EmitContext& context, const Loop& loop
 void emit_columns(EmitContext& context, const Loop& loop, const EffectiveAxes& effective,
                   const ColumnLevels& levels,
                   std::span<const std::unique_ptr<AccumulateEmitter>> accumulates,
-                  const std::vector<Fetch>& fetches) {
-  ColumnsEmitter(context, loop, effective, levels, accumulates, fetches).emit();
+                  const std::vector<Fetch>& fetches, const Unread* unread) {
+  ColumnsEmitter(context, loop, effective, levels, accumulates, fetches, unread).emit();
 }
 
 }  // namespace gradus::codegen

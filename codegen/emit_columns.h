@@ -27,6 +27,6 @@ struct ColumnLevels {
 void emit_columns(EmitContext& context, const Loop& loop, const EffectiveAxes& effective,
                   const ColumnLevels& levels,
                   std::span<const std::unique_ptr<AccumulateEmitter>> accumulates,
-                  const std::vector<Fetch>& fetches);
+                  const std::vector<Fetch>& fetches, const Unread* unread);
 
 }  // namespace gradus::codegen

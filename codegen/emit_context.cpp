@@ -72,6 +72,7 @@ EmitContext::EmitContext(const Kernel& k, const Target& t, llvm::Module& module,
     ranges.push_back({i64(0), i64(axis.extent), {axis.extent}, 0});
   }
   positions.assign(kernel.axes.size(), nullptr);
+  unread = unread_parts(kernel);
 }
 
 Value* EmitContext::position(AxisId id) {
@@ -155,6 +156,25 @@ Value* EmitContext::border(const ir::Cut& cut, Value* number) {
     position = b.CreateBinaryIntrinsic(llvm::Intrinsic::smin, position, i64(cut.extent));
   }
   return position;
+}
+
+AxisRange EmitContext::admitted(const HalfPlane& half_plane, AxisId axis, const AxisRange& range,
+                                Value* other, std::int64_t length) {
+  AxisRange result{range.begin, range.end, {}, range.multiple};
+  for (std::int64_t possible = 0; possible <= range.greatest(); ++possible) {
+    result.lengths.push_back(possible);
+  }
+  const auto clamp = [&](Value* position) {
+    Value* low = b.CreateBinaryIntrinsic(llvm::Intrinsic::smax, position, range.begin);
+    return b.CreateBinaryIntrinsic(llvm::Intrinsic::smin, low, range.end);
+  };
+  if (half_plane.low == axis) {
+    result.end = clamp(b.CreateAdd(other, i64(half_plane.offset + length)));
+  } else {
+    result.begin = clamp(b.CreateSub(other, i64(half_plane.offset)));
+    result.multiple = 1;
+  }
+  return result;
 }
 
 void EmitContext::loop(Value* begin, Value* end, std::int64_t step,

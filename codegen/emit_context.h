@@ -14,6 +14,7 @@
 #include "codegen/emit_sums.h"
 #include "codegen/kernel.h"
 #include "codegen/target.h"
+#include "codegen/unread.h"
 
 namespace gradus::codegen {
 
@@ -58,6 +59,16 @@ class EmitContext {
   std::vector<Buffer> buffers;          // the kernel's, then the emitter's own scratch
   std::vector<llvm::Value*> addresses;  // by buffer: of its first element
   llvm::Value* fault = nullptr;
+  std::vector<std::optional<Unread>> unread;  // by stage of the kernel
+
+  /// What a stage of the kernel may leave out; null: nothing, as of the emitter's own stages.
+  template <typename Kind>
+  [[nodiscard]] const Unread* unread_part(const Kind& own) const {
+    for (std::size_t i = 0; i < kernel.stages.size(); ++i) {
+      if (std::get_if<Kind>(&kernel.stages[i]) == &own && unread[i]) return &*unread[i];
+    }
+    return nullptr;
+  }
 
   [[nodiscard]] llvm::ConstantInt* i64(std::int64_t value) {
     return b.getInt64(static_cast<std::uint64_t>(value));
@@ -88,6 +99,11 @@ class EmitContext {
 
   /// Where range `number` of the cut begins.
   [[nodiscard]] llvm::Value* border(const ir::Cut& cut, llvm::Value* number);
+
+  /// The positions of `axis` in `range` that a half-plane admits for those of its other axis that
+  /// begin at `other` and are `length`.
+  [[nodiscard]] AxisRange admitted(const HalfPlane& half_plane, AxisId axis, const AxisRange& range,
+                                   llvm::Value* other, std::int64_t length);
 
   /// Emits a loop for i = begin, begin + step, ... below end. `trips` is their number if known.
   void loop(llvm::Value* begin, llvm::Value* end, std::int64_t step,

@@ -40,7 +40,8 @@ std::int64_t vector_width(const EmitContext& context, const Contract& contract) 
 class ContractEmitter {
  public:
   /// `sums` go on from tile to tile of the task; null: there are none.
-  ContractEmitter(EmitContext& context, const Contract& contract, RestingSums* sums)
+  ContractEmitter(EmitContext& context, const Contract& contract, RestingSums* sums,
+                  const Unread* unread)
       : c_(context),
         b_(context.b),
         contract_(contract),
@@ -54,6 +55,7 @@ class ContractEmitter {
                   ? std::optional<RhsCopy>(std::in_place, context, contract, type_, columns_)
                   : std::nullopt),
         chain_(context, contract, type_, width_, copy_ ? &*copy_ : nullptr),
+        unread_(unread),
         resting_(sums) {
     GRADUS_CHECK(contract.panel % columns_ == 0, "a panel of rhs is no multiple of the tile");
     const FlatProgram epilogue = flatten(contract.epilogue.program, {});
@@ -260,8 +262,18 @@ class ContractEmitter {
     });
   }
 
-  /// One tile of one of the given heights.
+  /// One tile of one of the given heights, if any of it is read.
   void tile(const Place& place, const std::vector<std::int64_t>& heights) {
+    if (unread_ == nullptr) return whole_tile(place, heights);
+    const HalfPlane& border = unread_->half_plane;
+    const bool rows_low = border.low == contract_.m();
+    Value* last_column = b_.CreateAdd(place.n, c_.i64(place.columns - 1));
+    Value* low = rows_low ? place.m : place.n;
+    Value* high = rows_low ? last_column : b_.CreateSub(place.m_end, c_.i64(1));
+    Value* read = b_.CreateICmpSLE(low, b_.CreateAdd(high, c_.i64(border.offset)));
+    c_.when(read, [&] { whole_tile(place, heights); });
+  }
+  void whole_tile(const Place& place, const std::vector<std::int64_t>& heights) {
     const auto sums_of_height = [&](std::int64_t height) {
       const std::int64_t rows = height * inner_;
       if (resting_ != nullptr) {
@@ -422,6 +434,7 @@ class ContractEmitter {
   std::optional<RhsCopy> copy_;
   ChainEmitter chain_;
   BufferId tile_ = 0;                      // the sums of one tile in scratch
+  const Unread* unread_;                   // tiles that may be left out
   RestingSums* resting_;                   // where sums go on; null: they are complete
   std::optional<RestingSums> chunk_sums_;  // between chunks of k
   std::optional<RestingSums> totals_;      // of the parts so far
@@ -430,7 +443,7 @@ class ContractEmitter {
 }  // namespace
 
 ContractStage::ContractStage(EmitContext& context, const Contract& contract)
-    : c_(context), contract_(contract) {}
+    : c_(context), contract_(contract), unread_(context.unread_part(contract)) {}
 
 void ContractStage::begin_task() {
   if (!sums_over_tiles(c_.kernel, contract_)) return;
@@ -439,7 +452,9 @@ void ContractStage::begin_task() {
   sums_->clear();
 }
 
-void ContractStage::emit() { ContractEmitter(c_, contract_, sums_ ? &*sums_ : nullptr).emit(); }
+void ContractStage::emit() {
+  ContractEmitter(c_, contract_, sums_ ? &*sums_ : nullptr, unread_).emit();
+}
 
 void ContractStage::end_task() {
   if (sums_) sums_->finish();

@@ -20,6 +20,7 @@ class ContractStage {
  private:
   EmitContext& c_;
   Contract contract_;
+  const Unread* unread_ = nullptr;
   std::optional<RestingSums> sums_;  // that go on from tile to tile
 };
 

@@ -59,6 +59,8 @@ class Writer {
     (*this)(c.batch, c.rows, c.n, c.k, c.parts, c.lhs, c.rhs, c.panel, c.copied);
     (*this)(c.tile.rows, c.tile.vectors, c.tile.lines, c.chunk.axis, c.chunk.size, c.order,
             c.epilogue, c.stores);
+    (*this)(c.half_plane.has_value());
+    if (c.half_plane) (*this)(c.half_plane->low, c.half_plane->high, c.half_plane->offset);
   }
   void operator()(const Stage& stage) {
     (*this)(stage.index());

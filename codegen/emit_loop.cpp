@@ -90,11 +90,16 @@ void StoreEmitter::store(BodyEmitter& body) {
 }
 
 LoopEmitter::LoopEmitter(EmitContext& context, const Loop& loop)
-    : c_(context), loop_(loop), effective_(effective_axes(context, loop.axes)), accumulates_(1) {
+    : c_(context),
+      loop_(loop),
+      effective_(effective_axes(context, loop.axes)),
+      unread_(context.unread_part(loop)),
+      accumulates_(1) {
   if (!loop.ordered.empty()) {
     if (contains(loop.ordered, effective_.vector.axis)) effective_.vector = {};
     return;
   }
+  if (unread_ != nullptr && !loop.accumulates.empty()) return;  // exactly what is read
   if ((patches_ = patch_course(context, loop, effective_))) return;
   columns_ = column_levels(context, loop, effective_);
   if (columns_ && row_group()) columns_ = std::nullopt;
@@ -126,7 +131,8 @@ void LoopEmitter::end_task() {
 }
 
 void LoopEmitter::emit() {
-  if (loop_.ordered.empty() && emit_transposing(c_, loop_, effective_)) return;
+  const bool exact = unread_ != nullptr && !loop_.accumulates.empty();
+  if (loop_.ordered.empty() && !exact && emit_transposing(c_, loop_, effective_)) return;
   const auto in_tile = [&](auto&& action) {
     for (const auto& accumulate : accumulates_[0]) {
       if (!accumulate->whole_task()) action(*accumulate);
@@ -136,7 +142,7 @@ void LoopEmitter::emit() {
   if (patches_) {
     emit_patches(c_, loop_, *patches_, effective_.vector, accumulates_[0]);
   } else if (columns_) {
-    emit_columns(c_, loop_, effective_, *columns_, accumulates_[0], fetches_);
+    emit_columns(c_, loop_, effective_, *columns_, accumulates_[0], fetches_, unread_);
   } else if (!emit_groups()) {
     BodyEmitter body(c_, flatten(loop_.body.program, loop_.body.fault_nodes), loop_.body.loads,
                      loop_.axes, effective_.vector);
@@ -157,6 +163,7 @@ void LoopEmitter::nest(BodyEmitter& body, std::vector<StoreEmitter>& stores, Axi
   for (const Accumulate& accumulate : loop_.accumulates) {
     nest.fixed_lanes = nest.fixed_lanes || accumulate.lanes;
   }
+  if (unread_ != nullptr && group_axis < 0) nest.half_plane = unread_->half_plane;
   FetchEmitter fetches(c_, fetches_, effective_.vector, group_axis,
                        group_axis >= 0 ? kGroupRows : 1);
   const auto each_accumulate = [&](auto&& action) {
@@ -175,6 +182,7 @@ void LoopEmitter::nest(BodyEmitter& body, std::vector<StoreEmitter>& stores, Axi
     each_accumulate([&](AccumulateEmitter& accumulate) { accumulate.enter(level); });
   };
   nest.leave = [&](std::size_t level) {
+    if (nest.half_plane && level + 1 == effective_.axes.size()) add_left_out();
     each_accumulate([&](AccumulateEmitter& accumulate) { accumulate.leave(level); });
   };
   nest.point = [&](llvm::Value* mask) {
@@ -209,6 +217,31 @@ void LoopEmitter::add(BodyEmitter& body) {
   }
 }
 
+void LoopEmitter::add_left_out() {
+  if (loop_.accumulates.empty()) return;
+  const AxisId axis = effective_.vector.axis;
+  const HalfPlane& border = unread_->half_plane;
+  const bool low = border.low == axis;
+  const std::int64_t extent = c_.axis(axis).extent;
+  const AxisRange admitted =
+      c_.admitted(border, axis, c_.range(axis), c_.position(low ? border.high : border.low), 1);
+  // The position of each lane that is left out first, or last; where there is none, one inside.
+  std::vector<llvm::Constant*> positions;
+  for (std::int64_t lane = 0; lane < kVectorLanes; ++lane) {
+    std::int64_t position = lane;
+    if (low) position += (extent - 1 - lane) / kVectorLanes * kVectorLanes;
+    if (lane >= extent) position = low ? -1 : extent;
+    positions.push_back(c_.b.getInt32(static_cast<std::uint32_t>(position)));
+  }
+  llvm::Value* bound = c_.b.CreateTrunc(low ? admitted.end : admitted.begin, c_.b.getInt32Ty());
+  bound = c_.splat(bound, kVectorLanes);
+  llvm::Value* own = llvm::ConstantVector::get(positions);
+  llvm::Value* lanes = low ? c_.b.CreateICmpSGE(own, bound) : c_.b.CreateICmpSLT(own, bound);
+  for (std::size_t i = 0; i < loop_.accumulates.size(); ++i) {
+    accumulates_[0][i]->add_constant(unread_->constants[i], lanes);
+  }
+}
+
 bool LoopEmitter::can_group(AxisId axis) {
   const AxisRange& range = c_.range(axis);
   if (range.multiple % kGroupRows != 0) return false;
@@ -230,6 +263,7 @@ bool LoopEmitter::can_group(AxisId axis) {
 
 std::optional<LoopEmitter::RowGroup> LoopEmitter::row_group() {
   const std::vector<AxisId>& axes = effective_.axes;
+  if (unread_ != nullptr && !loop_.accumulates.empty()) return std::nullopt;
   // Operands have other numbers in a group.
   const bool picks = std::ranges::any_of(
       loop_.body.loads, [](const Load& load) { return load.access.pick.has_value(); });

@@ -56,10 +56,13 @@ class LoopEmitter {
   bool emit_groups();
   [[nodiscard]] bool can_group(AxisId axis);
   void add(BodyEmitter& body);
+  /// Adds to the sums of a row what is left out of it.
+  void add_left_out();
 
   EmitContext& c_;
   const Loop& loop_;
   EffectiveAxes effective_;
+  const Unread* unread_;
   std::optional<ColumnLevels> columns_;
   std::optional<PatchCourse> patches_;
   std::vector<Fetch> fetches_;

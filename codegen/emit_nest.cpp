@@ -41,8 +41,14 @@ class NestEmitter {
 
   void vectors() {
     const AxisId axis = nest_.vector.axis;
-    const AxisRange range = c_.range(axis);
+    AxisRange range = c_.range(axis);
     const std::int64_t lanes = nest_.vector.lanes;
+    if (nest_.half_plane) {
+      const HalfPlane& border = *nest_.half_plane;
+      const AxisId other = border.low == axis ? border.high : border.low;
+      range = c_.admitted(border, axis, range, c_.position(other), 1);
+      if (border.high == axis) return masked_vectors(axis, range);
+    }
     if (nest_.fixed_lanes && range.multiple % lanes != 0) {
       masked_vectors(axis, range);
       return;

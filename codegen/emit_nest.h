@@ -4,6 +4,7 @@
 // emitter.
 
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "codegen/emit_memory.h"
@@ -20,6 +21,8 @@ struct Nest {
   std::int64_t step = 1;
   /// Lane l only sees positions congruent to l mod 16, whatever the range.
   bool fixed_lanes = false;
+  /// The vector axis stops at this border, which another axis moves.
+  std::optional<HalfPlane> half_plane = std::nullopt;
   /// Before and after the loop of axis number `level`; once with level 0 where there are no axes.
   std::function<void(std::size_t level)> enter = {};
   std::function<void(std::size_t level)> leave = {};

@@ -60,6 +60,7 @@ Chunk copied_chunk(const Kernel& kernel, const std::vector<AxisId>& k) {
 Contract exchange_one_column(const Kernel& kernel, Contract contract, const Target& target) {
   const AxisId m = contract.m();
   if (extent(kernel, contract.n) != 1 || contract.panel != 0 || contract.copied) return contract;
+  if (contract.half_plane) return contract;
   if (contract.rows.size() > 1 && extent(kernel, m) < ir::kLanes) return contract;
   if (!is_in_place(kernel, contract)) {
     if (!is_worth_copying(kernel, contract)) return contract;

@@ -439,6 +439,7 @@ class Interpreter {
       T chain = contract.parts.count == 1 ? ir::from_word<T>(start) : T{0};
       if (contract.parts.count > 1) ranges_[at(first)] = contract.parts(part);
       for_each_point(contract.k, [&] {
+        if (!admits(contract)) return;
         chain = fused_multiply_add(ir::from_word<T>(read(contract.lhs)),
                                    ir::from_word<T>(read_rhs(contract)), chain);
       });
@@ -446,6 +447,11 @@ class Interpreter {
     }
     ranges_[at(first)] = whole;
     return ir::to_word(sum);
+  }
+  [[nodiscard]] bool admits(const Contract& contract) const {
+    if (!contract.half_plane) return true;
+    const HalfPlane& half_plane = *contract.half_plane;
+    return positions_[at(half_plane.low)] <= positions_[at(half_plane.high)] + half_plane.offset;
   }
   [[nodiscard]] Word read_rhs(const Contract& contract) const {
     if (contract.panel == 0) return read(contract.rhs);

@@ -182,6 +182,14 @@ struct Chunk {
   friend bool operator==(const Chunk&, const Chunk&) = default;
 };
 
+/// The products with position(low) <= position(high) + offset, of two of the axes m, n and k.
+struct HalfPlane {
+  AxisId low = 0;
+  AxisId high = 0;
+  std::int64_t offset = 0;
+  friend bool operator==(const HalfPlane&, const HalfPlane&) = default;
+};
+
 /// For each (batch, rows, n) in the box: c = sum over k of lhs * rhs, row-major over the axes of k,
 /// over the task's range of k[0], which else is cut in `parts`: each part is one chain of fma from
 /// +0, several are added in order from +0; then the epilogue, whose operand 0 is c and whose
@@ -193,12 +201,15 @@ struct Chunk {
 /// have single positions of the axes of k before it, and there are neither parts nor chunks.
 /// With `copied` n may be any dimension of rhs, of which the task copies the columns of a
 /// tile for a chunk of k; then there is a chunk or a single part. m is the last axis of `rows`.
+/// With a half-plane, for which there is one axis of rows and one of k, the chains leave out what
+/// it does not admit; a sum of nothing is +0.
 struct Contract {
   std::vector<AxisId> batch;
   std::vector<AxisId> rows;  // outermost first, at least one
   AxisId n = 0;
   std::vector<AxisId> k;  // outermost first, at least one
   ir::Cut parts;          // of k[0]
+  std::optional<HalfPlane> half_plane = std::nullopt;
   Access lhs;
   Access rhs;
   std::int64_t panel = 0;

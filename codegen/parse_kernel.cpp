@@ -128,6 +128,19 @@ class Parser {
     });
     kernel_.stages.emplace_back(std::move(loop));
   }
+  HalfPlane half_plane(TextLine& line) {
+    HalfPlane result;
+    result.low = axis(line);
+    line.expect("<");
+    line.expect("=");
+    const Affine border = affine(line);
+    if (border.terms.size() != 1 || border.terms[0].coefficient != 1 || border.divisor != 1) {
+      line.fail("expected an axis and an offset before this");
+    }
+    result.high = border.terms[0].axis;
+    result.offset = border.offset;
+    return result;
+  }
   void contract(TextLine& line) {
     Contract c;
     if (line.accept("[")) {
@@ -139,6 +152,7 @@ class Parser {
     c.n = axis(line);
     line.expect(",");
     c.k = role(line);
+    if (line.accept("where")) c.half_plane = half_plane(line);
     line.expect("parts");
     c.parts = cut(line, c.k.front());
     line.expect("tile");

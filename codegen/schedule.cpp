@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <set>
 
@@ -12,6 +13,7 @@
 #include "codegen/group_buffers.h"
 #include "codegen/group_loops.h"
 #include "codegen/group_ordered.h"
+#include "ir/half_plane.h"
 #include "ir/op.h"
 #include "passes/access.h"
 #include "passes/roots.h"
@@ -205,6 +207,11 @@ class GroupScheduler {
     result.parts = ir::contraction_order(extents, ir::part_rule(graph_.node(c).attributes)).parts;
     const bool own_task = std::get<ir::ContractionComputation>(graph_.node(c).op->compute).parts;
     if (own_task || result.parts.extent != extents[0]) result.parts = {extents[0], 1, 1};
+    if (const auto counted = ir::half_plane(graph_.node(c).attributes)) {
+      const std::array<AxisId, 3> axes{result.m(), result.n, result.k.front()};
+      result.half_plane = {axes[static_cast<std::size_t>(counted->low)],
+                           axes[static_cast<std::size_t>(counted->high)], counted->offset};
+    }
     const ContractionChoice& choice = loops_.choice(c);
     result.tile = choice.tile;
     result.panel = choice.panel;
@@ -229,8 +236,21 @@ class GroupScheduler {
     std::ranges::copy_if(group_.roots, std::back_inserter(members),
                          [&](NodeId id) { return loops_.stage_of(id) == c; });
     result.provenance = origin(members);
-    operations_ += 2 * element_count(loops_.iteration(c).extents);
+    operations_ += 2 * products(c, result);
     return exchange_one_column(kernel_, std::move(result), target_);
+  }
+
+  /// How many products contraction `c` adds.
+  [[nodiscard]] std::int64_t products(NodeId c, const Contract& contract) const {
+    const std::int64_t all = element_count(loops_.iteration(c).extents);
+    if (!contract.half_plane || all == 0) return all;
+    const std::int64_t low = loops_.extent(contract.half_plane->low);
+    const std::int64_t high = loops_.extent(contract.half_plane->high);
+    std::int64_t pairs = 0;
+    for (std::int64_t position = 0; position < high; ++position) {
+      pairs += std::clamp<std::int64_t>(position + contract.half_plane->offset + 1, 0, low);
+    }
+    return all / (low * high) * pairs;
   }
 
   /// Operand `side` of contraction `c` where it lies in memory.

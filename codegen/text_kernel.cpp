@@ -94,6 +94,11 @@ class Printer {
                           a.over.empty() ? "" : " over " + names(a.over), a.lanes ? " lanes" : ""));
     }
   }
+  [[nodiscard]] std::string admitted(const Contract& c) const {
+    if (!c.half_plane) return "";
+    const Affine border{{{c.half_plane->high, 1}}, c.half_plane->offset};
+    return fmt::format(" where {} <= {}", name(c.half_plane->low), to_string(border, kernel_.axes));
+  }
   void print(const Contract& c) {
     const std::string batch = c.batch.empty() ? "" : "[" + names(c.batch) + "] ";
     const std::string lines = c.tile.lines > 1 ? fmt::format("{} x ", c.tile.lines) : "";
@@ -102,10 +107,10 @@ class Printer {
             ? fmt::format(" chunk {} by {}", name(c.k[static_cast<std::size_t>(c.chunk.axis)]),
                           c.chunk.size)
             : "";
-    line(2, fmt::format("contract {}{}, {}, {} parts {} tile {}{} x {}{}{}{} {{", batch,
-                        role(c.rows), name(c.n), role(c.k), cut(c.parts), lines, c.tile.rows,
-                        c.tile.vectors, c.order == TileOrder::rows_outer ? " rows outer" : "",
-                        chunk, from(c.provenance)));
+    line(2, fmt::format(
+                "contract {}{}, {}, {}{} parts {} tile {}{} x {}{}{}{} {{", batch, role(c.rows),
+                name(c.n), role(c.k), admitted(c), cut(c.parts), lines, c.tile.rows, c.tile.vectors,
+                c.order == TileOrder::rows_outer ? " rows outer" : "", chunk, from(c.provenance)));
     line(4, "lhs " + to_string(c.lhs, kernel_));
     line(4, "rhs " + to_string(c.rhs, kernel_) +
                 (c.panel > 0 ? fmt::format(" panel {}", c.panel) : "") +

@@ -49,6 +49,7 @@ class StageChecker {
         static_cast<std::size_t>(c.chunk.axis) >= c.k.size()) {
       broken("chunks of no axis of k");
     }
+    check_half_plane(c);
     check_factors(c);
     for (AxisId k : c.k) axes_.erase(k);
     check_body(c.epilogue, {buffer_type(c.lhs)});
@@ -364,6 +365,19 @@ class StageChecker {
       const std::int64_t extent = axis_of(kernel_, k).extent;
       single = single && (extent == 1 ||
                           (task != nullptr && task->cut.count == extent && task->cut.unit == 1));
+    }
+  }
+
+  void check_half_plane(const Contract& c) const {
+    if (!c.half_plane) return;
+    const auto has = [&](AxisId axis) {
+      return axis == c.m() || axis == c.n || axis == c.k.front();
+    };
+    const bool single = c.rows.size() == 1 && c.k.size() == 1 && c.tile.lines == 1;
+    const HalfPlane& half_plane = *c.half_plane;
+    if (!single || !has(half_plane.low) || !has(half_plane.high) ||
+        half_plane.low == half_plane.high) {
+      broken("a half-plane is of two of the axes of a product of matrices");
     }
   }
 

@@ -1,12 +1,13 @@
 #include "ir/interpret_contraction.h"
 
 #include <algorithm>
-#include <utility>
+#include <optional>
 #include <vector>
 
 #include "base/float_environment.h"
 #include "ir/compositions/winograd.h"
 #include "ir/convolution.h"
+#include "ir/half_plane.h"
 #include "ir/interpret.h"
 #include "ir/interpret_sums.h"
 #include "ir/op.h"
@@ -74,23 +75,32 @@ std::int64_t inner_product(const Integers& strides, const Index& index) {
   return offset;
 }
 
-/// Row-major pairs of factors of one result element.
 template <typename T>
-std::vector<std::pair<T, T>> factors(const DotShape& dot, const Tensor& lhs, const Tensor& rhs,
-                                     const Index& index) {
+struct Factors {
+  T lhs{};
+  T rhs{};
+  bool counts = true;
+};
+
+/// Row-major factors of one result element.
+template <typename T>
+std::vector<Factors<T>> factors(const DotShape& dot, const Tensor& lhs, const Tensor& rhs,
+                                const Index& index, const std::optional<HalfPlane>& half_plane) {
   const std::int64_t lhs_base = inner_product(dot.lhs_result, index);
   const std::int64_t rhs_base = inner_product(dot.rhs_result, index);
-  std::vector<std::pair<T, T>> result;
+  std::vector<Factors<T>> result;
   for_each_index(dot.contracted, [&](const Index& k) {
-    result.emplace_back(lhs.as<T>()[at(lhs_base + inner_product(dot.lhs_inner, k))],
-                        rhs.as<T>()[at(rhs_base + inner_product(dot.rhs_inner, k))]);
+    const bool counts =
+        !half_plane || half_plane->admits(index[index.size() - 2], index.back(), k[0]);
+    result.push_back({lhs.as<T>()[at(lhs_base + inner_product(dot.lhs_inner, k))],
+                      rhs.as<T>()[at(rhs_base + inner_product(dot.rhs_inner, k))], counts});
   });
   return result;
 }
 
 /// One chain of fma from +0 for each part.
 template <typename T>
-std::vector<T> chains(const std::vector<std::pair<T, T>>& factors, const Shape& contracted,
+std::vector<T> chains(const std::vector<Factors<T>>& factors, const Shape& contracted,
                       const PartRule& rule) {
   const ContractionOrder order = contraction_order(contracted, rule);
   std::int64_t slice = 1;  // factors per position of the cut axis
@@ -106,7 +116,8 @@ std::vector<T> chains(const std::vector<std::pair<T, T>>& factors, const Shape& 
     const Range range = order.parts(part);
     T sum{};
     for (std::int64_t i = range.begin * slice; i < range.end * slice; ++i) {
-      sum = multiply_add(factors[at(i)].first, factors[at(i)].second, sum);
+      const auto& [x, y, counts] = factors[at(i)];
+      if (counts) sum = multiply_add(x, y, sum);
     }
     result.push_back(sum);
   }
@@ -115,8 +126,7 @@ std::vector<T> chains(const std::vector<std::pair<T, T>>& factors, const Shape& 
 
 /// The parts; several are added in order, starting at +0.
 template <typename T>
-T chain(const std::vector<std::pair<T, T>>& factors, const Shape& contracted,
-        const PartRule& rule) {
+T chain(const std::vector<Factors<T>>& factors, const Shape& contracted, const PartRule& rule) {
   const std::vector<T> parts = chains(factors, contracted, rule);
   if (parts.size() == 1) return parts[0];
   T total{};
@@ -127,9 +137,9 @@ T chain(const std::vector<std::pair<T, T>>& factors, const Shape& contracted,
 /// The sum of the products, ordered as the sum over a product tensor in which the contracted axes
 /// are `innermost` or in front of the one that is.
 template <typename T>
-T sum_of_products(const std::vector<std::pair<T, T>>& factors, Shape contracted, bool innermost) {
+T sum_of_products(const std::vector<Factors<T>>& factors, Shape contracted, bool innermost) {
   std::vector<T> products;
-  for (const auto& [a, b] : factors) products.push_back(multiply(a, b));
+  for (const auto& [x, y, counts] : factors) products.push_back(counts ? multiply(x, y) : T{});
   if (contracted.empty()) return products[0];
   // One result element is its own slice of the product tensor.
   Integers axes;
@@ -146,6 +156,7 @@ Tensor interpret_dot(const Node& node, const Tensor& lhs, const Tensor& rhs) {
   const bool parts = std::get<ContractionComputation>(node.op->compute).parts;
   const DotShape dot(node, lhs, rhs, parts);
   const PartRule rule = part_rule(node.attributes);
+  const std::optional<HalfPlane> counted = half_plane(node.attributes);
   Tensor result(node.types[0]);
   const std::int64_t elements = element_count(dot.result);
   dispatch(lhs.type.element, [&](auto zero) {
@@ -153,16 +164,16 @@ Tensor interpret_dot(const Node& node, const Tensor& lhs, const Tensor& rhs) {
     if constexpr (!std::is_same_v<T, bool>) {
       std::int64_t element = 0;
       for_each_index(dot.result, [&](const Index& index) {
-        const auto pairs = factors<T>(dot, lhs, rhs, index);
+        const auto terms = factors<T>(dot, lhs, rhs, index, counted);
         if (parts) {
           std::int64_t part = 0;
-          for (T sum : chains(pairs, dot.contracted, rule)) {
+          for (T sum : chains(terms, dot.contracted, rule)) {
             result.as<T>()[at(element + elements * part++)] = sum;
           }
         } else {
           result.as<T>()[at(element)] = dot.outputs_per_batch < kSmallContraction
-                                            ? sum_of_products(pairs, dot.contracted, true)
-                                            : chain(pairs, dot.contracted, rule);
+                                            ? sum_of_products(terms, dot.contracted, true)
+                                            : chain(terms, dot.contracted, rule);
         }
         ++element;
       });
@@ -255,7 +266,7 @@ class ConvolutionAt {
         inside = inside && lhs_index_[axis] >= 0 && lhs_index_[axis] < lhs_.type.shape[axis];
       }
       const T factor = inside ? lhs_.as<T>()[at(flat(lhs_.type.shape, lhs_index_))] : T{};
-      factors_.emplace_back(factor, rhs_.as<T>()[at(flat(rhs_.type.shape, rhs_index_))]);
+      factors_.push_back({factor, rhs_.as<T>()[at(flat(rhs_.type.shape, rhs_index_))]});
     });
   }
 
@@ -266,7 +277,7 @@ class ConvolutionAt {
   std::vector<Taps> taps_;
   std::vector<std::int64_t> order_;  // which spatial axis each contracted axis is
   Shape contracted_;
-  std::vector<std::pair<T, T>> factors_;
+  std::vector<Factors<T>> factors_;
   std::int64_t outputs_ = 1;  // of the contraction that the element belongs to
   bool products_ = false;
 };

@@ -4,6 +4,8 @@
 #include <set>
 #include <vector>
 
+#include "ir/compositions/indexing.h"
+#include "ir/half_plane.h"
 #include "ir/op.h"
 #include "ir/order.h"
 #include "ir/rewrite.h"
@@ -66,6 +68,20 @@ Integers concatenated(std::initializer_list<Integers> lists) {
   return result;
 }
 
+/// Products, whose last three axes are row, column and contracted axis where there is a half-plane:
+/// +0 where it does not admit them.
+Expr admitted(const ir::Node& contraction, Expr products) {
+  const std::optional<ir::HalfPlane> half_plane = ir::half_plane(contraction.attributes);
+  if (!half_plane) return products;
+  const auto index = [&](ir::MatrixAxis axis) {
+    return ir::iota(*products.graph, ElementType::i64, products.shape(),
+                    products.rank() - 3 + static_cast<std::int64_t>(axis));
+  };
+  const Expr border = index(half_plane->high) + static_cast<double>(half_plane->offset);
+  return ir::select(ir::map("less_equal", index(half_plane->low), border), products,
+                    ir::full_like(products, 0));
+}
+
 std::optional<Expr> expand(const ir::RewriteContext& c) {
   if (!is_complete(c.node)) return std::nullopt;
   const Roles roles(c);
@@ -99,7 +115,7 @@ std::optional<Expr> expand(const ir::RewriteContext& c) {
   if (contracted == 0) return a * b;
   Integers axes;
   for (std::int64_t i = 0; i < contracted; ++i) axes.push_back(outputs + i);
-  return ir::sum(a * b, axes);
+  return ir::sum(admitted(c.node, a * b), axes);
 }
 
 /// Axes that follow each other in memory order, as reshape needs them to merge.
@@ -176,6 +192,7 @@ Expr canonical_product(const ir::RewriteContext& c, const Roles& roles) {
                                  {"rhs_batch", rhs.batch},
                                  {"lhs_contract", lhs.contract},
                                  {"rhs_contract", rhs.contract},
+                                 {"half_plane", c.node.attributes.get<Integers>("half_plane")},
                                  {"part_unit", unit},
                                  {"part_chain", rule.chain}});
   return ir::reshape(result, c.node.types[0].shape);
@@ -203,6 +220,7 @@ Expr canonical_windows(const ir::RewriteContext& c, const Roles& roles) {
                                  {"rhs_batch", batch},
                                  {"lhs_contract", roles.lhs_contract},
                                  {"rhs_contract", contract},
+                                 {"half_plane", c.node.attributes.get<Integers>("half_plane")},
                                  {"part_unit", rule.unit},
                                  {"part_chain", rule.chain}});
   return ir::reshape(result, c.node.types[0].shape);

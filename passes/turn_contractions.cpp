@@ -7,6 +7,7 @@
 #include <set>
 #include <vector>
 
+#include "ir/half_plane.h"
 #include "ir/op.h"
 #include "ir/rewrite.h"
 #include "passes/access.h"
@@ -157,9 +158,11 @@ class Turned {
     const Side side = side_of(c.from, c.id, operand);
     const Side other = side_of(c.from, c.id, 1 - operand);
     const Expr matrix = turned(c.from, c.from.operands(c.id)[operand]);
+    std::optional<ir::HalfPlane> counted = ir::half_plane(c.node.attributes);
+    if (counted && operand == 1) counted = counted->exchanged();
     const Expr result = ir::dot(matrix, c.operands[1 - operand],
                                 {side.batch, other.batch, {matrix.rank() - 1}, other.contracted},
-                                ir::part_rule(c.node.attributes));
+                                ir::part_rule(c.node.attributes), counted);
     return operand == 0 ? result : exchange_axes(result);
   }
 
@@ -182,9 +185,11 @@ class Turned {
       const ir::ProvenanceScope scope(*operands[0].graph, node.provenance);
       const Side lhs = side_of(graph, id, 0);
       const Side rhs = side_of(graph, id, 1);
+      std::optional<ir::HalfPlane> counted = ir::half_plane(node.attributes);
+      if (counted) counted = counted->exchanged();
       return ir::dot(operands[1], operands[0],
                      {rhs.batch, lhs.batch, rhs.contracted, lhs.contracted},
-                     ir::part_rule(node.attributes));
+                     ir::part_rule(node.attributes), counted);
     }
     for (const ir::Value& operand : graph.operands(id)) operands.push_back(turned(graph, operand));
     const ir::ProvenanceScope scope(*operands[0].graph, node.provenance);

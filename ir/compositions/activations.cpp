@@ -54,10 +54,23 @@ Expr clamp(Expr x, double low, double high) {
   return map("min", map("max", x, full_like(x, low)), full_like(x, high));
 }
 
-Expr softmax(Expr x) {
-  const Integers axes = last_axis(x);
-  const Expr e = map("exp", x - broadcast_reduced(row_maximum(x), x.shape(), axes));
-  return e * broadcast_reduced(1.0 / sum(e, axes), x.shape(), axes);
+namespace {
+
+/// Not normalised.
+Expr exponentials(Expr x) {
+  return map("exp", x - broadcast_reduced(row_maximum(x), x.shape(), last_axis(x)));
+}
+Expr normalized(Expr e) {
+  const Integers axes = last_axis(e);
+  return e * broadcast_reduced(1.0 / sum(e, axes), e.shape(), axes);
+}
+
+}  // namespace
+
+Expr softmax(Expr x) { return normalized(exponentials(x)); }
+Expr masked_softmax(Expr x, Expr counted) {
+  const Expr e = exponentials(x);
+  return normalized(select(counted, e, full_like(e, 0)));
 }
 Expr logsumexp(Expr x) {
   const Integers axes = last_axis(x);

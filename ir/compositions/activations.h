@@ -32,6 +32,8 @@ Expr clamp(Expr x, double low, double high);
 
 /// Along the last axis, shifted by its maximum: no overflow.
 Expr softmax(Expr x);
+/// Of the elements that count, which the row's greatest one is among; the others become 0.
+Expr masked_softmax(Expr x, Expr counted);
 Expr log_softmax(Expr x);
 /// The last axis disappears.
 Expr logsumexp(Expr x);

@@ -7,6 +7,7 @@
 #include "ir/compositions/activations.h"
 #include "ir/compositions/indexing.h"
 #include "ir/evaluate_scalar.h"
+#include "ir/half_plane.h"
 #include "ir/math.h"
 
 namespace gradus::ir {
@@ -30,25 +31,23 @@ void check_shapes(Expr query, Expr key, Expr value) {
   if (q[0] != k[0] || k[0] != v[0] || k[1] != v[1] || q[3] != k[3] || !groups) fail();
 }
 
-/// Which scores [batch * groups, heads * queries, keys] count, where there are so many groups and
-/// queries; empty: all.
-std::optional<Expr> seen(Expr scores, std::int64_t groups, std::int64_t queries,
-                         const AttentionOptions& options) {
+/// Which scores [batch * groups, heads * queries, keys] are those of keys up to the query, where
+/// there are so many queries.
+Expr before(Expr scores, std::int64_t queries) {
   const Shape& shape = scores.shape();
-  std::optional<Expr> result;
-  if (options.causal) {
-    Expr query = iota(*scores.graph, ElementType::i32, shape, 1);
-    if (shape[1] != queries)
-      query = map("rem", query, full_like(query, static_cast<double>(queries)));
-    result = map("less_equal", iota(*scores.graph, ElementType::i32, shape, 2), query);
+  Expr query = iota(*scores.graph, ElementType::i32, shape, 1);
+  if (shape[1] != queries) {
+    query = map("rem", query, full_like(query, static_cast<double>(queries)));
   }
-  if (options.keys) {
-    const Shape each{shape[0] / groups, groups, shape[2]};
-    const Expr rows = reshape(broadcast(*options.keys, each, {0, 2}), {shape[0], shape[2]});
-    const Expr keys = broadcast(rows, shape, {0, 2});
-    result = result ? map("and", *result, keys) : keys;
-  }
-  return result;
+  return map("less_equal", iota(*scores.graph, ElementType::i32, shape, 2), query);
+}
+
+/// Which are of keys that there are, where there are so many groups.
+Expr there(Expr scores, std::int64_t groups, Expr keys) {
+  const Shape& shape = scores.shape();
+  const Shape each{shape[0] / groups, groups, shape[2]};
+  const Expr rows = reshape(broadcast(keys, each, {0, 2}), {shape[0], shape[2]});
+  return broadcast(rows, shape, {0, 2});
 }
 
 /// [batch, positions, groups, width] as a matrix [positions, width] for every group of every batch.
@@ -148,14 +147,25 @@ Expr scaled_dot_product_attention(Expr query, Expr key, Expr value,
   const std::int64_t width = value.shape()[3];
   const Expr split = transpose(reshape(query, {q[0], q[1], groups, heads, q[3]}), {0, 2, 3, 1, 4});
   const Expr rows = reshape(split, {q[0] * groups, heads * q[1], q[3]});
-  Expr scores = dot(rows, matrices(key), {{0}, {0}, {2}, {2}}) * options.scale;
-  const std::optional<Expr> counts = seen(scores, groups, q[1], options);
+  // Products that no query sees are left out, where rows are the positions of queries.
+  std::optional<HalfPlane> of_scores, of_values;
+  if (options.causal && heads == 1) {
+    of_scores = {MatrixAxis::column, MatrixAxis::row, 0};
+    of_values = {MatrixAxis::contracted, MatrixAxis::row, 0};
+  }
+  Expr scores = dot(rows, matrices(key), {{0}, {0}, {2}, {2}}, {}, of_scores) * options.scale;
+  std::optional<Expr> past, counts;
+  if (options.causal) counts = past = before(scores, q[1]);
+  if (options.keys) {
+    const Expr keys = there(scores, groups, *options.keys);
+    counts = past ? map("and", *past, keys) : keys;
+  }
   if (counts) scores = select(*counts, scores, full_like(scores, kUnseen));
-  Expr weights = softmax(scores);
+  Expr weights = past ? masked_softmax(scores, *past) : softmax(scores);
   // Of a query that sees no key all scores are the same. One that sees itself sees one.
   if (options.keys) weights = select(*counts, weights, full_like(weights, 0));
   if (options.on_weights) weights = options.on_weights(weights);
-  const Expr taken = reshape(dot(weights, matrices(value), {{0}, {0}, {2}, {1}}),
+  const Expr taken = reshape(dot(weights, matrices(value), {{0}, {0}, {2}, {1}}, {}, of_values),
                              {q[0], groups, heads, q[1], width});
   return reshape(transpose(taken, {0, 3, 1, 2, 4}), {q[0], q[1], q[2], width});
 }

@@ -1,5 +1,7 @@
 #include <algorithm>
+#include <array>
 
+#include "ir/half_plane.h"
 #include "ir/ops/families.h"
 #include "ir/order.h"
 
@@ -31,6 +33,20 @@ void check_side(const TensorType& type, const Integers& batch, const Integers& c
   check_axes(all, type.rank());
 }
 
+/// Half-planes are of matrices, one for each index of the batch.
+void check_half_plane(const InferContext& context, const DotAxes& axes) {
+  if (!half_plane(context.attributes)) return;
+  const auto is_matrix = [](const TensorType& type, const Integers& batch,
+                            const Integers& contract) {
+    return contract.size() == 1 && free_axes(type.rank(), batch, contract).size() == 1;
+  };
+  if (!is_matrix(context.operands[0], axes.lhs_batch, axes.lhs_contract) ||
+      !is_matrix(context.operands[1], axes.rhs_batch, axes.rhs_contract)) {
+    throw TypeError("half_plane needs one free and one contracted axis on both sides, found " +
+                    to_string(context.operands[0]) + " and " + to_string(context.operands[1]));
+  }
+}
+
 std::vector<TensorType> infer_dot(const InferContext& context) {
   const TensorType& lhs = context.operands[0];
   const TensorType& rhs = context.operands[1];
@@ -57,6 +73,7 @@ std::vector<TensorType> infer_dot(const InferContext& context) {
   };
   match(axes.lhs_batch, axes.rhs_batch, "batch");
   match(axes.lhs_contract, axes.rhs_contract, "contracted");
+  check_half_plane(context, axes);
   TensorType result{lhs.element, {}};
   for (std::int64_t axis : axes.lhs_batch) result.shape.push_back(lhs.shape[at(axis)]);
   for (std::int64_t axis : free_axes(lhs.rank(), axes.lhs_batch, axes.lhs_contract)) {
@@ -117,10 +134,15 @@ Cotangents dot_vjp(const VjpContext& c) {
   const Integers batch = range(0, batches);
   const Integers lhs_in_y = range(batches, lhs_free.size());
   const Integers rhs_in_y = range(batches + lhs_free.size(), rhs_free.size());
+  std::optional<HalfPlane> of_lhs = half_plane(c.attributes);
+  std::optional<HalfPlane> of_rhs = of_lhs;
+  using enum MatrixAxis;
+  if (of_lhs) of_lhs = of_lhs->renamed(row, contracted, column);
+  if (of_rhs) of_rhs = of_rhs->renamed(contracted, column, row);
   // dlhs[b, m, k] = sum over n of dy[b, m, n] rhs[b, k, n]
-  const Expr dlhs = dot(c.dy, c.x[1], {batch, axes.rhs_batch, rhs_in_y, rhs_free});
+  const Expr dlhs = dot(c.dy, c.x[1], {batch, axes.rhs_batch, rhs_in_y, rhs_free}, {}, of_lhs);
   // drhs[b, k, n] = sum over m of lhs[b, m, k] dy[b, m, n]: axes b, k (lhs order), n
-  const Expr drhs = dot(c.x[0], c.dy, {axes.lhs_batch, batch, lhs_free, lhs_in_y});
+  const Expr drhs = dot(c.x[0], c.dy, {axes.lhs_batch, batch, lhs_free, lhs_in_y}, {}, of_rhs);
   Integers sorted = axes.lhs_contract;
   std::sort(sorted.begin(), sorted.end());
   Integers order = axes.rhs_batch;
@@ -138,14 +160,21 @@ Cotangents dot_vjp(const VjpContext& c) {
           identity ? drhs : transpose(drhs, permutation)};
 }
 
-DotAxes dot_axes(const Attributes& attributes) {
-  return {attributes.get<Integers>("lhs_batch"), attributes.get<Integers>("rhs_batch"),
-          attributes.get<Integers>("lhs_contract"), attributes.get<Integers>("rhs_contract")};
-}
-
-/// A stack of one operand has one free axis more; of both, one batch axis.
+/// A stack of one operand has one free axis more; of both, one batch axis. Half-planes are of
+/// matrices with a single free axis: the other operand becomes a stack too.
 Expr stack_dot(const StackContext& c) {
-  DotAxes axes = dot_axes(c.attributes);
+  const std::optional<HalfPlane> counted = half_plane(c.attributes);
+  if (counted && !(c.stacked[0] && c.stacked[1])) {
+    const std::size_t other = c.stacked[0] ? 1 : 0;
+    std::array<Expr, 2> x{c.x[0], c.x[1]};
+    Shape shape = x[other].shape();
+    const Integers places = range(1, shape.size());
+    shape.insert(shape.begin(), x[1 - other].shape()[0]);
+    x[other] = broadcast(x[other], std::move(shape), places);
+    constexpr std::array<bool, 2> kBoth{true, true};
+    return stack_dot({x, kBoth, c.result, c.attributes});
+  }
+  DotAxes axes = axes_of(c.attributes);
   const auto batch = static_cast<std::int64_t>(axes.lhs_batch.size());
   std::int64_t place = batch;  // of the stack axis in the result
   if (c.stacked[0]) {
@@ -163,7 +192,7 @@ Expr stack_dot(const StackContext& c) {
     axes.rhs_batch.insert(axes.rhs_batch.begin(), 0);
     place = 0;
   }
-  const Expr result = dot(c.x[0], c.x[1], axes, part_rule(c.attributes));
+  const Expr result = dot(c.x[0], c.x[1], axes, part_rule(c.attributes), counted);
   Integers permutation{place};
   for (std::int64_t axis = 0; axis < result.rank(); ++axis) {
     if (axis != place) permutation.push_back(axis);
@@ -171,9 +200,10 @@ Expr stack_dot(const StackContext& c) {
   return transpose(result, permutation);
 }
 
-/// The stack axes are contracted first.
+/// The stack axes are contracted first. With a half-plane the results are added as they are.
 Expr stack_sum_of_dots(const StackContext& c) {
-  DotAxes axes = dot_axes(c.attributes);
+  if (half_plane(c.attributes)) return sum(stack_dot(c), {0});
+  DotAxes axes = axes_of(c.attributes);
   for (Integers* list :
        {&axes.lhs_batch, &axes.rhs_batch, &axes.lhs_contract, &axes.rhs_contract}) {
     *list = behind_stack_axis(*list);
@@ -194,22 +224,27 @@ std::vector<OpRecord> contraction_ops() {
       {.name = "dot",
        .doc = "Sum of products over the contracted axes, for every batch index. The result has the "
               "batch axes, lhs's free axes, rhs's free axes. One chain of fma per part "
-              "(ir/order.h); with fewer than 64 results per batch element the sum of the products.",
+              "(ir/order.h); with fewer than 64 results per batch element the sum of the products. "
+              "What a half-plane does not admit is left out of the chains, and +0 in that sum.",
        .least_operands = 2,
        .most_operands = 2,
-       .attributes = {list("lhs_batch", "Batch axes of lhs."),
-                      list("rhs_batch", "Of rhs."),
-                      list("lhs_contract", "Contracted axes of lhs, outermost first."),
-                      list("rhs_contract", "Of rhs, in the same order."),
-                      {"part_unit", AttributeKind::integer,
-                       "Positions of the first contracted axis that parts keep together.",
-                       Attribute(std::int64_t{1})},
-                      {"part_chain", AttributeKind::integer,
-                       "The longest chain that is not cut into parts.",
-                       Attribute(PartRule{}.chain)},
-                      {"copy", AttributeKind::integer,
-                       "Tells nodes apart that make the same value at several times.",
-                       Attribute(std::int64_t{0})}},
+       .attributes =
+           {list("lhs_batch", "Batch axes of lhs."),
+            list("rhs_batch", "Of rhs."),
+            list("lhs_contract", "Contracted axes of lhs, outermost first."),
+            list("rhs_contract", "Of rhs, in the same order."),
+            list("half_plane",
+                 "[low, high, offset]: only products with index(low) <= index(high) + "
+                 "offset count. 0 is lhs's free axis, 1 rhs's, 2 the contracted one; there "
+                 "is one of each. Empty: all count."),
+            {"part_unit", AttributeKind::integer,
+             "Positions of the first contracted axis that parts keep together.",
+             Attribute(std::int64_t{1})},
+            {"part_chain", AttributeKind::integer, "The longest chain that is not cut into parts.",
+             Attribute(PartRule{}.chain)},
+            {"copy", AttributeKind::integer,
+             "Tells nodes apart that make the same value at several times.",
+             Attribute(std::int64_t{0})}},
        .infer = infer_dot,
        .vjp = dot_vjp,
        .compute = ContractionComputation{},
@@ -222,7 +257,16 @@ std::vector<OpRecord> contraction_ops() {
                     {{"f64[3,2,5]", "f64[5,3,7]"},
                      "lhs_batch = [0], rhs_batch = [1], lhs_contract = [2], rhs_contract = [0]"},
                     {{"f32[4,3,5]", "f32[5,40,3]"}, "lhs_contract = [2,1], rhs_contract = [0,2]"},
-                    {{"i32[9,5]", "i32[5,20]"}, "lhs_contract = [1], rhs_contract = [0]"}}});
+                    {{"i32[9,5]", "i32[5,20]"}, "lhs_contract = [1], rhs_contract = [0]"},
+                    {{"f32[2,9,5]", "f32[2,11,5]"},
+                     "lhs_batch = [0], rhs_batch = [0], lhs_contract = [2], rhs_contract = [2], "
+                     "half_plane = [1,0,-1]"},
+                    {{"f64[9,12]", "f64[12,8]"},
+                     "lhs_contract = [1], rhs_contract = [0], half_plane = [2,0,2]"},
+                    {{"f64[12,9]", "f64[10,12]"},
+                     "lhs_contract = [0], rhs_contract = [1], half_plane = [1,2,0]"},
+                    {{"f64[2,6]", "f64[6,5]"},
+                     "lhs_contract = [1], rhs_contract = [0], half_plane = [0,2,-1]"}}});
   OpRecord parts = ops.back();
   parts.name = "dot_parts";
   parts.doc =
@@ -242,7 +286,9 @@ std::vector<OpRecord> contraction_ops() {
        "lhs_batch = [0], rhs_batch = [1], lhs_contract = [1], rhs_contract = [0], "
        "part_unit = 100"},
       {{"f32[6,40,9]", "f32[6,40,8]"},
-       "lhs_contract = [0,1], rhs_contract = [0,1], part_chain = 50"}};
+       "lhs_contract = [0,1], rhs_contract = [0,1], part_chain = 50"},
+      {{"f32[70,90]", "f32[90,17]"},
+       "lhs_contract = [1], rhs_contract = [0], part_chain = 30, half_plane = [2,0,3]"}};
   ops.push_back(std::move(parts));
   return ops;
 }

@@ -78,6 +78,10 @@ TEST(KernelTexts, ParsesIntoTheFieldsItShows) {
   const Kernel attention = parse_kernel(copied);
   EXPECT_TRUE(std::get<Contract>(attention.stages.at(0)).copied);
   EXPECT_EQ(to_string(attention), to_string(parse_kernel(to_string(attention))));
+  const Kernel causal = parse_kernel(kernel_text("causal_attention"));
+  EXPECT_EQ(std::get<Contract>(causal.stages.at(0)).half_plane, (HalfPlane{2, 1, 0}));
+  EXPECT_EQ(std::get<Contract>(causal.stages.at(5)).half_plane, (HalfPlane{4, 3, 1}));
+  EXPECT_FALSE(std::get<Contract>(attention.stages.at(0)).half_plane);
   const Kernel pad = parse_kernel(kernel_text("pad_scale"));
   const Load& load = std::get<Loop>(pad.stages.at(0)).body.loads.at(0);
   EXPECT_EQ(load.guards.at(0), (Guard{{{{0, 1}}, -1, 2}, 4}));

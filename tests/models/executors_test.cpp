@@ -5,11 +5,15 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
+#include <cmath>
+#include <limits>
 
 #include "ir/compositions/activations.h"
 #include "ir/compositions/attention.h"
 #include "ir/expr.h"
+#include "ir/half_plane.h"
 #include "ir/op.h"
 #include "ir/text.h"
 #include "passes/differentiate.h"
@@ -355,6 +359,57 @@ TEST(Executors, LongContractionsOverSeveralAxes) {
     }
     graph.add_result("y", ir::dot(operands[0], operands[1], axes).value);
     const ir::Interpretation expected = check_all_executors(graph, inputs);
+    check_choices(graph, inputs, expected);
+    expect_same(expected, interpret_kernels(graph, inputs), "kernels");
+  }
+}
+
+/// What a half-plane does not admit is not finite: it must not be seen, in chains of several parts
+/// neither.
+TEST(Executors, HalfPlanesWithoutWhatIsBehindTheirBorders) {
+  struct Case {
+    std::int64_t batch, rows, columns, contracted;
+    ir::HalfPlane half_plane;
+  };
+  using enum ir::MatrixAxis;
+  for (const Case& c :
+       {Case{2, 45, 70, 9, {column, row, 3}}, Case{1, 33, 50, 7, {row, column, -4}},
+        Case{2, 50, 33, 61, {contracted, row, 0}}, Case{1, 41, 19, 2100, {row, contracted, -1000}},
+        Case{1, 9, 75, 80, {contracted, column, 2}},
+        Case{2, 21, 40, 1100, {column, contracted, -7}}}) {
+    const std::string what = to_string(ir::to_attribute(c.half_plane));
+    SCOPED_TRACE(what);
+    const std::array<std::int64_t, 3> extents{c.rows, c.columns, c.contracted};
+    const auto low = static_cast<std::size_t>(c.half_plane.low);
+    const auto high = static_cast<std::size_t>(c.half_plane.high);
+    ir::Graph graph("half_plane");
+    Inputs inputs;
+    std::vector<Expr> x;
+    for (const Shape& shape :
+         {Shape{c.batch, c.rows, c.contracted}, Shape{c.batch, c.contracted, c.columns}}) {
+      const std::string name = x.empty() ? "lhs" : "rhs";
+      const TensorType type{ElementType::f32, shape};
+      Tensor tensor = random_tensor(type, static_cast<std::uint32_t>(x.size()) + 5, -1, 1);
+      // Lines of the lower axis that no position of the higher one, and that only some of them see.
+      const bool holds_low = low == 2 || low == x.size();
+      const std::int64_t axis = low == x.size() ? (x.empty() ? 1 : 2) : (x.empty() ? 2 : 1);
+      std::int64_t element = 0;
+      for (float& value : tensor.as<float>()) {
+        const std::int64_t at = element++ / (axis == 1 ? shape[2] : 1) % shape[axis == 1 ? 1 : 2];
+        const std::int64_t behind = at - c.half_plane.offset - extents[high] / 2;
+        if (holds_low && (behind == 0 || behind > extents[high] / 2)) {
+          value = at % 2 == 0 ? std::numeric_limits<float>::infinity()
+                              : std::numeric_limits<float>::quiet_NaN();
+        }
+      }
+      inputs[name] = tensor;
+      x.push_back({&graph, graph.add_input(name, ir::InputKind::batch, type)});
+    }
+    graph.add_result("y", ir::dot(x[0], x[1], {{0}, {0}, {2}, {1}}, {}, c.half_plane).value);
+    const ir::Interpretation expected = check_all_executors(graph, inputs);
+    EXPECT_TRUE(std::ranges::any_of(expected.outputs.at("y").as<float>(), [](float value) {
+      return std::isfinite(value) && value != 0;
+    }));
     check_choices(graph, inputs, expected);
     expect_same(expected, interpret_kernels(graph, inputs), "kernels");
   }

@@ -263,15 +263,22 @@ class Grower {
     if (x.element() == ElementType::boolean || x.type().element_count() > 400) return;
     ir::DotAxes axes;
     Shape partner;
+    // Of matrices a half-plane may count: the first axis is free, the second one contracted.
+    const bool matrices = x.rank() >= 2 && random_.chance(0.3);
+    std::int64_t number = 0;
     for (std::int64_t axis : permutation_of(x.rank())) {
-      const std::int64_t kind = random_.between(0, 2);
+      const std::int64_t kind =
+          matrices
+              ? std::array{2, 1, 0}[static_cast<std::size_t>(std::min<std::int64_t>(number++, 2))]
+              : random_.between(0, 2);
       if (kind == 2) continue;
       (kind == 0 ? axes.lhs_batch : axes.lhs_contract).push_back(axis);
       (kind == 0 ? axes.rhs_batch : axes.rhs_contract)
           .push_back(static_cast<std::int64_t>(partner.size()));
       partner.push_back(x.shape()[static_cast<std::size_t>(axis)]);
     }
-    while (random_.chance(0.6)) partner.push_back(random_.between(1, 12));
+    if (matrices) partner.push_back(random_.between(1, 40));
+    while (!matrices && random_.chance(0.6)) partner.push_back(random_.between(1, 12));
     const Integers order = permutation_of(static_cast<std::int64_t>(partner.size()));
     Shape permuted(partner.size());
     Integers place(partner.size());
@@ -287,7 +294,13 @@ class Grower {
             {{"lhs_batch", axes.lhs_batch},
              {"rhs_batch", axes.rhs_batch},
              {"lhs_contract", axes.lhs_contract},
-             {"rhs_contract", axes.rhs_contract}});
+             {"rhs_contract", axes.rhs_contract},
+             {"half_plane", matrices ? half_plane() : Integers{}}});
+  }
+  /// Two of the three axes of a product of matrices, and an offset.
+  Integers half_plane() {
+    const Integers axes = permutation_of(3);
+    return {axes[0], axes[1], random_.between(-12, 12)};
   }
   /// A convolution with a partner made to fit: every axis of x takes a part, every number is
   /// random.
