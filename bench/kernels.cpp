@@ -93,14 +93,16 @@ void measure(benchmark::State& state, Current& now, int threads, const std::stri
   const FloatEnvironment environment;
   Bounds& bounds = *now.bounds;
   bounds.clear();
-  std::vector<double> seconds;
-  for (auto turn : state) {
-    bounds.sample();
-    seconds.push_back(seconds_of_turn(*now.problem));
-    state.SetIterationTime(seconds.back());
+  std::vector<double> seconds(kTurns);
+  const auto middle = seconds.begin() + kTurns / 2;
+  for (auto repetition : state) {
+    for (double& turn : seconds) {
+      bounds.sample();
+      turn = seconds_of_turn(*now.problem);
+    }
+    std::ranges::nth_element(seconds, middle);
+    state.SetIterationTime(*middle);
   }
-  const auto middle = seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 2);
-  std::ranges::nth_element(seconds, middle);
   const double done = work.limit == Limit::arithmetic ? work.operations : work.bytes;
   if (work.limit == Limit::arithmetic) {
     state.counters["flops"] = done / *middle;
@@ -149,7 +151,7 @@ void add(const Options& options) {
                                        measure(state, *now, threads, group);
                                      })
             ->Unit(benchmark::kMicrosecond)
-            ->Iterations(kTurns)
+            ->Iterations(1)
             ->UseManualTime();
       }
     }

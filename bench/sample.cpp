@@ -7,7 +7,6 @@
 #include "bench/sample.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <map>
 #include <optional>
@@ -15,7 +14,6 @@
 #include "base/overloaded.h"
 #include "ir/convolution.h"
 #include "ir/expr.h"
-#include "ir/half_plane.h"
 #include "ir/op.h"
 #include "ir/order.h"
 
@@ -146,14 +144,7 @@ class Restriction {
       }
       parts.push_back(value(operands[side], part));
     }
-    ir::Attributes attributes = node.attributes;
-    if (std::optional<ir::HalfPlane> counted = ir::half_plane(attributes)) {
-      const std::array<std::int64_t, 3> start{box.start[0], box.start[1], 0};
-      counted->offset += start[at(static_cast<std::int64_t>(counted->high))] -
-                         start[at(static_cast<std::int64_t>(counted->low))];
-      attributes.set("half_plane", ir::to_attribute(counted));
-    }
-    return ir::apply(node.op->name, parts, attributes);
+    return ir::apply(node.op->name, parts, node.attributes);
   }
 
   /// A box with `box` inside that is a contraction for every choice of taps that count.

@@ -5,8 +5,8 @@
 //   - what a loop is going to read, where its body is so long that the processor sees only few
 //     points ahead;
 //   - in tiles, the memory that this tile is going to fill, by a loop before the one that fills it,
-//     and the rows of the next tile. A loop that computes much leaves memory idle, one that computes
-//     little would wait for it: each loop fetches as much as it has time for;
+//     and the rows of the next tile. A loop that computes much leaves memory idle, one that
+//     computes little would wait for it: each loop fetches as much as it has time for;
 //   - in patches (patch.h), what those of the next row are going to read first and to fill: they
 //     walk through memory in blocks, which processors do not see coming.
 // Nothing is ever read or written for that: behind the end of a buffer it does not fault.

@@ -85,7 +85,8 @@ std::int64_t GroupLoops::wanted_tasks() {
   }
   std::int64_t wanted = 2 * elements / kHeuristics.operations_per_task;
   if (last_) {
-    const std::int64_t weights = elements / extent(contraction_axes(*last_).m());
+    const std::int64_t rows = extent(contraction_axes(*last_).m());
+    const std::int64_t weights = elements / std::max<std::int64_t>(rows, 1);
     wanted = std::max(wanted, weights / kHeuristics.weights_per_task);
   } else {
     const std::int64_t dear = instructions() / kHeuristics.instructions_per_element;

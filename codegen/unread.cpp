@@ -261,7 +261,7 @@ class Finder {
       Unread unread{border, {}};
       for (const Accumulate& sum : loop.accumulates) {
         const std::optional<Word> word = outside.result(sum.value);
-        if (!word || !changes_once(loop, sum, *word)) break;
+        if (!word || !changes_once(loop, border, sum, *word)) break;
         unread.constants.push_back(*word);
       }
       if (unread.constants.size() != loop.accumulates.size()) continue;
@@ -296,11 +296,14 @@ class Finder {
            !has_faults(loop.body);
   }
 
-  /// To add the constant again changes nothing.
-  static bool changes_once(const Loop& loop, const Accumulate& sum, Word word) {
+  /// To add the constant again, or after the others instead of where it stands, changes nothing.
+  /// +0 makes a sum of -0 +0 unless it comes first, as it does where beginnings are left out.
+  static bool changes_once(const Loop& loop, const HalfPlane& border, const Accumulate& sum,
+                           Word word) {
     if (sum.over != std::vector<AxisId>{loop.axes.back()}) return false;
     if (sum.kind == ir::ReductionKind::max || sum.kind == ir::ReductionKind::min) return true;
-    return sum.kind == ir::ReductionKind::sum && sum.lanes && word == 0;
+    return sum.kind == ir::ReductionKind::sum && sum.lanes && word == 0 &&
+           border.low == loop.axes.back();
   }
 
   /// Whether nobody reads what is stored behind the border.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "ir/half_plane.h"
 #include "ir/op.h"
 #include "ir/scalar_program.h"
 
@@ -151,13 +152,7 @@ Expr broadcast_reduced(Expr reduced, const Shape& shape, const Integers& axes) {
 }
 
 Expr dot(Expr lhs, Expr rhs, DotAxes axes, const PartRule& rule) {
-  return apply("dot", {lhs, rhs},
-               {{"lhs_batch", std::move(axes.lhs_batch)},
-                {"rhs_batch", std::move(axes.rhs_batch)},
-                {"lhs_contract", std::move(axes.lhs_contract)},
-                {"rhs_contract", std::move(axes.rhs_contract)},
-                {"part_unit", rule.unit},
-                {"part_chain", rule.chain}});
+  return dot(lhs, rhs, std::move(axes), rule, std::nullopt);
 }
 Expr conv(Expr lhs, Expr rhs, const ConvolutionAxes& axes) {
   return apply("conv", {lhs, rhs}, to_attributes(axes));

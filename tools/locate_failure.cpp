@@ -9,6 +9,7 @@
 #include <set>
 #include <utility>
 
+#include "base/check.h"
 #include "ir/interpret.h"
 #include "ir/op.h"
 #include "runtime/executor.h"
@@ -168,6 +169,7 @@ std::span<const std::byte> bytes_read(const runtime::NumericFailure& failure,
   }
   const auto& inputs = failure.executable->inputs;
   const auto at = std::ranges::find(inputs, name, &runtime::ExecutableInput::name);
+  GRADUS_CHECK(at != inputs.end(), "the step has no input " + name);
   return failure.inputs[static_cast<std::size_t>(at - inputs.begin())];
 }
 

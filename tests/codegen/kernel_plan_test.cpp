@@ -513,6 +513,7 @@ TEST(KernelPlan, TasksOfAProductAreBlocksOfItsResult) {
   // One row waits for the matrix, which comes sooner to several.
   EXPECT_EQ(product(1, 1024, 256, false), (Cuts{{"n", 8}}));
   EXPECT_EQ(product(1, 256, 256, false), (Cuts{{"n", 2}}));
+  EXPECT_EQ(product(0, 80, 2100, false), Cuts()) << "no rows";
 }
 
 TEST(KernelPlan, WhatAContractionMakesOfLittleStaysInTheTask) {
