@@ -15,6 +15,7 @@
 #include "ir/expr.h"
 #include "ir/interpret.h"
 #include "ir/op.h"
+#include "ir/text.h"
 #include "kernel_execution.h"
 #include "passes/differentiate.h"
 #include "passes/roots.h"
@@ -513,7 +514,19 @@ TEST(KernelPlan, TasksOfAProductAreBlocksOfItsResult) {
   // One row waits for the matrix, which comes sooner to several.
   EXPECT_EQ(product(1, 1024, 256, false), (Cuts{{"n", 8}}));
   EXPECT_EQ(product(1, 256, 256, false), (Cuts{{"n", 2}}));
-  EXPECT_EQ(product(0, 80, 2100, false), Cuts()) << "no rows";
+}
+
+TEST(KernelPlan, ProductsWithoutRowsHaveTasksToo) {
+  const Graph graph = ir::parse_graph(R"(graph "parts"
+%0 = batch "x" : f32[0,2100]
+%1 = batch "w" : f32[2100,80]
+%2 = dot_parts %0, %1 {lhs_contract = [1], rhs_contract = [0]} : f32[3,0,80]
+"y" = %2
+)");
+  const Plan plan = plan_program(graph, {});
+  EXPECT_TRUE(std::ranges::any_of(plan.kernels, [](const ScheduledKernel& scheduled) {
+    return std::holds_alternative<Contract>(scheduled.kernel.stages[0]);
+  }));
 }
 
 TEST(KernelPlan, WhatAContractionMakesOfLittleStaysInTheTask) {
