@@ -137,18 +137,21 @@ class Model {
     const bool rows_share_sets = box_.rhs_row_bytes % kSetsBytes == 0;
     // A product that reads much of rhs in place, or has an epilogue that waits for memory, wants
     // many neighbours of a row at once, ...
-    const bool wide = way == Way::in_place && !box_.streamed &&
-                      ((box_.k.size() == 1 && 2 * box_.rhs_bytes >= kSecondCache) || waits());
-    // ... and reads it in chunks where a second cache does not hold it. Rows of lhs that are
-    // columns in memory are read in chunks where they share sets, or where a panel of rhs is more
-    // than a second cache keeps beside them. Copies stay in the first cache.
+    const bool plain = box_.k.size() == 1;
+    const bool in_place = way == Way::in_place && !box_.streamed &&
+                          ((plain && 2 * box_.rhs_bytes >= kSecondCache) || waits());
+    // ... and reads it in chunks where a second cache does not hold it. One that reads panels gains
+    // as much from rows of the result that are written at once. Rows of lhs that are columns in
+    // memory are read in chunks where they share sets, or where a panel of rhs is more than a
+    // second cache keeps beside them. Copies stay in the first cache.
+    const bool wide = in_place || (way == Way::packed && !box_.streamed && plain);
     const bool along_m = box_.lhs_m_stride == size_ && box_.m > 1 &&
                          (box_.k.size() > 1 || steps_ * box_.lhs_k_stride >= kSecondCache);
     const bool lhs_shares_sets = box_.lhs_k_stride % kSetsBytes == 0;
     const std::int64_t columns = choice.tile.vectors * width_ * size_;
     const bool far = rows_share_sets || lhs_shares_sets || 2 * steps_ * columns > kSecondCache;
     const std::int64_t reads = box_.outer_rows * row_tiles(choice.tile);
-    const bool chunked = ((along_m && far) || (wide && box_.rhs_bytes > kSecondCache)) &&
+    const bool chunked = ((along_m && far) || (in_place && box_.rhs_bytes > kSecondCache)) &&
                          reads > 1 && reads * column_tiles(choice.tile) >= kLeastChunkTiles;
     Chunk chunk;
     if (chunked || (way == Way::copied && steps_ > kMostCopiedSteps)) chunk = chunk_of(kChunkSteps);
@@ -161,7 +164,7 @@ class Model {
   }
 
   /// Panels are worth writing where enough rows of the result read them: rows of rhs that share
-  /// sets and are more than a second cache holds, or columns.
+  /// sets and fill a second cache, or columns.
   [[nodiscard]] Way best_way() const {
     if (!box_.in_place) {
       const bool few = box_.k.size() == 1 && box_.rows * box_.repeats < kPackedColumns;
@@ -170,7 +173,7 @@ class Model {
     const bool rows_share_sets = box_.rhs_row_bytes % kSetsBytes == 0;
     const bool plain = box_.k.size() == 1;
     const bool many = box_.rows * box_.repeats >= (plain ? kPackedRows : kPackedWindows);
-    const bool pack = rows_share_sets && box_.rhs_bytes > kSecondCache && many;
+    const bool pack = rows_share_sets && box_.rhs_bytes >= kSecondCache && many;
     return pack ? Way::packed : Way::in_place;
   }
 
@@ -187,10 +190,10 @@ class Model {
     return std::min(registers_ / kWideShare, ceil_div(box_.n, width_));
   }
 
-  /// Whether panels may be made: not of what a second cache holds whole where it lies, unless it
-  /// changes from product to product.
+  /// Whether panels may be made: not of what a second cache holds where it lies, with room for
+  /// more, unless it changes from product to product.
   [[nodiscard]] bool worth_memory() const {
-    return box_.packable && (!box_.in_place || box_.streamed || box_.rhs_bytes > kSecondCache);
+    return box_.packable && (!box_.in_place || box_.streamed || box_.rhs_bytes >= kSecondCache);
   }
 
   /// The best tile of each width. Two vectors first: among equals it needs the fewest loads per row

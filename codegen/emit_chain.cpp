@@ -111,8 +111,9 @@ Value* ChainEmitter::rhs_address(const ChainTile& tile) {
 
 void ChainEmitter::loop(const ChainTile& tile, const std::vector<Level>& nest, std::size_t level) {
   const Level& own = nest[level];
-  c_.loop(c_.i64(0), own.trips, 1, own.fixed, [&](Value*) {
+  c_.loop(c_.i64(0), own.trips, 1, own.fixed, [&](Value* trip) {
     if (level + 1 == nest.size()) {
+      if (own.lhs == 1) fetch_next_rows(tile, trip);
       step(tile);
       advance(lhs_pointer_, own.lhs);
       advance(rhs_pointer_, own.rhs);
@@ -145,6 +146,20 @@ void ChainEmitter::step(const ChainTile& tile, const std::vector<Value*>& masks)
       b_.CreateStore(more, sum);
       ++number;
     }
+  }
+}
+
+void ChainEmitter::fetch_next_rows(const ChainTile& tile, Value* step) {
+  const bool far = is_far(c_.kernel, contract_.lhs);
+  if (!tile.even || tile.rows.size() < 2 || contract_.chunk.size > 0 || !far) return;
+  const auto rows = static_cast<std::int64_t>(tile.rows.size());
+  const std::int64_t distance = tile.rows[1] * byte_size(type_);
+  const std::int64_t in_turn = kCacheLine / byte_size(type_);
+  Value* row = b_.CreateAnd(step, c_.i64(in_turn - 1));
+  Value* here = b_.CreateGEP(b_.getInt8Ty(), b_.CreateLoad(b_.getPtrTy(), lhs_pointer_),
+                             b_.CreateMul(row, c_.i64(distance)));
+  for (std::int64_t first = 0; first < rows; first += in_turn) {
+    fetch_line(c_, here, (rows + first) * distance, Purpose::read);
   }
 }
 

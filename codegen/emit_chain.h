@@ -15,12 +15,14 @@ struct ChainTile {
   std::vector<std::int64_t> rows;
   llvm::Value* n = nullptr;
   std::int64_t columns = 0;
+  bool even = false;  // rows follow each other at one distance, from tile to tile too
 };
 
 /// Per step of k one row of vectors from rhs, then per row of the tile one element of lhs in all
 /// lanes and one fma per vector. All strides are constants; axes of k that step through memory as
-/// one are one loop. Where k is cut into chunks, the chains of one fetch what those of the next are
-/// going to read: lines of many rows, which the processor does not see coming.
+/// one are one loop. Chains fetch what the processor does not see coming, lines of many rows: those
+/// of the next tile, or where k is cut into chunks, what the chains of the next one are going to
+/// read.
 class ChainEmitter {
  public:
   /// `width` elements of `type` are a vector. With `copy` that is read instead of rhs.
@@ -87,6 +89,9 @@ class ChainEmitter {
   [[nodiscard]] llvm::Type* vector_type() const;
   /// Adds to the lanes of `masks`, one per sum; where there are none, to all.
   void step(const ChainTile& tile, const std::vector<llvm::Value*>& masks = {});
+  /// A line of lhs per step, of each row of the next tile in turn: all of them once in as many
+  /// steps as a line has elements.
+  void fetch_next_rows(const ChainTile& tile, llvm::Value* step);
   void fetch_next_piece(llvm::Value* lhs, llvm::Value* rhs, std::int64_t vectors);
   void loop(const ChainTile& tile, const std::vector<Level>& nest, std::size_t level);
   void advance(llvm::AllocaInst* pointer, std::int64_t elements);

@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "codegen/emit_body.h"
 #include "codegen/emit_chain.h"
+#include "codegen/emit_fetch.h"
 #include "codegen/emit_loop.h"
 #include "codegen/emit_nest.h"
 
@@ -55,6 +56,7 @@ class ContractEmitter {
                   ? std::optional<RhsCopy>(std::in_place, context, contract, type_, columns_)
                   : std::nullopt),
         chain_(context, contract, type_, width_, copy_ ? &*copy_ : nullptr),
+        fetches_(epilogue_fetches(context.kernel, contract)),
         unread_(unread),
         resting_(sums) {
     GRADUS_CHECK(contract.panel % columns_ == 0, "a panel of rhs is no multiple of the tile");
@@ -280,6 +282,7 @@ class ContractEmitter {
         go_on(place, rows);
         return;
       }
+      fetch_results(place, rows);
       set_row(place, 0);
       position(contract_.n) = place.n;
       if (contract_.parts.count > 1) {
@@ -313,6 +316,17 @@ class ContractEmitter {
       position(contract_.m()) = b_.CreateAdd(c_.range(contract_.m()).begin, c_.i64(row % inner_));
     }
   }
+  /// Fetches what the epilogue of a tile is going to read and to fill.
+  void fetch_results(const Place& place, std::int64_t rows) {
+    const VectorAxis columns{contract_.n, static_cast<int>(place.columns)};
+    position(contract_.n) = place.n;
+    for (std::int64_t row = 0; row < rows && !fetches_.empty(); ++row) {
+      set_row(place, row);
+      FetchEmitter line(c_, fetches_, columns);
+      line.advance(~AxisSet{0});
+      line.fetch();
+    }
+  }
   void forget_place() {
     position(tile_axis()) = position(contract_.m()) = position(contract_.n) = nullptr;
   }
@@ -335,7 +349,7 @@ class ContractEmitter {
   /// One chain of fma per element of the tile over the ranges of k, row by row, going on from
   /// `sums`.
   std::vector<Value*> chain(const Place& place, std::int64_t height, std::vector<Value*> sums) {
-    ChainTile tile{{}, place.n, place.columns};
+    ChainTile tile{{}, place.n, place.columns, lines_ == 1};
     for (std::int64_t row = 0; row < height; ++row) tile.rows.push_back(row_offset(row));
     return chain_.emit(tile, std::move(sums));
   }
@@ -434,6 +448,7 @@ class ContractEmitter {
   std::optional<RhsCopy> copy_;
   ChainEmitter chain_;
   BufferId tile_ = 0;                      // the sums of one tile in scratch
+  std::vector<Fetch> fetches_;             // of an element of the epilogue
   const Unread* unread_;                   // tiles that may be left out
   RestingSums* resting_;                   // where sums go on; null: they are complete
   std::optional<RestingSums> chunk_sums_;  // between chunks of k

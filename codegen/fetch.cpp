@@ -131,6 +131,21 @@ bool is_far(const Kernel& kernel, const Access& access) {
   return buffer.role != BufferRole::scratch && buffer.type.byte_size() > kFirstCache;
 }
 
+std::vector<Fetch> epilogue_fetches(const Kernel& kernel, const Contract& contract) {
+  std::vector<Fetch> result;
+  const auto add = [&](const Access& access, Purpose purpose) {
+    const bool streams = is_far(kernel, access) && moves_along(access, contract.m()) &&
+                         moves_along(access, contract.n);
+    const bool known = std::ranges::find(result, access, &Fetch::access) != result.end();
+    if (streams && !known && !access.pick) result.push_back({access, purpose});
+  };
+  for (const Store& store : contract.stores) add(store.target, Purpose::write);
+  for (const Load& load : contract.epilogue.loads) {
+    if (load.guards.empty()) add(load.access, Purpose::read);
+  }
+  return result;
+}
+
 std::map<const Loop*, std::vector<Fetch>> share_fetches(const Kernel& kernel,
                                                         std::span<const LoopCourse> loops) {
   return Sharing(kernel, loops).run();

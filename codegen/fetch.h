@@ -8,7 +8,9 @@
 //     and the rows of the next tile. A loop that computes much leaves memory idle, one that
 //     computes little would wait for it: each loop fetches as much as it has time for;
 //   - in patches (patch.h), what those of the next row are going to read first and to fill: they
-//     walk through memory in blocks, which processors do not see coming.
+//     walk through memory in blocks, which processors do not see coming;
+//   - in contractions, what a tile's epilogue is going to read and to fill, before its sums, and
+//     with these, the rows of lhs of the next tile: some rows at a time are no stream either.
 // Nothing is ever read or written for that: behind the end of a buffer it does not fault.
 
 #include <cstdint>
@@ -42,6 +44,9 @@ struct LoopCourse {
   bool columns = false;      // it runs in columns (emit_columns.h)
   std::size_t work = 0;      // instructions of a point
 };
+
+/// What a tile of a contraction fetches before its sums, of each of its elements.
+[[nodiscard]] std::vector<Fetch> epilogue_fetches(const Kernel& kernel, const Contract& contract);
 
 /// What the loops of a kernel fetch.
 [[nodiscard]] std::map<const Loop*, std::vector<Fetch>> share_fetches(

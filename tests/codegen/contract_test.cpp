@@ -359,6 +359,41 @@ TEST(Contract, FeedsALoop) {
   });
 }
 
+/// Lines that a kernel's code fetches for reading and for writing.
+std::array<std::ptrdiff_t, 2> fetches(const Problem& problem) {
+  const std::vector<Kernel> kernels{contraction(problem)};
+  const std::string code =
+      generate_code(kernels, make_target(InstructionSet::x86_64_v4), CodeForm::llvm_ir).code;
+  std::array<std::ptrdiff_t, 2> result{};
+  const std::string call = "call void @llvm.prefetch.p0(ptr ";
+  for (std::size_t at = code.find(call); at != std::string::npos; at = code.find(call, at + 1)) {
+    ++result[code.substr(code.find(", i32 ", at)).starts_with(", i32 1,") ? 1 : 0];
+  }
+  return result;
+}
+
+TEST(Contract, FetchesTheNextRowsAndTheResult) {
+  using Lines = std::array<std::ptrdiff_t, 2>;
+  const Problem problem{.m = 256, .n = 64, .k = 64, .tile = {4, 2}};
+  EXPECT_EQ(fetches(problem), (Lines{1, 8})) << "a row per step; two lines in each of four rows";
+  const auto with = [&](auto&& change) {
+    Problem other = problem;
+    change(other);
+    return fetches(other);
+  };
+  EXPECT_EQ(with([](Problem& p) { p.type = ElementType::f64; }), (Lines{1, 8}));
+  EXPECT_EQ(with([](Problem& p) {
+              p.tile = {22, 1};
+              p.m = 22 * 16;
+            }),
+            (Lines{2, 22}))
+      << "more rows than a line has elements";
+  EXPECT_EQ(with([](Problem& p) { p.epilogue = Problem::long_one; }), (Lines{1, 8}));
+  EXPECT_EQ(with([](Problem& p) { p.lhs_transposed = true; }), (Lines{0, 8}));
+  EXPECT_EQ(with([](Problem& p) { p.k = 8; }), (Lines{0, 8})) << "lhs is in a first cache";
+  EXPECT_EQ(with([](Problem& p) { p.m = 16; }), (Lines{0, 0})) << "all is";
+}
+
 TEST(Contract, RegisterTilesFit) {
   for (const Target& target : host_targets()) {
     for (std::int64_t m : {1, 2, 3, 10, 32, 64, 128, 784}) {

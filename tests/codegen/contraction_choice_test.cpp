@@ -35,7 +35,8 @@ TEST(ContractionChoice, CandidatesFit) {
     ASSERT_FALSE(all.empty());
     const bool may_choose = box.in_place && all.back().choice.panel != all.front().choice.panel;
     if (may_choose && box.packable) {
-      const bool large = box.rhs_row_bytes == 1024 && box.rhs_bytes > 1024 * 1024 && box.rows >= 32;
+      const bool large =
+          box.rhs_row_bytes == 1024 && box.rhs_bytes >= 1024 * 1024 && box.rows >= 32;
       EXPECT_EQ(all.front().choice.panel > 0, large);
     }
     EXPECT_EQ(all.front().choice.order, TileOrder::columns_outer);
@@ -75,6 +76,7 @@ TEST(ContractionChoice, PanelsNeedRowsThatReadThem) {
   EXPECT_EQ(first(64).panel, 0);
   EXPECT_GT(first(64).chunk.size, 0) << "rows of rhs stay in a first cache";
   EXPECT_GT(first(1024).panel, 0);
+  EXPECT_EQ(first(1024).order, TileOrder::rows_outer) << "whole rows of the result";
   const ContractionBox windows{.m = 7,
                                .n = 512,
                                .outer_rows = 7,
