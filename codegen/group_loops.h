@@ -119,6 +119,7 @@ class GroupLoops {
   void make_tasks();
   [[nodiscard]] std::int64_t wanted_tasks();
   [[nodiscard]] std::int64_t instructions() const;
+  [[nodiscard]] std::int64_t instructions(ir::NodeId root) const;
   [[nodiscard]] std::int64_t column_tasks(std::int64_t wanted);
   [[nodiscard]] ir::Cut free_cut(AxisId axis, std::int64_t wanted);
   [[nodiscard]] bool is_vector_axis(AxisId axis);

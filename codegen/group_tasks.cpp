@@ -29,9 +29,14 @@ struct Heuristics {
   std::int64_t block_columns = 256;
   std::int64_t rhs_weight = 2;
   std::int64_t column_unit = 64;
-  std::int64_t row_unit = 4;  // rows that draw their random words together
+  std::int64_t row_unit = 4;   // rows that draw their random words together
+  std::int64_t few_rows = 16;  // of a task, where columns are too few to be cut
 };
 constexpr Heuristics kHeuristics;
+
+std::int64_t nearest(std::int64_t work, std::int64_t per_task) {
+  return (work + per_task / 2) / per_task;
+}
 
 }  // namespace
 
@@ -77,37 +82,42 @@ void GroupLoops::make_tasks() {
 
 std::int64_t GroupLoops::wanted_tasks() {
   std::int64_t elements = 0;
+  std::int64_t work = 0;  // instructions for all elements of all roots
   for (NodeId id : group_.roots) {
-    elements = std::max(elements, element_count(iterations_.at(id).extents));
+    const std::int64_t own = element_count(iterations_.at(id).extents);
+    elements = std::max(elements, own);
+    work += own * instructions(id);
   }
   if (last_ && passes::batch_inside(graph_, group_, *last_)) {
     return passes::batch_tasks(graph_, group_, *last_);
   }
-  std::int64_t wanted = 2 * elements / kHeuristics.operations_per_task;
+  std::int64_t wanted = nearest(2 * elements, kHeuristics.operations_per_task);
   if (last_) {
     const std::int64_t rows = extent(contraction_axes(*last_).m());
     const std::int64_t weights = elements / std::max<std::int64_t>(rows, 1);
     wanted = std::max(wanted, weights / kHeuristics.weights_per_task);
   } else {
-    const std::int64_t dear = instructions() / kHeuristics.instructions_per_element;
-    wanted = std::max<std::int64_t>(1, dear) * elements / kHeuristics.elements_per_task;
+    wanted = nearest(std::max(work, kHeuristics.instructions_per_element * elements),
+                     kHeuristics.instructions_per_element * kHeuristics.elements_per_task);
   }
   return std::clamp<std::int64_t>(wanted, 1, kHeuristics.maximum_tasks);
 }
 
-/// Per element of the root that costs most.
-std::int64_t GroupLoops::instructions() const {
+std::int64_t GroupLoops::instructions(NodeId root) const {
   const auto in_memory = [&](NodeId id) {
     return plan_.roots.contains(id) || passes::access_of(graph_, id) != passes::Access::light;
   };
   passes::ProgramCosts costs(graph_);
+  std::vector<NodeId> operands;
+  for (ir::Value operand : graph_.operands(root)) operands.push_back(operand.node);
+  const std::int64_t own = is_light(root) ? costs.of(root) : 0;
+  return own + passes::chain_cost(graph_, costs, std::move(operands), in_memory);
+}
+
+/// Per element of the root that costs most.
+std::int64_t GroupLoops::instructions() const {
   std::int64_t most = 0;
-  for (NodeId id : group_.roots) {
-    std::vector<NodeId> operands;
-    for (ir::Value operand : graph_.operands(id)) operands.push_back(operand.node);
-    const std::int64_t own = is_light(id) ? costs.of(id) : 0;
-    most = std::max(most, own + passes::chain_cost(graph_, costs, std::move(operands), in_memory));
-  }
+  for (NodeId id : group_.roots) most = std::max(most, instructions(id));
   return most;
 }
 
@@ -139,11 +149,17 @@ ir::Cut GroupLoops::free_cut(AxisId axis, std::int64_t wanted) {
                                [&](NodeId id) { return holds(contraction_axes(id)); });
   };
   if (any([&](const ContractionAxes& roles) { return roles.n == axis; })) {
-    const std::int64_t most = std::max<std::int64_t>(1, length / passes::kLeastTaskColumns);
+    const bool only = kernel_.task_count() == 1;  // few columns are better than one task
+    const std::int64_t least = only ? kHeuristics.column_unit : passes::kLeastTaskColumns;
+    const std::int64_t most = std::max<std::int64_t>(1, length / least);
     return {length, std::min(wanted, most), kHeuristics.column_unit};
   }
   if (any([&](const ContractionAxes& roles) { return roles.m() == axis; })) {
-    const std::int64_t most = std::max<std::int64_t>(1, length / passes::kLeastTaskRows);
+    const bool few_columns = any([&](const ContractionAxes& roles) {
+      return roles.m() == axis && extent(roles.n) < 2 * kHeuristics.column_unit;
+    });
+    const std::int64_t least = few_columns ? kHeuristics.few_rows : passes::kLeastTaskRows;
+    const std::int64_t most = std::max<std::int64_t>(1, length / least);
     return {length, std::min(wanted, most), kHeuristics.row_unit};
   }
   if (is_vector_axis(axis)) {
