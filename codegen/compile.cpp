@@ -12,6 +12,7 @@
 #include "base/stopwatch.h"
 #include "codegen/chain.h"
 #include "codegen/copy_kernel.h"
+#include "codegen/fold_copies.h"
 #include "codegen/jit.h"
 #include "codegen/kernel_scratch.h"
 #include "codegen/loop_kernels.h"
@@ -290,6 +291,7 @@ class ProgramPlanner {
     for (std::vector<ScheduledKernel>* part : {&loop.first, &loop.body, &loop.last}) {
       std::ranges::move(*part, std::back_inserter(kernels));
     }
+    if (options_.fuse) fold_copies(plan_.graph, plan_.fusion, kernels);
     if (kernels.empty()) return;
     plan_.loops.push_back({plan_.kernels.size(), kernels.size(), length});
     append(std::move(kernels));

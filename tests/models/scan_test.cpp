@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "codegen/compile.h"
+#include "codegen/copy_kernel.h"
 #include "codegen/text_kernel.h"
 #include "ir/expr.h"
 #include "ir/op.h"
@@ -166,6 +167,42 @@ TEST(Scans, StateThatLasts) {
       });
   net.graph.add_update("h", results[0].value);
   net.check();
+}
+
+/// Kernels that only copy, in the only loop of a net.
+std::ptrdiff_t copies(const Net& net) {
+  net.check();
+  const codegen::Plan plan = codegen::plan_program(net.graph, {});
+  EXPECT_EQ(plan.loops.size(), 1u);
+  const auto first = plan.kernels.begin() + static_cast<std::ptrdiff_t>(plan.loops[0].first);
+  return std::count_if(first, first + static_cast<std::ptrdiff_t>(plan.loops[0].count),
+                       [](const auto& scheduled) { return codegen::is_copy(scheduled.kernel); });
+}
+
+TEST(Scans, CopiesAreStoresOfKernelsThatHaveTheElements) {
+  // The new value goes to the stack and to the next iteration, the old one to a stack.
+  Net loop;
+  const Expr x = loop.input("x", {6, 3, 8});
+  std::vector<Expr> results = ir::scan(
+      loop.graph, {{loop.input("h", {3, 8})}, {x}, {}}, 6, false, [](const ir::ScanIteration& i) {
+        const Expr next = ir::map("tanh", i.carried[0] + i.slices[0]);
+        return ir::ScanResults{{next}, {next, i.carried[0]}};
+      });
+  for (std::size_t r = 0; r < 3; ++r) {
+    loop.graph.add_result("y" + std::to_string(r), results[r].value);
+  }
+  EXPECT_EQ(copies(loop), 0);
+
+  // What is read for the other value cannot be overwritten before.
+  Net swapped;
+  results =
+      ir::scan(swapped.graph, {{swapped.input("a", {3, 4}), swapped.input("b", {3, 4})}, {}, {}}, 5,
+               false, [](const ir::ScanIteration& i) {
+                 return ir::ScanResults{{i.carried[1] * 0.5, i.carried[0] * 2.0}, {}};
+               });
+  swapped.graph.add_result("a", results[0].value);
+  swapped.graph.add_result("b", results[1].value);
+  EXPECT_GE(copies(swapped), 1);
 }
 
 /// Values that swap places, outputs that are inputs, the position, constants, and a scan within.
