@@ -145,7 +145,7 @@ class Model {
     // memory are read in chunks where they share sets, or where a panel of rhs is more than a
     // second cache keeps beside them. Copies stay in the first cache.
     const bool wide = in_place || (way == Way::packed && !box_.streamed && plain);
-    const bool along_m = box_.lhs_m_stride == size_ && box_.m > 1 &&
+    const bool along_m = box_.lhs_m_stride == size_ && box_.m > 1 && steps_ > 2 * kChunkSteps &&
                          (box_.k.size() > 1 || steps_ * box_.lhs_k_stride >= kSecondCache);
     const bool lhs_shares_sets = box_.lhs_k_stride % kSetsBytes == 0;
     const std::int64_t columns = choice.tile.vectors * width_ * size_;
