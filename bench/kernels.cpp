@@ -119,9 +119,17 @@ void measure(benchmark::State& state, Current& now, int threads, const std::stri
   state.SetLabel(group + "|" + level_of(work, threads));
 }
 
+/// Prints the problem in the place of a measurement, once for all repetitions.
+void show(benchmark::State& state, Current& now, const Problem& problem, const std::string& name,
+          const std::string& what, int threads) {
+  if (now.name != name) std::cout << fmt::format("# {}\n{}\n", name, shown(problem, what, threads));
+  now.name = name;
+  for (auto repetition : state) state.SetIterationTime(0);
+}
+
 std::string group_of(const Problem& problem, const std::string& file, int threads) {
   std::string group = std::filesystem::path(file).stem().string();
-  for (const char* key : {"transposed", "direction"}) {
+  for (const char* key : {"transposed", "causal", "direction"}) {
     if (const std::string value = problem.text(key, ""); !value.empty()) {
       group += fmt::format(" {}={}", key, value);
     }
@@ -137,19 +145,20 @@ std::vector<Problem> problems_of(const std::string& file) {
   return parse_problems(text.str(), file);
 }
 
+/// Registers what options.files name; which of it runs is for Google Benchmark to say.
 void add(const Options& options) {
   const auto now = std::make_shared<Current>();
   for (const std::string& file : options.files) {
     for (const Problem& problem : problems_of(file)) {
       for (int threads : options.threads) {
         const std::string name = fmt::format("{} threads={}", problem.name(), threads);
-        benchmark::RegisterBenchmark(name.c_str(),
-                                     [=, group = group_of(problem, file, threads),
-                                      check = options.check](benchmark::State& state) {
-                                       if (now->name != name)
-                                         prepare(*now, problem, name, threads, check);
-                                       measure(state, *now, threads, group);
-                                     })
+        const auto act = [=, group = group_of(problem, file, threads), check = options.check,
+                          what = options.show](benchmark::State& state) {
+          if (!what.empty()) return show(state, *now, problem, name, what, threads);
+          if (now->name != name) prepare(*now, problem, name, threads, check);
+          measure(state, *now, threads, group);
+        };
+        benchmark::RegisterBenchmark(name.c_str(), act)
             ->Unit(benchmark::kMicrosecond)
             ->Iterations(1)
             ->UseManualTime();
@@ -158,16 +167,12 @@ void add(const Options& options) {
   }
 }
 
-void show(const Options& options) {
-  for (const std::string& file : options.files) {
-    for (const Problem& problem : problems_of(file)) {
-      for (int threads : options.threads) {
-        std::cout << fmt::format("# {} threads={}\n{}\n", problem.name(), threads,
-                                 shown(problem, options.show, threads));
-      }
-    }
-  }
-}
+/// Says nothing of what ran.
+class Silence : public benchmark::BenchmarkReporter {
+ public:
+  bool ReportContext(const Context& /*context*/) override { return true; }
+  void ReportRuns(const std::vector<Run>& /*runs*/) override {}
+};
 
 /// What the machine can do, measured once for orientation.
 std::string heading(const Options& options) {
@@ -228,12 +233,13 @@ int run(std::vector<std::string> words) {
   auto count = static_cast<int>(arguments.size());
   benchmark::Initialize(&count, arguments.data());
   const Options options = parse(count, arguments.data());
+  add(options);
   if (!options.show.empty()) {
-    show(options);
+    Silence silence;
+    benchmark::RunSpecifiedBenchmarks(&silence);
     benchmark::Shutdown();
     return 0;
   }
-  add(options);
   TableReporter table(heading(options));
   benchmark::RunSpecifiedBenchmarks(&table);
   benchmark::Shutdown();

@@ -1,19 +1,24 @@
 // Restricting a graph to some elements of its results: from the results to the inputs, every value
 // is asked for by boxes. An elementwise op asks its operands for the same box, a contraction for
-// the box's rows and columns, a sum for the box with the summed axes whole. All other ops compute
-// the whole value, of which a slice is taken. Orders of sums (ir/order.h) know the summed extents
-// only, so the bits are those of the whole graph.
+// the box's rows and columns of its matrices, a sum for the box with the summed axes whole, a
+// reshape that only adds or drops axes of extent 1 for the others. All other ops compute the whole
+// value, of which a slice is taken. Orders of sums (ir/order.h) know the summed extents only, so
+// the bits are those of the whole graph.
 
 #include "bench/sample.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <map>
 #include <optional>
 
 #include "base/overloaded.h"
 #include "ir/convolution.h"
 #include "ir/expr.h"
+#include "ir/half_plane.h"
 #include "ir/op.h"
 #include "ir/order.h"
 
@@ -69,6 +74,7 @@ class Restriction {
         overloaded{
             [&](const ir::ElementwiseComputation&) { return elementwise(node, operands, box); },
             [&](const ir::MovementComputation&) { return moved(node, operands, box); },
+            [&](const ir::ViewComputation&) { return viewed(node, operands, box); },
             [&](const ir::ReductionComputation&) { return reduction(node, operands, box); },
             [&](const ir::ContractionComputation& compute) {
               return compute.parts ? std::nullopt : contraction(node, operands, box);
@@ -122,29 +128,94 @@ class Restriction {
     return ir::apply(node.op->name, {value(operands[0], part)}, node.attributes);
   }
 
-  std::optional<Expr> contraction(const ir::Node& node, const std::vector<ir::Value>& operands,
-                                  const Box& box) {
-    if (element_count(box.extent) < ir::kSmallContraction) return std::nullopt;
-    const Integers& lhs_batch = node.attributes.get<Integers>("lhs_batch");
-    if (!lhs_batch.empty()) return std::nullopt;
+  std::optional<Expr> viewed(const ir::Node& node, const std::vector<ir::Value>& operands,
+                             const Box& box) {
+    const Shape& shape = from_.type(operands[0]).shape;
+    const auto long_axes = [](const Shape& of) {
+      Shape result;
+      std::ranges::copy_if(of, std::back_inserter(result), [](auto extent) { return extent != 1; });
+      return result;
+    };
+    if (node.op->name != "reshape" || long_axes(shape) != long_axes(node.types[0].shape)) {
+      return std::nullopt;
+    }
+    Box part;
     std::size_t next = 0;  // axis of the result
+    for (std::int64_t extent : shape) {
+      if (extent != 1) {
+        while (node.types[0].shape[next] == 1) ++next;
+      }
+      add_axis(part, extent == 1 ? 0 : box.start[next], extent == 1 ? 1 : box.extent[next]);
+      if (extent != 1) ++next;
+    }
+    return ir::reshape(value(operands[0], part), box.extent);
+  }
+
+  /// Makes the box longer, from its last axis to axis `first`, until a contraction has results
+  /// enough to be chains.
+  template <typename Results>
+  static void grow(Box& box, const Shape& shape, std::size_t first, const Results& results) {
+    for (std::size_t axis = box.extent.size(); axis-- > first;) {
+      while (results() < ir::kSmallContraction && box.extent[axis] < shape[axis]) {
+        box.extent[axis] = std::min(2 * box.extent[axis], shape[axis]);
+        box.start[axis] = std::min(box.start[axis], shape[axis] - box.extent[axis]);
+      }
+    }
+  }
+
+  /// A box with `box` inside whose elements are computed as those of the whole `shape` are, whose
+  /// first axes are `batches` of a batch: chains where the whole has results enough for them.
+  static Box grown(Box box, const Shape& shape, std::size_t batches) {
+    const auto results = [&](const Shape& of) {
+      return element_count({of.begin() + static_cast<std::ptrdiff_t>(batches), of.end()});
+    };
+    if (results(shape) >= ir::kSmallContraction) {
+      grow(box, shape, batches, [&] { return results(box.extent); });
+    }
+    return box;
+  }
+
+  /// The half-plane of a product's matrices as those of a box have it, which begin elsewhere.
+  static ir::Integers half_plane_in(const ir::Node& node, const Box& box) {
+    std::optional<ir::HalfPlane> counted = ir::half_plane(node.attributes);
+    if (!counted) return {};
+    const auto begin = [&](ir::MatrixAxis axis) {
+      const std::size_t rows = box.start.size() - 2;
+      return axis == ir::MatrixAxis::contracted ? 0
+                                                : box.start[rows + static_cast<std::size_t>(axis)];
+    };
+    counted->offset += begin(counted->high) - begin(counted->low);
+    return ir::to_attribute(counted);
+  }
+
+  std::optional<Expr> contraction(const ir::Node& node, const std::vector<ir::Value>& operands,
+                                  const Box& wanted) {
+    const auto axes = [&](const char* side, const char* role) -> const Integers& {
+      return node.attributes.get<Integers>(fmt::format("{}_{}", side, role));
+    };
+    const std::size_t batches = axes("lhs", "batch").size();
+    const Box box = grown(wanted, node.types[0].shape, batches);
+    std::size_t next = batches;  // axis of the result
     std::vector<Expr> parts;
     for (std::size_t side = 0; side < 2; ++side) {
-      const Integers& contracted =
-          node.attributes.get<Integers>(side == 0 ? "lhs_contract" : "rhs_contract");
-      const Shape& shape = from_.type(operands[side]).shape;
-      Box part;
-      for (std::int64_t axis = 0; at(axis) < shape.size(); ++axis) {
-        if (contains(contracted, axis)) {
-          add_axis(part, 0, shape[at(axis)]);
-        } else {
-          add_axis(part, box.start[next], box.extent[next]);
-          ++next;
-        }
+      const Integers& batch = axes(side == 0 ? "lhs" : "rhs", "batch");
+      const Integers& contracted = axes(side == 0 ? "lhs" : "rhs", "contract");
+      Box part = whole_box(operands[side]);
+      for (std::int64_t axis = 0; axis < std::ssize(part.start); ++axis) {
+        if (contains(contracted, axis)) continue;
+        const auto in_batch = std::ranges::find(batch, axis);
+        const std::size_t from =
+            in_batch == batch.end() ? next++ : static_cast<std::size_t>(in_batch - batch.begin());
+        part.start[at(axis)] = box.start[from];
+        part.extent[at(axis)] = box.extent[from];
       }
       parts.push_back(value(operands[side], part));
     }
-    return ir::apply(node.op->name, parts, node.attributes);
+    ir::Attributes attributes = node.attributes;
+    attributes.set("half_plane", half_plane_in(node, box));
+    Box inner = wanted;
+    for (std::size_t i = 0; i < inner.start.size(); ++i) inner.start[i] -= box.start[i];
+    return part_of(ir::apply(node.op->name, parts, attributes), inner);
   }
 
   /// A box with `box` inside that is a contraction for every choice of taps that count.
@@ -159,12 +230,7 @@ class Restriction {
       }
       return outputs;
     };
-    for (std::size_t axis = box.extent.size(); axis-- > 0;) {
-      while (alike() < ir::kSmallContraction && box.extent[axis] < shape[axis]) {
-        box.extent[axis] = std::min(2 * box.extent[axis], shape[axis]);
-        box.start[axis] = std::min(box.start[axis], shape[axis] - box.extent[axis]);
-      }
-    }
+    grow(box, shape, 0, alike);
     const std::int64_t tile = tile_outputs(axes.algorithm);
     for (std::size_t i = 1; i <= axes.spatial.size() && tile > 1; ++i) {
       if (shape[i] == 3) {  // the gradient of taps: a tile gives all of them

@@ -1,9 +1,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "bench/problem.h"
 #include "ir/compositions/activations.h"
+#include "ir/compositions/attention.h"
 #include "ir/compositions/optimizers.h"
 #include "ir/expr.h"
 #include "ir/op.h"
@@ -156,6 +158,33 @@ Workload rows(const Problem& problem) {
   return work;
 }
 
+/// What `t` queries take of as many values, in each head by itself; `causal`: query i of keys up to
+/// i only. Backward computes the scores again, as a training step does that keeps none.
+Workload attention(const Problem& problem) {
+  const std::int64_t t = problem.integer("t");
+  const std::int64_t heads = problem.integer("heads");
+  const std::int64_t width = problem.integer("width");
+  const std::string causal = problem.text("causal");
+  if (causal != "yes" && causal != "no") {
+    throw ProblemError("causal is yes or no, not " + causal);
+  }
+  Workload work{.graph = ir::Graph(problem.name())};
+  const Shape shape{1, t, heads, width};
+  const Expr q = input(work.graph, "q", shape);
+  const Expr k = input(work.graph, "k", shape);
+  const Expr v = input(work.graph, "v", shape);
+  ir::AttentionOptions options;
+  options.scale = 1 / std::sqrt(static_cast<double>(width));
+  options.causal = causal == "yes";
+  const Expr y = ir::scaled_dot_product_attention(q, k, v, options);
+  add_direction(problem, y, {{"q", q}, {"k", k}, {"v", v}});
+  const std::int64_t pairs = heads * (options.causal ? t * (t + 1) / 2 : t * t);
+  // Scores and what is taken; scores and the gradients of weights, values, queries and keys.
+  const std::int64_t products = problem.text("direction", "forward") == "forward" ? 2 : 5;
+  work.operations = 2.0 * static_cast<double>(products * pairs * width);
+  return work;
+}
+
 Workload optimizer(const Problem& problem) {
   const ir::Optimizer* method = ir::find_optimizer(problem.text("method"));
   if (method == nullptr) throw ProblemError("no optimizer " + problem.text("method"));
@@ -225,6 +254,7 @@ Expr layer_norm_arithmetic(Expr x, bool backward) {
 Workload graph_of(const Problem& problem) {
   if (problem.kind() == "contraction") return contraction(problem);
   if (problem.kind() == "convolution") return convolution(problem);
+  if (problem.kind() == "attention") return attention(problem);
   if (problem.kind() == "optimizer") return optimizer(problem);
   if (problem.kind() == "softmax" || problem.kind() == "layer_norm" || problem.kind() == "chain") {
     return rows(problem);

@@ -158,20 +158,25 @@ Value* EmitContext::border(const ir::Cut& cut, Value* number) {
   return position;
 }
 
+Value* EmitContext::clamped(Value* position, const AxisRange& range) {
+  Value* from = b.CreateBinaryIntrinsic(llvm::Intrinsic::smax, position, range.begin);
+  return b.CreateBinaryIntrinsic(llvm::Intrinsic::smin, from, range.end);
+}
+
+Value* EmitContext::admits(const HalfPlane& half_plane, Value* low, Value* high) {
+  return b.CreateICmpSLE(low, b.CreateAdd(high, i64(half_plane.offset)));
+}
+
 AxisRange EmitContext::admitted(const HalfPlane& half_plane, AxisId axis, const AxisRange& range,
                                 Value* other, std::int64_t length) {
   AxisRange result{range.begin, range.end, {}, range.multiple};
   for (std::int64_t possible = 0; possible <= range.greatest(); ++possible) {
     result.lengths.push_back(possible);
   }
-  const auto clamp = [&](Value* position) {
-    Value* low = b.CreateBinaryIntrinsic(llvm::Intrinsic::smax, position, range.begin);
-    return b.CreateBinaryIntrinsic(llvm::Intrinsic::smin, low, range.end);
-  };
   if (half_plane.low == axis) {
-    result.end = clamp(b.CreateAdd(other, i64(half_plane.offset + length)));
+    result.end = clamped(b.CreateAdd(other, i64(half_plane.offset + length)), range);
   } else {
-    result.begin = clamp(b.CreateSub(other, i64(half_plane.offset)));
+    result.begin = clamped(b.CreateSub(other, i64(half_plane.offset)), range);
     result.multiple = 1;
   }
   return result;

@@ -100,6 +100,12 @@ class EmitContext {
   /// Where range `number` of the cut begins.
   [[nodiscard]] llvm::Value* border(const ir::Cut& cut, llvm::Value* number);
 
+  /// The position, or where it is outside of the range the nearest of its ends.
+  [[nodiscard]] llvm::Value* clamped(llvm::Value* position, const AxisRange& range);
+
+  /// Whether a half-plane admits positions of its two axes.
+  [[nodiscard]] llvm::Value* admits(const HalfPlane& half_plane, llvm::Value* low,
+                                    llvm::Value* high);
   /// The positions of `axis` in `range` that a half-plane admits for those of its other axis that
   /// begin at `other` and are `length`.
   [[nodiscard]] AxisRange admitted(const HalfPlane& half_plane, AxisId axis, const AxisRange& range,

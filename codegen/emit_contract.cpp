@@ -272,8 +272,7 @@ class ContractEmitter {
     Value* last_column = b_.CreateAdd(place.n, c_.i64(place.columns - 1));
     Value* low = rows_low ? place.m : place.n;
     Value* high = rows_low ? last_column : b_.CreateSub(place.m_end, c_.i64(1));
-    Value* read = b_.CreateICmpSLE(low, b_.CreateAdd(high, c_.i64(border.offset)));
-    c_.when(read, [&] { whole_tile(place, heights); });
+    c_.when(c_.admits(border, low, high), [&] { whole_tile(place, heights); });
   }
   void whole_tile(const Place& place, const std::vector<std::int64_t>& heights) {
     const auto sums_of_height = [&](std::int64_t height) {

@@ -29,12 +29,10 @@ void ChainEmitter::emit_inside(const ChainTile& tile) {
   const auto last = [&](AxisId axis) {
     return b_.CreateAdd(first_of(axis, tile), c_.i64(length_of(axis, tile) - 1));
   };
-  const auto admits = [&](Value* low, Value* high) {
-    return b_.CreateICmpSLE(low, b_.CreateAdd(high, c_.i64(half_plane.offset)));
-  };
-  c_.when(admits(first_of(half_plane.low, tile), last(half_plane.high)), [&] {
+  Value* any = c_.admits(half_plane, first_of(half_plane.low, tile), last(half_plane.high));
+  c_.when(any, [&] {
     emit_range(tile);
-    Value* all = admits(last(half_plane.low), first_of(half_plane.high, tile));
+    Value* all = c_.admits(half_plane, last(half_plane.low), first_of(half_plane.high, tile));
     c_.when(b_.CreateNot(all), [&] { clear_outside(tile); });
   });
 }
@@ -102,15 +100,11 @@ void ChainEmitter::emit_to_border(const ChainTile& tile) {
   const bool up_to_border = half_plane.low == contract_.k.front();
   const AxisId kept = up_to_border ? half_plane.high : half_plane.low;
   const std::int64_t length = length_of(kept, tile);
-  const auto clamp = [&](Value* position) {
-    Value* low = b_.CreateBinaryIntrinsic(llvm::Intrinsic::smax, position, range.begin);
-    return b_.CreateBinaryIntrinsic(llvm::Intrinsic::smin, low, range.end);
-  };
   // The first position at the border, of as many as the tile has rows or columns but one.
   const std::int64_t offset = up_to_border ? half_plane.offset + 1 : -half_plane.offset;
   Value* first = b_.CreateAdd(first_of(kept, tile), c_.i64(offset));
-  Value* begin = clamp(first);
-  Value* end = clamp(b_.CreateAdd(first, c_.i64(length - 1)));
+  Value* begin = c_.clamped(first, range);
+  Value* end = c_.clamped(b_.CreateAdd(first, c_.i64(length - 1)), range);
   const auto whole = [&](Value* from, Value* to) {
     in_range(tile, from, to, [&] { loop(tile, levels(), 0); });
   };

@@ -166,13 +166,6 @@ void LoopEmitter::nest(BodyEmitter& body, std::vector<StoreEmitter>& stores, Axi
   if (unread_ != nullptr && group_axis < 0) nest.half_plane = unread_->half_plane;
   FetchEmitter fetches(c_, fetches_, effective_.vector, group_axis,
                        group_axis >= 0 ? kGroupRows : 1);
-  const auto each_accumulate = [&](auto&& action) {
-    for (const auto& copy : accumulates_) {
-      for (const auto& accumulate : copy) {
-        if (accumulate) action(*accumulate);
-      }
-    }
-  };
   nest.enter = [&](std::size_t level) {
     known = outside;
     for (std::size_t l = 0; l < level; ++l) known |= axis_bit(effective_.axes[l]);
@@ -186,22 +179,26 @@ void LoopEmitter::nest(BodyEmitter& body, std::vector<StoreEmitter>& stores, Axi
     each_accumulate([&](AccumulateEmitter& accumulate) { accumulate.leave(level); });
   };
   nest.point = [&](llvm::Value* mask) {
-    if (effective_.vector.lanes > 1) body.forget(effective_.vector.axis);
-    body.set_mask(mask);
-    body.advance(~AxisSet{0});
-    // Sums are read before anything is written: a processor takes the address of a row for that of
-    // another one that is a multiple of 4096 bytes away, and would wait for the write.
-    each_accumulate([&](AccumulateEmitter& accumulate) { accumulate.open(body.mask()); });
-    for (StoreEmitter& copy : stores) {
-      copy.advance(~AxisSet{0});
-      copy.store(body);
-    }
-    add(body);
-    each_accumulate([&](AccumulateEmitter& accumulate) { accumulate.close(body.mask()); });
+    point(body, stores, mask);
     fetches.advance(~AxisSet{0});
     fetches.fetch();
   };
   emit_nest(c_, nest);
+}
+
+void LoopEmitter::point(BodyEmitter& body, std::vector<StoreEmitter>& stores, llvm::Value* mask) {
+  if (effective_.vector.lanes > 1) body.forget(effective_.vector.axis);
+  body.set_mask(mask);
+  body.advance(~AxisSet{0});
+  // Sums are read before anything is written: a processor takes the address of a row for that of
+  // another one that is a multiple of 4096 bytes away, and would wait for the write.
+  each_accumulate([&](AccumulateEmitter& accumulate) { accumulate.open(body.mask()); });
+  for (StoreEmitter& copy : stores) {
+    copy.advance(~AxisSet{0});
+    copy.store(body);
+  }
+  add(body);
+  each_accumulate([&](AccumulateEmitter& accumulate) { accumulate.close(body.mask()); });
 }
 
 void LoopEmitter::add(BodyEmitter& body) {

@@ -46,6 +46,15 @@ class LoopEmitter {
 
  private:
   void nest(BodyEmitter& body, std::vector<StoreEmitter>& stores, AxisId group_axis);
+  void point(BodyEmitter& body, std::vector<StoreEmitter>& stores, llvm::Value* mask);
+  template <typename Action>
+  void each_accumulate(const Action& action) {
+    for (const auto& copy : accumulates_) {
+      for (const auto& accumulate : copy) {
+        if (accumulate) action(*accumulate);
+      }
+    }
+  }
   /// Rows that run together: their axis, and the body of all of them.
   struct RowGroup {
     AxisId axis = 0;

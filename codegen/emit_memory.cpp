@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "codegen/emit_scalar.h"
+#include "codegen/kernel_index.h"
 
 namespace gradus::codegen {
 namespace {
@@ -18,13 +19,6 @@ AxisSet axes_of(const Affine& affine) {
   AxisSet axes = 0;
   for (const Term& term : affine.terms) axes |= axis_bit(term.axis);
   return axes;
-}
-
-std::int64_t coefficient_of(const Affine& affine, AxisId axis) {
-  for (const Term& term : affine.terms) {
-    if (term.axis == axis) return term.coefficient;
-  }
-  return 0;
 }
 
 /// Sum of terms + offset at the current point, before the division.

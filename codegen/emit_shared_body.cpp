@@ -174,6 +174,22 @@ llvm::Function* shared_function(EmitContext& c, const FlatProgram& program,
   return function;
 }
 
+/// The module's data of that content.
+llvm::GlobalVariable* shared_table(llvm::Module& module, llvm::Constant* table) {
+  constexpr const char* kPrefix = "gradus_constants.";
+  for (llvm::GlobalVariable& known : module.globals()) {
+    if (known.getName().starts_with(kPrefix) && known.getInitializer() == table) return &known;
+  }
+  const std::string name = kPrefix + std::to_string(module.global_size());
+  auto* constants =
+      llvm::cast<llvm::GlobalVariable>(module.getOrInsertGlobal(name, table->getType()));
+  constants->setInitializer(table);
+  constants->setConstant(true);
+  constants->setLinkage(llvm::GlobalValue::PrivateLinkage);
+  constants->setAlignment(llvm::Align(kTableEntry));
+  return constants;
+}
+
 }  // namespace
 
 std::vector<Value*> call_shared_body(EmitContext& c, const FlatProgram& program,
@@ -185,14 +201,7 @@ std::vector<Value*> call_shared_body(EmitContext& c, const FlatProgram& program,
   llvm::Module& module = *c.function->getParent();
   llvm::Constant* table =
       llvm::ConstantDataArray::get(module.getContext(), llvm::ArrayRef(skeleton.table));
-  const std::string name = "gradus_constants." + std::to_string(module.global_size());
-  auto* constants =
-      llvm::cast<llvm::GlobalVariable>(module.getOrInsertGlobal(name, table->getType()));
-  constants->setInitializer(table);
-  constants->setConstant(true);
-  constants->setLinkage(llvm::GlobalValue::PrivateLinkage);
-  constants->setAlignment(llvm::Align(kTableEntry));
-  std::vector<Value*> arguments{constants};
+  std::vector<Value*> arguments{shared_table(module, table)};
   arguments.insert(arguments.end(), skeleton.arguments.begin(), skeleton.arguments.end());
   Value* all = c.b.CreateCall(function, arguments);
   std::vector<Value*> values;

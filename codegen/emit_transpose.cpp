@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "codegen/emit_loop.h"
+#include "codegen/kernel_index.h"
 
 namespace gradus::codegen {
 namespace {
@@ -13,13 +14,6 @@ using llvm::Value;
 
 constexpr std::int64_t kBlock = kVectorLanes;
 constexpr std::int64_t kElementBytes = 4;
-
-std::int64_t coefficient_of(const Affine& affine, AxisId axis) {
-  for (const Term& term : affine.terms) {
-    if (term.axis == axis) return term.coefficient;
-  }
-  return 0;
-}
 
 /// The longest multiple of a block from the beginning of `whole`, and what remains.
 struct Split {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "codegen/kernel_index.h"
+
 namespace gradus::codegen {
 namespace {
 
@@ -16,14 +18,7 @@ std::int64_t extent(const Kernel& kernel, AxisId axis) {
 /// Elements between neighbours along `axis`.
 std::int64_t stride(const Kernel& kernel, const Access& access, AxisId axis) {
   const Buffer& buffer = kernel.buffers[static_cast<std::size_t>(access.buffer)];
-  const std::vector<std::int64_t> strides = row_major_strides(buffer.type.shape);
-  std::int64_t result = 0;
-  for (std::size_t d = 0; d < access.index.size(); ++d) {
-    for (const Term& term : access.index[d].terms) {
-      if (term.axis == axis) result += term.coefficient * strides[d];
-    }
-  }
-  return result;
+  return element_stride(access.index, buffer.type.shape, axis);
 }
 
 /// Whether neighbours along m are neighbours of the last dimension of lhs.

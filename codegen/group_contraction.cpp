@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "codegen/body.h"
 #include "codegen/group_loops.h"
+#include "codegen/kernel_index.h"
 #include "ir/op.h"
 #include "ir/scan.h"
 #include "passes/inner_batch.h"
@@ -104,14 +105,7 @@ bool is_contiguous(const std::vector<Affine>& index, AxisId axis) {
 
 /// Bytes between neighbours along `axis` in memory of the given type.
 std::int64_t stride_of(const std::vector<Affine>& index, const TensorType& type, AxisId axis) {
-  const std::vector<std::int64_t> strides = row_major_strides(type.shape);
-  std::int64_t elements = 0;
-  for (std::size_t d = 0; d < index.size(); ++d) {
-    for (const Term& term : index[d].terms) {
-      if (term.axis == axis) elements += term.coefficient * strides[d];
-    }
-  }
-  return std::abs(elements) * byte_size(type.element);
+  return std::abs(element_stride(index, type.shape, axis)) * byte_size(type.element);
 }
 
 /// Whether the value is the same in every iteration of the loop whose body the graph is.

@@ -64,6 +64,22 @@ void tighten(std::vector<IndexBounds>& axes, const Guard& guard) {
 
 }  // namespace
 
+std::int64_t coefficient_of(const Affine& affine, AxisId axis) {
+  for (const Term& term : affine.terms) {
+    if (term.axis == axis) return term.coefficient;
+  }
+  return 0;
+}
+
+std::int64_t element_stride(std::span<const Affine> index, const Shape& shape, AxisId axis) {
+  const std::vector<std::int64_t> strides = row_major_strides(shape);
+  std::int64_t result = 0;
+  for (std::size_t d = 0; d < index.size(); ++d) {
+    result += coefficient_of(index[d], axis) * strides[d];
+  }
+  return result;
+}
+
 std::vector<IndexBounds> whole_axes(const std::vector<Axis>& axes) {
   std::vector<IndexBounds> bounds;
   for (const Axis& axis : axes) bounds.push_back({0, axis.extent - 1});

@@ -30,6 +30,14 @@ inline constexpr IndexBounds kAnyPosition{0, std::int64_t{1} << 62};
   return access.pick && static_cast<std::size_t>(access.pick->dimension) == dimension;
 }
 
+/// Of an axis in the terms of an index; 0 where it is in none.
+[[nodiscard]] std::int64_t coefficient_of(const Affine& affine, AxisId axis);
+
+/// Elements in row-major memory of that shape between neighbours along `axis`, of indices without a
+/// division along it.
+[[nodiscard]] std::int64_t element_stride(std::span<const Affine> index, const Shape& shape,
+                                          AxisId axis);
+
 /// Every axis over its whole extent.
 [[nodiscard]] std::vector<IndexBounds> whole_axes(const std::vector<Axis>& axes);
 

@@ -141,6 +141,24 @@ class Parser {
     result.offset = border.offset;
     return result;
   }
+  /// Rows and vectors, or lines, rows and vectors.
+  static RegisterTile register_tile(TextLine& line) {
+    const auto count = [&] { return static_cast<std::int32_t>(line.integer(kGreatestTile)); };
+    RegisterTile tile;
+    tile.rows = count();
+    line.expect("x");
+    tile.vectors = count();
+    if (line.accept("x")) {
+      tile.lines = std::exchange(tile.rows, std::exchange(tile.vectors, count()));
+    }
+    return tile;
+  }
+  Chunk chunk(TextLine& line, const std::vector<AxisId>& k) {
+    const auto at = std::ranges::find(k, axis(line));
+    if (at == k.end()) line.fail("expected an axis of k");
+    line.expect("by");
+    return {static_cast<std::int32_t>(at - k.begin()), line.integer()};
+  }
   void contract(TextLine& line) {
     Contract c;
     if (line.accept("[")) {
@@ -156,26 +174,12 @@ class Parser {
     line.expect("parts");
     c.parts = cut(line, c.k.front());
     line.expect("tile");
-    c.tile.rows = static_cast<std::int32_t>(line.integer(kGreatestTile));
-    line.expect("x");
-    c.tile.vectors = static_cast<std::int32_t>(line.integer(kGreatestTile));
-    if (line.accept("x")) {
-      c.tile.lines = std::exchange(
-          c.tile.rows,
-          std::exchange(c.tile.vectors, static_cast<std::int32_t>(line.integer(kGreatestTile))));
-    }
+    c.tile = register_tile(line);
     if (line.accept("rows")) {
       line.expect("outer");
       c.order = TileOrder::rows_outer;
     }
-    if (line.accept("chunk")) {
-      const AxisId chunked = axis(line);
-      const auto at = std::ranges::find(c.k, chunked);
-      if (at == c.k.end()) line.fail("expected an axis of k");
-      c.chunk.axis = static_cast<std::int32_t>(at - c.k.begin());
-      line.expect("by");
-      c.chunk.size = line.integer();
-    }
+    if (line.accept("chunk")) c.chunk = chunk(line, c.k);
     c.provenance = from(line);
     line.expect("{");
     line.expect_end();

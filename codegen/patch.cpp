@@ -111,12 +111,12 @@ class Footprint {
   Footprint(const Kernel& kernel, const Access& access, std::span<const Span> spans) {
     const Buffer& buffer = kernel.buffers[static_cast<std::size_t>(access.buffer)];
     const std::vector<std::int64_t> strides = row_major_strides(buffer.type.shape);
-    coefficients_.assign(kernel.axes.size(), 0);
     for (std::size_t d = 0; d < access.index.size(); ++d) {
       first_ += access.index[d].offset * strides[d];
-      for (const Term& term : access.index[d].terms) {
-        coefficients_[static_cast<std::size_t>(term.axis)] += term.coefficient * strides[d];
-      }
+    }
+    for (std::size_t axis = 0; axis < kernel.axes.size(); ++axis) {
+      strides_.push_back(
+          element_stride(access.index, buffer.type.shape, static_cast<AxisId>(axis)));
     }
     for_each_point(spans, [&](const Shift& shift) { places_.push_back(place(spans, shift)); });
     std::ranges::sort(places_);
@@ -125,7 +125,7 @@ class Footprint {
   [[nodiscard]] std::int64_t away(std::span<const Span> spans, const Shift& shift) const {
     std::int64_t sum = 0;
     for (std::size_t i = 0; i < spans.size(); ++i) {
-      sum += coefficients_[static_cast<std::size_t>(spans[i].axis)] * shift[i];
+      sum += strides_[static_cast<std::size_t>(spans[i].axis)] * shift[i];
     }
     return sum;
   }
@@ -138,8 +138,8 @@ class Footprint {
 
  private:
   std::int64_t first_ = 0;
-  std::vector<std::int64_t> coefficients_;  // by axis
-  std::vector<std::int64_t> places_;        // ascending
+  std::vector<std::int64_t> strides_;  // by axis
+  std::vector<std::int64_t> places_;   // ascending
 };
 
 /// Steps of -1, 0 and 1 along some axes that lead to what comes earlier.

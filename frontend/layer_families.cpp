@@ -45,6 +45,14 @@ void need_image(const LayerBuilder& b, std::int64_t spatial) {
                        : "");
 }
 
+void need_sequence(const LayerBuilder& b) {
+  need_floats(b.inputs[0]);
+  if (b.x().rank() == 3) return;
+  throw LayerError(
+      "needs 2 axes per example (positions, features), but " + b.inputs[0].describe(),
+      b.x().rank() == 2 ? R"(add { "layer": "reshape", "shape": [..., 1] } before it)" : "");
+}
+
 ir::Integers all_axes(Expr x) {
   ir::Integers axes;
   for (std::int64_t axis = 0; axis < x.rank(); ++axis) axes.push_back(axis);

@@ -33,6 +33,8 @@ void need_indices(const LayerBuilder& b);
 void need_axis(const LayerBuilder& b);
 /// Throws LayerError unless an example has `spatial` axes and one of channels.
 void need_image(const LayerBuilder& b, std::int64_t spatial);
+/// Throws LayerError unless an example of the first input is f32 [positions, features].
+void need_sequence(const LayerBuilder& b);
 
 [[nodiscard]] ir::Integers all_axes(ir::Expr x);
 /// Random numbers by op, of a stream that the layer has for this role.

@@ -38,14 +38,6 @@ std::optional<Expr> times_of(const LayerBuilder& b) {
   return ir::transpose(there, {1, 0});
 }
 
-void need_sequence(const LayerBuilder& b) {
-  need_floats(b.inputs[0]);
-  if (b.x().rank() == 3) return;
-  throw LayerError(
-      fmt::format("needs 2 axes per example (time, features), but {}", b.inputs[0].describe()),
-      b.x().rank() == 2 ? R"(add { "layer": "reshape", "shape": [..., 1] } before it)" : "");
-}
-
 /// Examples and times change places: [batch, time, ...] and [time, batch, ...].
 Expr swapped(Expr x) { return ir::transpose(x, {1, 0, 2}); }
 

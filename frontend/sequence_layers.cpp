@@ -11,13 +11,6 @@ using ir::Expr;
 
 constexpr const char* kEmbeddingsInitializer = "uniform";
 
-/// Throws LayerError unless an example is f32 [positions, features].
-void need_sequence(const LayerBuilder& b) {
-  need_floats(b);
-  if (b.x().rank() == 3) return;
-  throw LayerError("needs 2 axes per example (positions, features), but " + b.inputs[0].describe());
-}
-
 Expr embedding(LayerBuilder& b) {
   need_indices(b);
   const Shape shape{b.settings.integer("input_dim"), b.settings.integer("output_dim")};

@@ -189,6 +189,8 @@ Access access_of(const Graph& graph, NodeId id) {
                     node.op->compute);
 }
 
+bool is_dot(const Graph& graph, NodeId id) { return graph.node(id).op == &ir::op("dot"); }
+
 bool is_tile_op(const Graph& graph, NodeId id) {
   return std::holds_alternative<ir::TileComputation>(graph.node(id).op->compute);
 }

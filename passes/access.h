@@ -24,6 +24,8 @@ enum class Access : std::uint8_t {
 };
 [[nodiscard]] Access access_of(const ir::Graph& graph, ir::NodeId id);
 
+/// A contraction with its parts added up.
+[[nodiscard]] bool is_dot(const ir::Graph& graph, ir::NodeId id);
 [[nodiscard]] bool is_tile_op(const ir::Graph& graph, ir::NodeId id);
 [[nodiscard]] bool is_gather(const ir::Graph& graph, ir::NodeId id);
 /// A root whose points add to what earlier points of its own loop have written.

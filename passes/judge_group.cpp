@@ -139,9 +139,8 @@ bool GroupJudge::keeps_large_sums(const Group& group) const {
 /// Whether two contractions of the group are the same sums (passes/repeat_contractions.h).
 bool GroupJudge::makes_twice(const Group& group) const {
   const std::vector<NodeId> all = contractions_of(group);
-  const ir::OpRecord* dot = &ir::op("dot");
   const auto same = [&](NodeId a, NodeId b) {
-    if (graph_.node(a).op != dot || graph_.node(b).op != dot) return false;
+    if (!is_dot(graph_, a) || !is_dot(graph_, b)) return false;
     ir::Attributes others = graph_.node(b).attributes;
     others.set("copy", graph_.node(a).attributes.get<std::int64_t>("copy"));
     return graph_.operands(a) == graph_.operands(b) && graph_.node(a).attributes == others;

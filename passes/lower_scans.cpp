@@ -6,6 +6,7 @@
 #include <numeric>
 #include <optional>
 
+#include "base/check.h"
 #include "ir/op.h"
 #include "ir/rewrite.h"
 #include "ir/scan.h"
@@ -36,6 +37,9 @@ class BodyLowering {
  public:
   BodyLowering(Graph& to, const Graph& graph, NodeId id, const std::vector<Value>& operands)
       : to_(to), body_(*graph.node(id).attributes.get<ir::GraphPointer>("body")) {
+    for (NodeId node = 0; node < body_.size(); ++node) {
+      GRADUS_CHECK(!is_scan(body_, node), "a scan in the body of another");
+    }
     const ir::Attributes& attributes = graph.node(id).attributes;
     scan_.length = attributes.get<std::int64_t>("length");
     scan_.reverse = attributes.get<bool>("reverse");

@@ -22,8 +22,6 @@ constexpr std::int64_t kMostProducts = 128;
 /// Less is not worth a copy.
 constexpr std::int64_t kLeastBytes = 64 * 1024;
 
-bool is_dot(const Graph& graph, NodeId id) { return graph.node(id).op == &ir::op("dot"); }
-
 /// A contraction with what is made of it, element by element, before its first user among
 /// contractions is complete.
 class Repetition {

@@ -27,8 +27,6 @@ constexpr std::int64_t kLeastBytes = 1 << 20;
 /// Fewer tasks would keep workers waiting.
 constexpr std::int64_t kLeastContractionTasks = 16;
 
-bool is_dot(const Graph& graph, NodeId id) { return graph.node(id).op == &ir::op("dot"); }
-
 struct Side {
   Integers batch;
   Integers contracted;

@@ -350,6 +350,17 @@ void print_samples(const TokenText& text, const std::vector<Tokens>& samples,
   print_json(json);
 }
 
+/// What there is to say beside the samples.
+void print_summary(const Generator& generator, std::int64_t tokens, const Summary& summary) {
+  if (summary.slid) {
+    std::cerr << fmt::format(
+        "the model sees {} tokens: whenever they were full, it went on from the last {}\n",
+        generator.positions(), generator.positions() / 2);
+  }
+  std::cerr << fmt::format("{} tokens in {:.2f} s, compiled in {:.0f} ms\n", tokens,
+                           summary.seconds, 1e3 * summary.compile_seconds);
+}
+
 int generate(const GenerateOptions& options) {
   const Stopwatch watch;
   const frontend::Model model = options.model.model();
@@ -372,7 +383,12 @@ int generate(const GenerateOptions& options) {
   const bool prints = options.samples == 1 && options.output.empty() && !options.model.json;
   const std::vector<Tokens> samples =
       continuations(generator, source, prompt, options, Printer(text, prints));
-  const double seconds = generation.seconds();
+  const Summary summary{prefilled,
+                        generator.slid(),
+                        compile_seconds,
+                        generation.seconds(),
+                        generator.cached_modules(),
+                        generator.compiled_modules()};
   const int status = interrupted != 0 ? 128 + SIGINT : 0;
   const std::string written = page(text, prompt, samples);
   if (file) {
@@ -380,20 +396,11 @@ int generate(const GenerateOptions& options) {
     file->commit();
   }
   if (options.model.json) {
-    print_samples(text, samples, options,
-                  {prefilled, generator.slid(), compile_seconds, seconds,
-                   generator.cached_modules(), generator.compiled_modules()});
+    print_samples(text, samples, options, summary);
     return status;
   }
   if (!prints) std::cout << (options.output.empty() ? written : options.output + "\n");
-  if (generator.slid()) {
-    std::cerr << fmt::format(
-        "the model sees {} tokens: whenever they were full, it went on from the last {}\n",
-        generator.positions(), generator.positions() / 2);
-  }
-  std::cerr << fmt::format("{} tokens in {:.2f} s, compiled in {:.0f} ms\n",
-                           static_cast<std::int64_t>(samples.front().size()) * options.samples,
-                           seconds, 1e3 * compile_seconds);
+  print_summary(generator, std::ssize(samples.front()) * options.samples, summary);
   return status;
 }
 

@@ -81,6 +81,18 @@ def chain(p: dict) -> list[Run]:
     return [lambda: torch.autograd.grad(y, inputs, dy, retain_graph=True)]
 
 
+def attention(p: dict) -> list[Run]:
+    shape = [1, int(p["heads"]), int(p["t"]), int(p["width"])]
+    q, k, v = (torch.randn(shape) for _ in range(3))
+    causal = p["causal"] == "yes"
+    if p["direction"] == "forward":
+        return [lambda: F.scaled_dot_product_attention(q, k, v, is_causal=causal)]
+    inputs = [t.requires_grad_() for t in (q, k, v)]
+    y = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+    dy = torch.randn_like(y)
+    return [lambda: torch.autograd.grad(y, inputs, dy, retain_graph=True)]
+
+
 def optimizer(p: dict) -> list[Run]:
     w = torch.randn(int(p["elements"])).requires_grad_()
     w.grad = torch.randn_like(w)
@@ -90,7 +102,8 @@ def optimizer(p: dict) -> list[Run]:
     return [torch.optim.SGD([w], 1e-3, 0.9 if method == "momentum" else 0, fused=True).step]
 
 
-KINDS = {f.__name__: f for f in (contraction, convolution, softmax, layer_norm, chain, optimizer)}
+KINDS = {f.__name__: f for f in (contraction, convolution, softmax, layer_norm, chain, attention,
+                                 optimizer)}
 
 
 def measure(run: Run, seconds: float) -> float:
@@ -127,8 +140,8 @@ def serve(settings: dict, answers: TextIO) -> None:
     print(json.dumps(torch_steps.libraries()), file=answers, flush=True)
     for line in sys.stdin:
         problem, seconds = json.loads(line)
-        backward_chain = problem.startswith("chain") and "direction=backward" in problem
-        with torch.enable_grad() if backward_chain else torch.no_grad():
+        by_autograd = problem.startswith(("chain", "attention")) and "direction=backward" in problem
+        with torch.enable_grad() if by_autograd else torch.no_grad():
             print(json.dumps(measure(fastest(problem), seconds)), file=answers, flush=True)
 
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "ir/tile_matrix.h"
+
 namespace gradus::ir {
 namespace {
 
@@ -9,71 +11,53 @@ constexpr std::int64_t kTaps = 3;
 
 std::size_t at(std::int64_t axis) { return static_cast<std::size_t>(axis); }
 
-struct Matrix {
-  Integers numerators;  // row after row
-  std::int64_t divisor = 1;
-};
-
 /// B', G and A' of F(outputs, 3).
 struct Filtering {
   std::int64_t outputs;
-  Matrix input, filter, output;
+  TileMatrix input, filter, output;
   [[nodiscard]] std::int64_t places() const { return outputs + kTaps - 1; }
 };
 
 const Filtering& filtering(ConvolutionAlgorithm algorithm) {
   static const Filtering two{2,
-                             {{1, 0, -1, 0,  //
+                             {4,
+                              {1, 0, -1, 0,  //
                                0, 1, 1, 0,   //
                                0, -1, 1, 0,  //
                                0, 1, 0, -1}},
-                             {{2, 0, 0,   //
+                             {kTaps,
+                              {2, 0, 0,   //
                                1, 1, 1,   //
                                1, -1, 1,  //
                                0, 0, 2},
                               2},
-                             {{1, 1, 1, 0,  //
+                             {4,
+                              {1, 1, 1, 0,  //
                                0, 1, -1, -1}}};
   static const Filtering four{4,
-                              {{2, -3, -4, 3,  2, 0,  //
+                              {6,
+                               {2, -3, -4, 3,  2, 0,  //
                                 0, -2, 1,  5,  2, 0,  //
                                 0, 2,  -5, 1,  2, 0,  //
                                 0, -4, -2, 4,  2, 0,  //
                                 0, 1,  -2, -1, 2, 0,  //
                                 0, 2,  -3, -4, 3, 2},
                                2},
-                              {{15, 0, 0,     //
+                              {kTaps,
+                               {15, 0, 0,     //
                                 5, 5, 5,      //
                                 -5, 5, -5,    //
                                 -16, -8, -4,  //
                                 1, -2, 4,     //
                                 0, 0, 15},
                                15},
-                              {{8, 8, 8,  8, 8,   0,  //
+                              {6,
+                               {8, 8, 8,  8, 8,   0,  //
                                 0, 8, -8, 4, -16, 0,  //
                                 0, 8, 8,  2, 32,  0,  //
                                 0, 8, -8, 1, -64, 8},
                                8}};
   return tile_outputs(algorithm) == 2 ? two : four;
-}
-
-Expr transformed(Expr x, Integers axes, const Matrix& matrix, std::int64_t use = 0) {
-  return apply("transform_tiles", {x},
-               {{"axes", std::move(axes)},
-                {"matrix", matrix.numerators},
-                {"divisor", matrix.divisor},
-                {"use", use}});
-}
-
-Matrix transposed(const Matrix& matrix, std::int64_t columns) {
-  const auto rows = static_cast<std::int64_t>(matrix.numerators.size()) / columns;
-  Matrix result{{}, matrix.divisor};
-  for (std::int64_t column = 0; column < columns; ++column) {
-    for (std::int64_t row = 0; row < rows; ++row) {
-      result.numerators.push_back(matrix.numerators[at(row * columns + column)]);
-    }
-  }
-  return result;
 }
 
 /// Windows of x [batch, places, places, feature] that begin every `step` places, `low` before the
@@ -103,11 +87,11 @@ Expr convolved(Expr lhs, Expr rhs, const ConvolutionAxes& axes, const Integers& 
                const Shape& outputs) {
   const Filtering& f = filtering(axes.algorithm);
   const Shape tiles = tile_counts(outputs, f);
-  const Expr x = transformed(tiles_of(lhs, low, f.places(), f.outputs, tiles), {0, 1}, f.input);
-  const Expr w = transformed(transpose(rhs, {1, 2, 0, 3}), {0, 1}, f.filter);
+  const Expr x = transform_tiles(tiles_of(lhs, low, f.places(), f.outputs, tiles), {0, 1}, f.input);
+  const Expr w = transform_tiles(transpose(rhs, {1, 2, 0, 3}), {0, 1}, f.filter);
   const Expr products = dot(x, w, {{0, 1}, {0, 1}, {5}, {2}});
   // [batch, tiles, outputs, tiles, outputs, feature]: the outputs in their order.
-  const Expr y = transformed(transpose(products, {2, 3, 0, 4, 1, 5}), {2, 4}, f.output);
+  const Expr y = transform_tiles(transpose(products, {2, 3, 0, 4, 1, 5}), {2, 4}, f.output);
   Shape shape{y.shape()[0], tiles[0] * f.outputs, tiles[1] * f.outputs, y.shape()[5]};
   const Expr covered = reshape(y, shape);
   if (shape[1] == outputs[0] && shape[2] == outputs[1]) return covered;
@@ -141,13 +125,13 @@ Expr filter_gradient(Expr lhs, Expr rhs, const ConvolutionAxes& axes, const Inte
   const Shape tiles = tile_counts({rhs.shape()[1], rhs.shape()[2]}, f);
   const Expr images = transpose(lhs, {3, 1, 2, 0});
   const bool few = sums_stay(images.shape()[3] * rhs.shape()[3], images.shape()[0], tiles);
-  const Expr x = transformed(tiles_of(images, low, f.places(), f.outputs, tiles), {0, 1}, f.input,
-                             few ? 1 : 0);
-  const Expr dy = transformed(tiles_of(rhs, {0, 0}, f.outputs, f.outputs, tiles), {0, 1},
-                              transposed(f.output, f.places()));
+  const Expr x = transform_tiles(tiles_of(images, low, f.places(), f.outputs, tiles), {0, 1},
+                                 f.input, few ? 1 : 0);
+  const Expr dy = transform_tiles(tiles_of(rhs, {0, 0}, f.outputs, f.outputs, tiles), {0, 1},
+                                  f.output.transposed());
   const PartRule rule = few ? PartRule{.chain = kTileChain} : PartRule{};
   const Expr sums = dot(x, dy, {{0, 1}, {0, 1}, {2, 3, 4}, {2, 3, 4}}, rule);
-  return transpose(transformed(sums, {0, 1}, transposed(f.filter, kTaps)), {2, 0, 1, 3});
+  return transpose(transform_tiles(sums, {0, 1}, f.filter.transposed()), {2, 0, 1, 3});
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "ir/ops/families.h"
+#include "ir/tile_matrix.h"
 
 namespace gradus::ir {
 namespace {
@@ -9,27 +10,6 @@ namespace {
 constexpr std::int64_t kMostTileElements = 64;
 
 std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
-
-/// The constant matrix: rows x columns of integers over a common divisor.
-struct Matrix {
-  const Integers& numerators;
-  double divisor;
-  std::int64_t columns;
-  std::int64_t rows;
-
-  Matrix(const Attributes& attributes, std::int64_t extent)
-      : numerators(attributes.get<Integers>("matrix")),
-        divisor(static_cast<double>(attributes.get<std::int64_t>("divisor"))),
-        columns(extent),
-        rows(extent == 0 ? 0 : static_cast<std::int64_t>(numerators.size()) / extent) {}
-
-  [[nodiscard]] std::int64_t numerator(std::int64_t row, std::int64_t column) const {
-    return numerators[at(row * columns + column)];
-  }
-  [[nodiscard]] double entry(std::int64_t row, std::int64_t column) const {
-    return static_cast<double>(numerator(row, column)) / divisor;
-  }
-};
 
 std::vector<TensorType> infer_transform(const InferContext& context) {
   TensorType type = context.operands[0];
@@ -61,7 +41,7 @@ std::vector<TensorType> infer_transform(const InferContext& context) {
 
 /// Row `row` of the matrix times `x`: what is multiplied by 1 is added first, in order, then the
 /// other terms, in order. The first term is multiplied, so that the result is flushed.
-Scalar product(ScalarBuilder& b, const Matrix& matrix, std::int64_t row,
+Scalar product(ScalarBuilder& b, const TileMatrix& matrix, std::int64_t row,
                const std::vector<Scalar>& x) {
   Integers columns;
   for (const bool ones : {true, false}) {
@@ -89,42 +69,35 @@ Scalar product(ScalarBuilder& b, const Matrix& matrix, std::int64_t row,
 
 std::vector<Scalar> record_transform(ScalarBuilder& b, std::span<const Scalar> tile,
                                      const Shape& extents, const Attributes& attributes) {
-  const Matrix matrix(attributes, extents[0]);
+  const TileMatrix matrix = tile_matrix(attributes, extents[0]);
   std::vector<Scalar> values(tile.begin(), tile.end());
   std::int64_t inner = static_cast<std::int64_t>(tile.size());
   std::int64_t outer = 1;
   for (std::size_t axis = 0; axis < extents.size(); ++axis) {
     inner /= matrix.columns;
-    std::vector<Scalar> next(at(outer * matrix.rows * inner));
+    std::vector<Scalar> next(at(outer * matrix.rows() * inner));
     for (std::int64_t o = 0; o < outer; ++o) {
       for (std::int64_t i = 0; i < inner; ++i) {
         std::vector<Scalar> line;
         for (std::int64_t c = 0; c < matrix.columns; ++c) {
           line.push_back(values[at((o * matrix.columns + c) * inner + i)]);
         }
-        for (std::int64_t r = 0; r < matrix.rows; ++r) {
-          next[at((o * matrix.rows + r) * inner + i)] = product(b, matrix, r, line);
+        for (std::int64_t r = 0; r < matrix.rows(); ++r) {
+          next[at((o * matrix.rows() + r) * inner + i)] = product(b, matrix, r, line);
         }
       }
     }
     values = std::move(next);
-    outer *= matrix.rows;
+    outer *= matrix.rows();
   }
   return values;
 }
 
 Cotangents transform_vjp(const VjpContext& c) {
   const std::int64_t extent = c.x[0].shape()[at(c.attributes.get<Integers>("axes")[0])];
-  const Matrix matrix(c.attributes, extent);
-  Integers transposed;
-  for (std::int64_t column = 0; column < matrix.columns; ++column) {
-    for (std::int64_t row = 0; row < matrix.rows; ++row) {
-      transposed.push_back(matrix.numerator(row, column));
-    }
-  }
-  Attributes attributes = c.attributes;
-  attributes.set("matrix", transposed);
-  return {apply("transform_tiles", {c.dy}, attributes)};
+  const TileMatrix matrix = tile_matrix(c.attributes, extent).transposed();
+  return {transform_tiles(c.dy, c.attributes.get<Integers>("axes"), matrix,
+                          c.attributes.get<std::int64_t>("use"))};
 }
 
 }  // namespace

@@ -61,16 +61,28 @@ Kernel noise_kernel(const Noise& noise) {
   return kernel;
 }
 
-/// How many functions of a name that begins so the kernels share.
-std::size_t functions(const std::vector<Noise>& noises, const std::string& name = "gradus_body_") {
+std::string code_of(const std::vector<Noise>& noises) {
   std::vector<Kernel> kernels;
   for (const Noise& noise : noises) kernels.push_back(noise_kernel(noise));
+  return generate_code(kernels, make_target(InstructionSet::native), CodeForm::llvm_ir).code;
+}
+
+/// How many tables of constants the kernels have.
+std::size_t tables(const std::vector<Noise>& noises) {
+  const std::string code = code_of(noises);
+  std::size_t count = 0;
+  constexpr std::string_view kBegin = "\n@gradus_constants";
+  for (std::size_t at = code.find(kBegin); at != code.npos; at = code.find(kBegin, at + 1)) ++count;
+  return count;
+}
+
+/// How many functions of a name that begins so the kernels share.
+std::size_t functions(const std::vector<Noise>& noises, const std::string& name = "gradus_body_") {
   const auto is_one = [&](const std::string& text, std::size_t at) {
     const std::size_t begin = text.find('@', at) + 1;
     return text.compare(begin, name.size(), name) == 0;
   };
-  const std::string code =
-      generate_code(kernels, make_target(InstructionSet::native), CodeForm::llvm_ir).code;
+  const std::string code = code_of(noises);
   std::size_t count = 0;
   for (std::size_t at = code.find("define internal"); at != std::string::npos;
        at = code.find("define internal", at + 1)) {
@@ -111,6 +123,12 @@ std::vector<Tensor> stored(const std::vector<Kernel>& kernels, std::size_t numbe
     interpret(kernels[number], pointers, nullptr);
   }
   return tensors;
+}
+
+TEST(EmitSharedBody, EqualConstantsAreOneTable) {
+  EXPECT_EQ(tables({{.n = 37}}), 1u);  // whole vectors and a rest
+  EXPECT_EQ(tables({{}, {.m = 16, .n = 64}}), 1u);
+  EXPECT_EQ(tables({{}, {.scale = 2}, {.stream = 12}, {.m = 16, .scale = 2}}), 3u);
 }
 
 TEST(EmitAlike, KernelsThatDifferInWordsAndTablesAreOneFunction) {

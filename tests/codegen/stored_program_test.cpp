@@ -4,11 +4,11 @@
 #include "codegen/stored_program.h"
 
 #include <map>
-#include <mutex>
+#include <set>
 
-#include "base/philox.h"
 #include "emit_support.h"
 #include "ir/text.h"
+#include "memory_store.h"
 #include "runtime/executor.h"
 
 namespace gradus::codegen {
@@ -26,24 +26,6 @@ constexpr const char* kStep = R"(graph "train_step"
 "loss" = %4
 "w" <- %7
 )";
-
-class Store : public CodeStore {
- public:
-  std::optional<std::string> load(const std::string& key) override {
-    const std::lock_guard lock(mutex_);
-    const auto entry = entries.find(key);
-    return entry == entries.end() ? std::nullopt : std::optional(entry->second);
-  }
-  void store(const std::string& key, const std::string& entry) override {
-    const std::lock_guard lock(mutex_);
-    entries[key] = entry;
-  }
-
-  std::map<std::string, std::string> entries;
-
- private:
-  std::mutex mutex_;
-};
 
 runtime::StateLayout layout_of(const std::string& first = "w") {
   runtime::StateLayout layout;
@@ -77,7 +59,7 @@ class StoredProgram : public testing::Test {
   }
 
   ir::Graph graph_ = ir::parse_graph(kStep, "step.ir");
-  Store store_;
+  MemoryStore store_;
   CompileOptions options_;
   MemoryLimit limit_{0, 2};
   std::string key_;
@@ -139,19 +121,9 @@ TEST_F(StoredProgram, IsNotFoundUnlessAllOfItIsWhole) {
   const std::map<std::string, std::string> whole = store_.entries;
   ASSERT_EQ(whole.size(), 3u);  // the program and two modules
   for (std::uint32_t seed = 0; seed < 3'000; ++seed) {
-    const auto words = philox4x32({seed, 0, 0, 0}, {13, 14});
     store_.entries = whole;
-    auto& [key, entry] = *std::next(store_.entries.begin(), words[3] % 3);
-    switch (words[0] % 4) {
-      case 0:
-        entry.resize(words[1] % entry.size());
-        break;
-      case 1:
-        entry.append(1 + words[1] % 100, static_cast<char>(words[2]));
-        break;
-      default:
-        entry[words[1] % entry.size()] ^= static_cast<char>(1u << (words[2] % 8));
-    }
+    std::string& entry = std::next(store_.entries.begin(), seed % 3)->second;
+    entry = damaged(entry, seed);
     EXPECT_FALSE(load_program(key_, options_)) << "seed " << seed;
   }
   for (const auto& [key, entry] : whole) {

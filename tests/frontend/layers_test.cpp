@@ -370,6 +370,21 @@ TEST(Layers, UnnamedLayersAreNumberedByKind) {
                                              "dense_1/kernelf32[3,1]", "dense_1/biasf32[1]"}));
 }
 
+TEST(Layers, SequencesHavePositionsAndFeatures) {
+  for (const char* layer : {R"({"layer": "positional_embedding"})", R"({"layer": "class_token"})",
+                            R"({"layer": "gru", "units": 3})"}) {
+    const auto found = [&](const char* input) { return codes_of(example_file(layer, {input})); };
+    EXPECT_TRUE(found("f32[6,4]").empty()) << found("f32[6,4]")[0];
+    for (const auto& [input, wrong] : {std::pair{"f32[6]", "2 axes per example"},
+                                       {"f32[6,4,3]", "2 axes per example"},
+                                       {"i32[6,4]", "needs f32"}}) {
+      ASSERT_FALSE(found(input).empty()) << layer << " of " << input;
+      EXPECT_EQ(found(input)[0].substr(0, 5), "E0204");
+      EXPECT_NE(found(input)[0].find(wrong), std::string::npos) << found(input)[0];
+    }
+  }
+}
+
 TEST(Layers, SizesBeyondAnyMemoryAreFindings) {
   for (const char* layers :
        {R"({"layer": "dense", "units": 1000000000, "name": "last", "from": "a"})",

@@ -8,9 +8,12 @@
 #include <algorithm>
 #include <map>
 
+#include "ir/half_plane.h"
 #include "ir/hoist.h"
 #include "ir/interpret.h"
 #include "ir/op.h"
+#include "ir/reverse_mode.h"
+#include "ir/rewrite.h"
 #include "ir/text.h"
 #include "ir/verify.h"
 #include "tests/support/random.h"
@@ -179,6 +182,90 @@ TEST(Scan, MovesNothingThatDependsOnTheIteration) {
   EXPECT_EQ(count(moved, "dot"), 2u);
   EXPECT_EQ(count(moved, "sum"), 1u);
   expect_equal(support::unroll(plain), moved, random_inputs(plain, 4));
+}
+
+/// A loop, as it is written down, whose products count what a border admits: of a slice with what
+/// is the same, the other way round, of two slices, and of what is carried.
+Scan products_with_borders(Graph& graph) {
+  using enum MatrixAxis;
+  const auto outer = [&](const std::string& name, Shape shape) {
+    return Expr{&graph, graph.add_input(name, InputKind::batch, {ElementType::f64, shape})};
+  };
+  Scan loop{Graph("body"),
+            {outer("h", {2, 9, 7})},
+            {outer("x", {kLength, 2, 9, 7}), outer("y", {kLength, 7, 2, 11})},
+            {outer("w", {7, 2, 11})},
+            kLength};
+  const auto input = [&](const std::string& name, InputKind kind, Shape shape) {
+    return Expr{&loop.body, loop.body.add_input(name, kind, {ElementType::f64, std::move(shape)})};
+  };
+  const Expr h = input("h", InputKind::state, {2, 9, 7});
+  const Expr x = input("x", InputKind::batch, {2, 9, 7});
+  const Expr y = input("y", InputKind::batch, {7, 2, 11});
+  const Expr w = input("w", InputKind::state, {7, 2, 11});
+  const auto product = [&](const std::string& name, Expr a, Expr b, const HalfPlane& admitted) {
+    const Expr z = dot(a, b, {{0}, {1}, {2}, {0}}, {}, admitted);
+    loop.body.add_result(name, z.value);
+    return z;
+  };
+  product("of a slice and w", x, w, {column, row, 1});
+  product("of h and a slice", h, y, {contracted, row, 2});
+  product("of a slice and the first w", x, w, {row, contracted, -1});
+  const DotAxes turned{{1}, {0}, {0}, {2}};
+  loop.body.add_result("of w and a slice", dot(w, x, turned, {}, HalfPlane{row, column, 2}).value);
+  product("of slices", x, y, {contracted, column, -2});
+  const Expr next = dot(h, dot(h, h, {{0}, {0}, {1}, {1}}, {}, HalfPlane{row, column, 0}),
+                        {{0}, {0}, {2}, {1}}, {}, HalfPlane{contracted, row, 1});
+  loop.body.add_update("h", map("tanh", next).value);
+  return loop;
+}
+
+/// Each becomes one for every slice of the stacks, with its border at the same place.
+TEST(Scan, ProductsWithBordersLeaveTheLoop) {
+  Graph plain("net"), moved("net");
+  const std::vector<Expr> expected = add_scan(plain, products_with_borders(plain));
+  Scan loop = hoisted(moved, products_with_borders(moved));
+  EXPECT_EQ(count(loop.body, "dot"), 3u);  // those of h
+  const std::vector<Expr> found = add_scan(moved, std::move(loop));
+  ASSERT_EQ(found.size(), expected.size());
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    plain.add_result("y" + std::to_string(i), expected[i].value);
+    moved.add_result("y" + std::to_string(i), found[i].value);
+  }
+  EXPECT_EQ(count(moved, "dot"), 4u);
+  expect_equal(support::unroll(plain), moved, random_inputs(plain, 5));
+}
+
+/// The gradient for what is the same in all iterations is a sum of products with the border, of the
+/// whole stacks; that of the unrolled graph adds them one by one.
+TEST(Scan, GradientsOfProductsWithBordersAreSumsOverTheStacks) {
+  Graph graph("net");
+  const auto input = [&](const std::string& name, Shape shape) {
+    return Expr{&graph, graph.add_input(name, InputKind::batch, {ElementType::f64, shape})};
+  };
+  const ScanOperands operands{{input("h", {9, 8})}, {}, {input("u", {8, 8})}};
+  const std::vector<Expr> results =
+      scan(graph, operands, kLength, false, [](const ScanIteration& i) {
+        const HalfPlane admitted{MatrixAxis::contracted, MatrixAxis::column, 1};
+        const Expr next = dot(i.carried[0], i.invariant[0], {{}, {}, {1}, {0}}, {}, admitted);
+        return ScanResults{{map("tanh", next)}, {}};
+      });
+  graph.add_result("h", results[0].value);
+  const auto gradient = [](const Graph& of) {
+    Graph with = copy(of);
+    const Expr h{&with, with.results()[0].value}, u{&with, *with.find_input("u")};
+    const std::vector<Seed> seeds{{h, h}};
+    with.add_result("du", cotangents(with, seeds, std::vector<Expr>{u})[0]->value);
+    return with;
+  };
+  const Inputs inputs = random_inputs(graph, 6);
+  const Tensor found = interpret(gradient(graph), inputs).outputs.at("du");
+  const Tensor expected = interpret(gradient(support::unroll(graph)), inputs).outputs.at("du");
+  for (std::size_t i = 0; i < 64; ++i) {
+    const double wanted = expected.as<double>()[i];
+    EXPECT_NEAR(found.as<double>()[i], wanted, 1e-12) << i;
+    EXPECT_EQ(wanted == 0, i / 8 > i % 8 + 1) << i;
+  }
 }
 
 /// The numbers of all iterations are those of one tensor.

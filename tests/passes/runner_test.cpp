@@ -127,6 +127,27 @@ TEST(PassRunner, NamesThePassThatBreaksALaw) {
       failure_of({"failing", "Fails.", fail_inside}).starts_with("in pass failing: cannot"));
 }
 
+/// A scan in the body of another has to be written out before.
+TEST(PassRunner, LoopsInLoopsAreNotLowered) {
+  const ir::Graph graph = ir::parse_graph(R"(graph "g"
+%0 = batch "h" : f32[2]
+%1 = scan %0 {body = graph "body" {
+  %0 = state "c0" : f32[2]
+  %1 = scan %0 {body = graph "inner" {
+    %0 = state "c0" : f32[2]
+    %1 = tanh %0
+    "c0" <- %1
+  }, length = 3}
+  "c0" <- %1
+}, length = 5}
+"y" = %1
+)");
+  PipelineOptions options;
+  EXPECT_NO_THROW((void)run_pipeline(graph, options));
+  options.disabled = {"unroll_inner_scans"};
+  EXPECT_THROW((void)run_pipeline(graph, options), InternalError);
+}
+
 TEST(PassRunner, PassesKnowTheOpsThatTheyWaitFor) {
   for (const Pass& pass : pipeline()) {
     for (std::string_view name : pass.only) {
