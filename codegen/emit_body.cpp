@@ -31,6 +31,38 @@ std::size_t argument_count(const ScalarInstruction& instruction) {
   return count;
 }
 
+/// Whether `op` takes subnormal floats for zeros.
+bool flushes(ScalarOp op) {
+  switch (op) {
+    case ScalarOp::add:
+    case ScalarOp::sub:
+    case ScalarOp::mul:
+    case ScalarOp::div:
+    case ScalarOp::fma:
+    case ScalarOp::sqrt:
+    case ScalarOp::equal:
+    case ScalarOp::not_equal:
+    case ScalarOp::less:
+    case ScalarOp::less_equal:
+      return true;
+    default:
+      return false;
+  }
+}
+
+/// By instruction: whether a subnormal value of it is a zero to all that use it.
+std::vector<bool> flushed_values(const ir::ScalarProgram& program) {
+  std::vector<bool> flushed(program.code.size(), true);
+  for (std::int32_t result : program.results) flushed[static_cast<std::size_t>(result)] = false;
+  for (const ScalarInstruction& instruction : program.code) {
+    if (flushes(instruction.op)) continue;
+    for (std::int32_t argument : instruction.arguments) {
+      if (argument >= 0) flushed[static_cast<std::size_t>(argument)] = false;
+    }
+  }
+  return flushed;
+}
+
 }  // namespace
 
 BodyEmitter::BodyEmitter(EmitContext& context, FlatProgram program, std::span<const Load> loads,
@@ -78,6 +110,7 @@ BodyEmitter::BodyEmitter(EmitContext& context, FlatProgram program, std::span<co
   for (std::int32_t result : program_.results) {
     if (!moves_[static_cast<std::size_t>(result)]) splat_[static_cast<std::size_t>(result)] = true;
   }
+  flushed_ = flushed_values(program_);
   value_.assign(program_.code.size(), nullptr);
   lanes_.assign(program_.code.size(), nullptr);
 }
@@ -313,6 +346,9 @@ Value* BodyEmitter::emit(std::size_t i) {
     llvm::Constant* zero = llvm::Constant::getNullValue(arguments[1]->getType());
     raise(c_.b.CreateICmpEQ(arguments[1], zero),
           static_cast<std::uint64_t>(ir::FaultKind::division_by_zero), program_.nodes[i]);
+  }
+  if (instruction.op == ScalarOp::select && is_float(instruction.type) && flushed_[i]) {
+    return c_.b.CreateSelect(arguments[0], arguments[1], arguments[2]);  // may become an extremum
   }
   const ElementType argument_type =
       count == 0 ? instruction.type

@@ -84,8 +84,9 @@ class BodyEmitter {
   std::vector<llvm::Value*> given_values_;
   // By instruction:
   std::vector<AxisSet> needs_;
-  std::vector<bool> moves_;  // differs from lane to lane
-  std::vector<bool> splat_;  // wanted in every lane although it does not move
+  std::vector<bool> moves_;    // differs from lane to lane
+  std::vector<bool> splat_;    // wanted in every lane although it does not move
+  std::vector<bool> flushed_;  // a subnormal value is zero to all that use it
   std::vector<llvm::Value*> value_;
   std::vector<llvm::Value*> lanes_;
   llvm::Value* mask_ = nullptr;

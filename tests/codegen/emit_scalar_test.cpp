@@ -229,7 +229,8 @@ TEST(EmitScalar, Conversions) {
   check_cases(cases);
 }
 
-// LLVM would drop these multiplications and turn these selections into minima and maxima.
+// LLVM would drop these multiplications, and turn these selections into minima and maxima, which it
+// may only where the result is flushed anyway.
 TEST(EmitScalar, KeepsFlushesAndMoves) {
   std::vector<Case> cases;
   for (ElementType type : {ElementType::f32, ElementType::f64}) {
@@ -256,6 +257,19 @@ TEST(EmitScalar, KeepsFlushesAndMoves) {
     });
     add("lesser", [](auto x, auto y) { return select(less(x, y), x, y); });
     add("greater", [](auto x, auto y) { return select(less(y, x), x, y); });
+    add("lesser or equal", [](auto x, auto y) { return select(less_equal(x, y), x, y); });
+    add("lesser and more", [](auto x, auto y) { return select(less(x, y), x, y) + y; });
+    add("greater times", [](auto x, auto y) { return select(less(y, x), x, y) * x; });
+    add("the other where less", [](auto x, auto y) { return sqrt(select(less(x, y), y, x)); });
+    add("clamped", [](auto x, auto y) {
+      const auto one = x.builder->constant(x.type(), 1);
+      return fma(select(less(one, x), one, x), y, x);
+    });
+    add("lesser, flushed and kept", [](auto x, auto y) {
+      const auto lesser = select(less(x, y), x, y);
+      return select(less(lesser + lesser, y), lesser, x);
+    });
+    add("lesser, negated", [](auto x, auto y) { return -select(less(x, y), x, y); });
     add("negated sum", [](auto x, auto y) { return -(x + y); });
     add("negated difference", [](auto x, auto y) { return -(x - y); });
     add("minus negative", [](auto x, auto y) { return x - (-y); });
