@@ -17,15 +17,16 @@
 namespace gradus::codegen {
 namespace {
 
-constexpr double kSecondCacheBytes = 256;  // per cycle, of neighbours: they come in time
-constexpr double kScatteredBytes = 64;     // of rows that share sets
-constexpr double kRestingBytes = 32;       // of sums
-constexpr double kFarBytes = 12;           // per cycle
-constexpr std::int64_t kSetsBytes = 1024;  // rows a multiple of this apart share cache sets ...
-constexpr std::int64_t kOneSet = 4096;     // ... and these a single one of the first cache
-constexpr std::int64_t kOneSetRows = 6;    // of which it holds so many beside the rest
-constexpr double kPackedBytes = 4;         // per cycle
-constexpr double kHiddenShare = 0.2;       // of the time for sums in which memory is moved unseen
+constexpr double kSecondCacheBytes = 256;    // per cycle, of neighbours: they come in time
+constexpr double kScatteredBytes = 64;       // of rows that share sets
+constexpr double kRestingBytes = 32;         // of sums
+constexpr double kFarBytes = 12;             // per cycle
+constexpr std::int64_t kSetsBytes = 1024;    // rows a multiple of this apart share cache sets ...
+constexpr std::int64_t kFewSetsBytes = 512;  // ... these an eighth of those of the first cache ...
+constexpr std::int64_t kOneSet = 4096;       // ... and these a single one
+constexpr std::int64_t kOneSetRows = 6;      // of which it holds so many beside the rest
+constexpr double kPackedBytes = 4;           // per cycle
+constexpr double kHiddenShare = 0.2;         // of the time for sums in which memory is moved unseen
 constexpr double kPartOfRowBytes = 8;      // of rhs, read for the first time, more cycles than rows
 constexpr std::int64_t kChunkSteps = 128;  // rows of rhs that a first cache keeps ...
 constexpr std::int64_t kLongChunk = 4;     // ... and so many times as many
@@ -142,17 +143,20 @@ class Model {
                           ((plain && 2 * box_.rhs_bytes >= kSecondCache) || waits());
     // ... and reads it in chunks where a second cache does not hold it. One that reads panels gains
     // as much from rows of the result that are written at once. Rows of lhs that are columns in
-    // memory are read in chunks where they share sets, or where a panel of rhs is more than a
-    // second cache keeps beside them. Copies stay in the first cache.
-    const bool wide = in_place || (way == Way::packed && !box_.streamed && plain);
-    const bool along_m = box_.lhs_m_stride == size_ && box_.m > 1 && steps_ > 2 * kChunkSteps &&
-                         (box_.k.size() > 1 || steps_ * box_.lhs_k_stride >= kSecondCache);
+    // memory are read in chunks where they share sets - windows' then with many neighbours of a
+    // row of rhs -, or where a panel of rhs is more than a second cache keeps beside them. Copies
+    // stay in the first cache.
+    const bool along_m = are_columns() && steps_ > 2 * kChunkSteps &&
+                         (!plain || steps_ * box_.lhs_k_stride >= kSecondCache);
     const bool lhs_shares_sets = box_.lhs_k_stride % kSetsBytes == 0;
     const std::int64_t columns = choice.tile.vectors * width_ * size_;
-    const bool far = rows_share_sets || lhs_shares_sets || 2 * steps_ * columns > kSecondCache;
+    const bool far = rows_share_sets || lhs_shares_sets || windows_share_sets() ||
+                     2 * steps_ * columns > kSecondCache;
     const std::int64_t reads = box_.outer_rows * row_tiles(choice.tile);
     const bool chunked = ((along_m && far) || (in_place && box_.rhs_bytes > kSecondCache)) &&
                          reads > 1 && reads * column_tiles(choice.tile) >= kLeastChunkTiles;
+    const bool wide = in_place || (way == Way::packed && !box_.streamed && plain) ||
+                      (chunked && windows_share_sets());
     Chunk chunk;
     if (chunked || (way == Way::copied && steps_ > kMostCopiedSteps)) chunk = chunk_of(kChunkSteps);
     const TileOrder order =
@@ -163,8 +167,22 @@ class Model {
            (choice.order != order) + ((wide && narrower) || wider);
   }
 
+  /// Rows of lhs are columns in memory.
+  [[nodiscard]] bool are_columns() const { return box_.lhs_m_stride == size_ && box_.m > 1; }
+
+  /// Between chunks sums rest, few enough for a second cache.
+  [[nodiscard]] bool may_rest() const {
+    return !box_.resting && box_.outer_rows * box_.m * box_.n * size_ <= kMostSums;
+  }
+
+  /// Windows whose rows are columns, as those of a weight gradient, and share sets, on either side.
+  [[nodiscard]] bool windows_share_sets() const {
+    return are_columns() && box_.k.size() > 1 && may_rest() &&
+           (box_.rhs_row_bytes % kSetsBytes == 0 || box_.lhs_k_stride % kFewSetsBytes == 0);
+  }
+
   /// Panels are worth writing where enough rows of the result read them: rows of rhs that share
-  /// sets and fill a second cache, or columns.
+  /// sets and fill a second cache, or columns. Beside windows that share sets these wait for lhs.
   [[nodiscard]] Way best_way() const {
     if (!box_.in_place) {
       const bool few = box_.k.size() == 1 && box_.rows * box_.repeats < kPackedColumns;
@@ -173,7 +191,8 @@ class Model {
     const bool rows_share_sets = box_.rhs_row_bytes % kSetsBytes == 0;
     const bool plain = box_.k.size() == 1;
     const bool many = box_.rows * box_.repeats >= (plain ? kPackedRows : kPackedWindows);
-    const bool pack = rows_share_sets && box_.rhs_bytes >= kSecondCache && many;
+    const bool pack =
+        rows_share_sets && box_.rhs_bytes >= kSecondCache && many && !windows_share_sets();
     return pack ? Way::packed : Way::in_place;
   }
 
@@ -229,9 +248,7 @@ class Model {
   [[nodiscard]] std::vector<Chunk> chunks(const RegisterTile& tile, Way way) const {
     std::vector<Chunk> result;
     if (way != Way::copied || steps_ <= kMostCopiedSteps) result.push_back({});
-    if (box_.resting) return result;
-    const std::int64_t rows = box_.outer_rows * box_.m;
-    if (rows * box_.n * size_ > kMostSums) return result;
+    if (!may_rest()) return result;
     if (way != Way::copied && row_tiles(tile) * column_tiles(tile) < kLeastChunkTiles) {
       return result;
     }

@@ -167,14 +167,15 @@ void ChainEmitter::fetch_next_piece(Value* lhs, Value* rhs, std::int64_t vectors
   const auto axis = static_cast<std::size_t>(contract_.chunk.axis);
   const std::int64_t size = byte_size(type_);
   const bool rows = contract_.panel == 0 && copy_ == nullptr;
-  const std::int64_t next = contract_.chunk.size * rhs_stride(axis) * size;
+  const std::int64_t piece = c_.range(contract_.k[axis]).greatest();  // pieces are nearly equal
+  const std::int64_t next = piece * rhs_stride(axis) * size;
   for (std::int64_t byte = 0; rows && byte < vectors * width_ * size; byte += kCacheLine) {
     fetch_line(c_, rhs, next + byte, Purpose::read);
   }
   // Rows of lhs that are columns in memory: those of a tile lie in one line or two.
   const bool columns = lhs_.stride(contract_.m()) == 1;
   if (!columns || lhs_.stride(contract_.k.back()) * size < kCacheLine) return;
-  fetch_line(c_, lhs, contract_.chunk.size * lhs_.stride(contract_.k[axis]) * size, Purpose::read);
+  fetch_line(c_, lhs, piece * lhs_.stride(contract_.k[axis]) * size, Purpose::read);
 }
 
 Value* ChainEmitter::rhs_vector(const ChainTile& tile, Value* row, std::int64_t vector) const {

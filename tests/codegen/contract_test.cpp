@@ -394,6 +394,16 @@ TEST(Contract, FetchesTheNextRowsAndTheResult) {
   EXPECT_EQ(with([](Problem& p) { p.m = 16; }), (Lines{0, 0})) << "all is";
 }
 
+TEST(Contract, FetchesTheNextPieceWhereItBegins) {
+  const auto code = [](std::int64_t chunk) {
+    const std::vector<Kernel> kernels{
+        contraction({.m = 64, .n = 64, .k = 100, .lhs_transposed = true, .chunk = chunk})};
+    return generate_code(kernels, make_target(InstructionSet::x86_64_v4), CodeForm::llvm_ir).code;
+  };
+  EXPECT_EQ(code(28), code(25)) << "four pieces of 25, however long they may be";
+  EXPECT_NE(code(28), code(20));
+}
+
 TEST(Contract, RegisterTilesFit) {
   for (const Target& target : host_targets()) {
     for (std::int64_t m : {1, 2, 3, 10, 32, 64, 128, 784}) {

@@ -95,6 +95,30 @@ TEST(ContractionChoice, PanelsNeedRowsThatReadThem) {
   EXPECT_TRUE(candidates(transposed, target).front().choice.copied);
 }
 
+TEST(ContractionChoice, WindowsThatShareSetsAreReadInChunks) {
+  const Target target = make_target(InstructionSet::x86_64_v4);
+  const auto first = [&](std::int64_t features_in, std::int64_t features_out, std::int64_t taps) {
+    const ContractionBox box{.m = features_in,
+                             .n = features_out,
+                             .outer_rows = taps,
+                             .rows = taps * features_in,
+                             .k = {2, 28, 28},
+                             .rhs_row_bytes = 4 * features_out,
+                             .rhs_bytes = 4 * features_out * 16 * 28 * 28,
+                             .rhs_k_stride = 4 * features_out,
+                             .lhs_m_stride = 4,
+                             .lhs_k_stride = 4 * features_in};
+    return candidates(box, target).front().choice;
+  };
+  const ContractionChoice shared = first(128, 256, 3);
+  EXPECT_EQ(shared.chunk, (Chunk{1, 4})) << "112 places";
+  EXPECT_EQ(shared.tile.vectors, 4);
+  EXPECT_EQ(shared.panel, 0) << "where they lie";
+  EXPECT_EQ(first(128, 64, 3).chunk, shared.chunk) << "those of one side are enough";
+  EXPECT_EQ(first(64, 64, 3).chunk.size, 0);
+  EXPECT_EQ(first(128, 256, 9).chunk.size, 0) << "sums that a second cache does not hold";
+}
+
 TEST(ContractionChoice, EpiloguesThatWaitForMemoryReadWholeRows) {
   const Target target = make_target(InstructionSet::x86_64_v4);
   const auto first = [&](std::int64_t steps, std::int64_t bytes) {
