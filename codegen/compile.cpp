@@ -31,6 +31,7 @@ using runtime::BufferReference;
 using runtime::Space;
 
 constexpr std::string_view kStoredValues = "stored_values";
+constexpr std::string_view kFoldedCopies = "folded_copies";
 
 /// Times stages one after another.
 class StageClock {
@@ -291,7 +292,9 @@ class ProgramPlanner {
     for (std::vector<ScheduledKernel>* part : {&loop.first, &loop.body, &loop.last}) {
       std::ranges::move(*part, std::back_inserter(kernels));
     }
-    if (options_.fuse) fold_copies(plan_.graph, plan_.fusion, kernels);
+    if (options_.fuse && !options_.without.contains(kFoldedCopies)) {
+      fold_copies(plan_.graph, plan_.fusion, kernels);
+    }
     if (kernels.empty()) return;
     plan_.loops.push_back({plan_.kernels.size(), kernels.size(), length});
     append(std::move(kernels));
@@ -311,6 +314,7 @@ std::vector<std::string> optional_stages() {
     if (!pass.needed) names.emplace_back(pass.name);
   }
   names.emplace_back(kStoredValues);
+  names.emplace_back(kFoldedCopies);
   names.emplace_back(kChains);
   return names;
 }

@@ -36,7 +36,8 @@ struct CompileOptions {
 inline constexpr std::string_view kChains = "chains";
 
 /// What a program can be compiled without, to find out what it is worth: passes that later stages
-/// do not need, "stored_values" (passes/stored_values.h) and "chains" (codegen/chain.h).
+/// do not need, "stored_values" (passes/stored_values.h), "folded_copies" (codegen/fold_copies.h)
+/// and "chains" (codegen/chain.h).
 [[nodiscard]] std::vector<std::string> optional_stages();
 
 struct StageSeconds {

@@ -24,13 +24,18 @@ Kernel copy_kernel(const std::string& name, const TensorType& type) {
 bool is_copy(const Kernel& kernel) {
   if (kernel.buffers.size() != 2 || kernel.stages.size() != 1) return false;
   const auto* loop = std::get_if<Loop>(&kernel.stages[0]);
-  if (loop == nullptr || loop->stores.size() != 1 || loop->body.loads.size() != 1) return false;
+  if (loop == nullptr || loop->stores.size() != 1) return false;
   const Kernel plain = copy_kernel({}, kernel.buffers[0].type);
   const auto& copying = std::get<Loop>(plain.stages[0]);
-  return loop->body.loads == copying.body.loads && loop->body.program == copying.body.program &&
-         loop->stores[0].target == copying.stores[0].target &&
-         kernel.buffers[0].type == plain.buffers[0].type &&
-         kernel.buffers[1].type == plain.buffers[1].type;
+  const auto alike = [&](std::size_t buffer) {
+    return kernel.buffers[buffer].type == plain.buffers[buffer].type &&
+           kernel.buffers[buffer].role == plain.buffers[buffer].role;
+  };
+  return alike(0) && alike(1) && kernel.axes.size() == 1 &&
+         kernel.axes[0].extent == plain.axes[0].extent && loop->axes == copying.axes &&
+         loop->body.loads == copying.body.loads && loop->body.program == copying.body.program &&
+         loop->stores[0].target == copying.stores[0].target && loop->accumulates.empty() &&
+         loop->ordered.empty();
 }
 
 }  // namespace gradus::codegen

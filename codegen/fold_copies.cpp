@@ -10,6 +10,13 @@
 #include "codegen/arena.h"
 #include "codegen/copy_kernel.h"
 #include "codegen/loop_kernels.h"
+#include "codegen/verify_kernel.h"
+
+// A copy is taken over by the kernel that made what is copied, looking back from the copy, or by
+// one behind it that reads all of it. Between the two nobody may touch what the copy fills: it
+// would see the new elements too early or the old ones too late. What a fold makes of a kernel is
+// kept if it keeps the kernel's laws, which say, among others, that nothing is read where another
+// point, tile or task has overwritten it.
 
 namespace gradus::codegen {
 namespace {
@@ -19,10 +26,6 @@ struct Slice {
   Parameter memory;
   Slide slide;
 };
-
-bool same_slide(const Slide& a, const Slide& b) {
-  return a.begin == b.begin && a.stride == b.stride;
-}
 
 template <typename Visit>
 void each_access(Stage& stage, const Visit& visit) {
@@ -154,7 +157,16 @@ class CopyFolder {
     const std::vector<BufferId> found = buffers_in(kernel, wanted.memory);
     if (found.size() != 1) return std::nullopt;
     const Slide& slide = kernel.slides[static_cast<std::size_t>(found[0])];
-    return same_slide(slide, wanted.slide) ? std::optional(found[0]) : std::nullopt;
+    return slide == wanted.slide ? std::optional(found[0]) : std::nullopt;
+  }
+
+  /// Changes a kernel, if `change` says that it did and the laws hold afterwards.
+  template <typename Change>
+  static bool keeps_laws(ScheduledKernel& kernel, const Change& change) {
+    ScheduledKernel changed = kernel;
+    if (!change(changed) || find_violation(changed.kernel)) return false;
+    kernel = std::move(changed);
+    return true;
   }
 
   bool maker_takes(std::size_t copy) {
@@ -162,9 +174,11 @@ class CopyFolder {
     const Slice to = slice(kernels_[copy], 1);
     for (std::size_t i = copy; i-- > 0;) {
       if (writes(kernels_[i], from.memory)) {
-        if (!store_too(kernels_[i], from, kernels_[copy])) return false;
-        if (from.memory.panel == kLoopValue) drop_unread(kernels_[i], from.memory, copy);
-        return true;
+        return keeps_laws(kernels_[i], [&](ScheduledKernel& maker) {
+          if (!store_too(maker, from, kernels_[copy])) return false;
+          if (only_copied(i, from.memory, copy)) drop_output(maker, from.memory);
+          return true;
+        });
       }
       if (touches(kernels_[i], to.memory)) return false;
     }
@@ -200,12 +214,17 @@ class CopyFolder {
     }
     return true;
   }
-  /// The maker does not store what nobody but the copy reads.
-  void drop_unread(ScheduledKernel& maker, const Parameter& memory, std::size_t copy) {
+  /// Whether only the maker and the copy know of the memory.
+  [[nodiscard]] bool only_copied(std::size_t maker, const Parameter& memory,
+                                 std::size_t copy) const {
+    if (memory.panel != kLoopValue) return false;
     for (std::size_t i = 0; i < kernels_.size(); ++i) {
-      const ScheduledKernel& other = kernels_[i];
-      if (i != copy && &other != &maker && touches(other, memory)) return;
+      if (i != copy && i != maker && touches(kernels_[i], memory)) return false;
     }
+    return true;
+  }
+  /// The kernel does not store what it does not read itself.
+  void drop_output(ScheduledKernel& maker, const Parameter& memory) {
     const BufferId unread = buffers_in(maker, memory).front();
     Kernel& kernel = maker.kernel;
     if (kernel.buffers[static_cast<std::size_t>(unread)].role != BufferRole::output) return;
@@ -233,7 +252,10 @@ class CopyFolder {
     const Slice to = slice(kernels_[copy], 1);
     for (std::size_t i = copy + 1; i < kernels_.size(); ++i) {
       if (touches(kernels_[i], to.memory)) return false;
-      if (store_read(kernels_[i], from, kernels_[copy])) return true;
+      const bool taken = keeps_laws(kernels_[i], [&](ScheduledKernel& reader) {
+        return store_read(reader, from, kernels_[copy]);
+      });
+      if (taken) return true;
       if (writes(kernels_[i], from.memory)) return false;
     }
     return false;
@@ -274,6 +296,16 @@ class CopyFolder {
     return static_cast<std::int32_t>(program.results.size()) - 1;
   }
 
+  /// "copy0", or the first number that the kernel has not.
+  static std::string new_name(const Kernel& kernel) {
+    for (int number = 0;; ++number) {
+      std::string name = fmt::format("copy{}", number);
+      if (std::ranges::find(kernel.buffers, name, &Buffer::name) == kernel.buffers.end()) {
+        return name;
+      }
+    }
+  }
+
   /// A parameter like `like` for what `copy` fills, behind the others.
   static BufferId add_output(ScheduledKernel& scheduled, BufferId like,
                              const ScheduledKernel& copy) {
@@ -285,7 +317,7 @@ class CopyFolder {
       });
     }
     Buffer buffer = kernel.buffers[static_cast<std::size_t>(like)];
-    buffer.name = fmt::format("copy{}", added);
+    buffer.name = new_name(kernel);
     buffer.role = BufferRole::output;
     kernel.buffers.insert(kernel.buffers.begin() + added, std::move(buffer));
     scheduled.parameters.push_back(copy.parameters[1]);

@@ -208,7 +208,8 @@ void GroupLoops::assign_places() {
       for (NodeId id : group_.roots) {
         if (id == update || !reads_leaf(id, state)) continue;
         const bool together = is_light(id) && is_light(update) && box(id) == box(update) &&
-                              same_loop(id, update) && (stage_of(id) || share_order(id, update));
+                              same_loop(id, update) && (stage_of(id) || share_order(id, update)) &&
+                              reads_what_changes(id, update, state);
         const int after = level(id) + (together ? 0 : 1);
         if (level(update) < after) {
           least[update] = after;
@@ -242,6 +243,26 @@ bool GroupLoops::reads_leaf(NodeId id, NodeId leaf) const {
   const std::vector<passes::Read>& leaves = plan_.roots.at(id).leaves;
   return std::any_of(leaves.begin(), leaves.end(),
                      [&](const passes::Read& read) { return read.value == leaf; });
+}
+
+/// Whether a point of `id` reads of the state no element but the one that the same point of
+/// `update` overwrites.
+bool GroupLoops::reads_what_changes(NodeId id, NodeId update, NodeId state) const {
+  const std::vector<int>& slots = iterations_.at(update).result_slot;
+  const auto own_element = [&](const passes::Read& read) {
+    for (std::size_t a = 0; a < read.slots.size(); ++a) {
+      if (read.slots[a] == passes::kUnitAxis) continue;
+      if (read.slots[a] < 0 || slots[a] < 0) return false;
+      if (axes_of(id)[static_cast<std::size_t>(read.slots[a])] !=
+          axes_of(update)[static_cast<std::size_t>(slots[a])]) {
+        return false;
+      }
+    }
+    return true;
+  };
+  return std::ranges::all_of(plan_.roots.at(id).leaves, [&](const passes::Read& read) {
+    return read.value != state || own_element(read);
+  });
 }
 
 /// The place of `id`, behind all that it reads; in a loop not before level `first`.

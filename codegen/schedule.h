@@ -29,6 +29,7 @@ struct Parameter {
 struct Slide {
   std::int64_t begin = 0;
   std::int64_t stride = 0;
+  friend bool operator==(const Slide&, const Slide&) = default;
 };
 
 struct ScheduledKernel {

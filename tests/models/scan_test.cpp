@@ -205,6 +205,61 @@ TEST(Scans, CopiesAreStoresOfKernelsThatHaveTheElements) {
   EXPECT_GE(copies(swapped), 1);
 }
 
+/// A graph of batch and state inputs in text form.
+void check_text(std::string_view text) {
+  Net net;
+  net.graph = ir::parse_graph(text);
+  for (ir::NodeId id : net.graph.inputs()) {
+    const TensorType& type = net.graph.node(id).types[0];
+    const auto number = static_cast<std::uint32_t>(net.inputs.size());
+    net.inputs[net.graph.node(id).attributes.get<std::string>("name")] =
+        random_tensor(type, number, -1, 1);
+  }
+  net.check();
+}
+
+/// Two copies are taken over by one kernel, which loses an output between them.
+TEST(Scans, SeveralCopiesBecomeStoresOfOneKernel) {
+  check_text(R"(graph "n"
+%0 = batch "a" : f32[3,3]
+%1 = batch "b" : f32[3,3]
+%2 = batch "d" : f32[3,3]
+%3 = scan %0, %1, %2 {body = graph "body" {
+  %0 = state "c0" : f32[3,3]
+  %1 = state "c1" : f32[3,3]
+  %2 = state "c2" : f32[3,3]
+  %3 = sigmoid %2
+  %4 = add %0, %3
+  %5 = neg %4
+  "c0" <- %0
+  "c1" <- %5
+  "c2" <- %3
+  "y0" = %3
+  "y1" = %1
+}, length = 3}
+"r3" = %3/3
+"r4" = %3/4
+)");
+}
+
+/// What reads other elements of a state than its point overwrites is another loop, before.
+TEST(Scans, StatesThatAreReadElsewhere) {
+  check_text(R"(graph "r"
+%0 = state "c" : f32[4,33]
+%1 = reverse %0 {axes = [1]}
+%2 = tanh %1
+"c" <- %2
+"y" = %1
+)");
+  check_text(R"(graph "r"
+%0 = state "c" : f32[33,33]
+%1 = transpose %0 {permutation = [1,0]}
+%2 = tanh %1
+"c" <- %2
+"y" = %1
+)");
+}
+
 /// Values that swap places, outputs that are inputs, the position, constants, and a scan within.
 TEST(Scans, OddBodies) {
   Net net;
