@@ -149,7 +149,8 @@ ir::Cut GroupLoops::free_cut(AxisId axis, std::int64_t wanted) {
                                [&](NodeId id) { return holds(contraction_axes(id)); });
   };
   if (any([&](const ContractionAxes& roles) { return roles.n == axis; })) {
-    const bool only = kernel_.task_count() == 1;  // few columns are better than one task
+    // Few columns are better than one task; other axes have had their turn.
+    const bool only = kernel_.task_count() == 1;
     const std::int64_t least = only ? kHeuristics.column_unit : passes::kLeastTaskColumns;
     const std::int64_t most = std::max<std::int64_t>(1, length / least);
     return {length, std::min(wanted, most), kHeuristics.column_unit};
