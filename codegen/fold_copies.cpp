@@ -9,6 +9,7 @@
 #include "base/overloaded.h"
 #include "codegen/arena.h"
 #include "codegen/copy_kernel.h"
+#include "codegen/each_access.h"
 #include "codegen/loop_kernels.h"
 #include "codegen/verify_kernel.h"
 
@@ -26,25 +27,6 @@ struct Slice {
   Parameter memory;
   Slide slide;
 };
-
-template <typename Visit>
-void each_access(Stage& stage, const Visit& visit) {
-  const auto body = [&](Body& of) {
-    for (Load& load : of.loads) visit(load.access);
-  };
-  std::visit(overloaded{[&](Loop& loop) {
-                          body(loop.body);
-                          for (Store& store : loop.stores) visit(store.target);
-                          for (Accumulate& sink : loop.accumulates) visit(sink.target);
-                        },
-                        [&](Contract& contract) {
-                          visit(contract.lhs);
-                          visit(contract.rhs);
-                          body(contract.epilogue);
-                          for (Store& store : contract.stores) visit(store.target);
-                        }},
-             stage);
-}
 
 std::vector<Store>& stores_of(Stage& stage) {
   return std::visit([](auto& of) -> std::vector<Store>& { return of.stores; }, stage);

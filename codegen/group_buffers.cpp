@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "base/overloaded.h"
+#include "codegen/each_access.h"
 #include "ir/op.h"
 
 namespace gradus::codegen {
@@ -112,25 +112,10 @@ BufferId GroupBuffers::scratch(NodeId id) {
 void GroupBuffers::finish() {
   const auto first = static_cast<BufferId>(kernel_.buffers.size());
   for (Buffer& buffer : pending_scratch_) kernel_.buffers.push_back(std::move(buffer));
-  const auto fix = [&](Access& access) {
-    if (access.buffer < 0) access.buffer = first - 1 - access.buffer;
-  };
-  const auto fix_body = [&](Body& body) {
-    for (Load& load : body.loads) fix(load.access);
-  };
   for (Stage& stage : kernel_.stages) {
-    std::visit(overloaded{[&](Loop& loop) {
-                            fix_body(loop.body);
-                            for (Store& store : loop.stores) fix(store.target);
-                            for (Accumulate& sink : loop.accumulates) fix(sink.target);
-                          },
-                          [&](Contract& contract) {
-                            fix(contract.lhs);
-                            fix(contract.rhs);
-                            fix_body(contract.epilogue);
-                            for (Store& store : contract.stores) fix(store.target);
-                          }},
-               stage);
+    each_access(stage, [&](Access& access) {
+      if (access.buffer < 0) access.buffer = first - 1 - access.buffer;
+    });
   }
 }
 

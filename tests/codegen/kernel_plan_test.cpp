@@ -511,8 +511,7 @@ TEST(KernelPlan, TasksOfAProductAreBlocksOfItsResult) {
   EXPECT_EQ(product(2048, 256, 64, false), (Cuts{{"m", 51}})) << "rows of one stream";
   EXPECT_EQ(product(256, 1024, 2048, true), (Cuts{{"k", 2}, {"m", 2}, {"n", 3}}));
   EXPECT_EQ(product(1024, 256, 2048, true), (Cuts{{"k", 2}, {"m", 6}}));
-  // Fewer columns and rows than other tasks have are better than a single task.
-  EXPECT_EQ(product(64, 128, 384, false), (Cuts{{"m", 1}, {"n", 2}}));
+  EXPECT_EQ(product(64, 128, 384, false), (Cuts{{"m", 1}, {"n", 2}})) << "better than one task";
   EXPECT_EQ(product(50, 64, 256, false), (Cuts{{"m", 2}}));
   // One row waits for the matrix, which comes sooner to several.
   EXPECT_EQ(product(1, 1024, 256, false), (Cuts{{"n", 8}}));
