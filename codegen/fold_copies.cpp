@@ -62,14 +62,10 @@ bool reads_only_at(Kernel& kernel, BufferId buffer, std::size_t at, const Access
     std::size_t accesses = 0;
     each_access(kernel.stages[i],
                 [&](const Access& access) { accesses += access.buffer == buffer ? 1 : 0; });
-    std::size_t alike = 0;
-    for (const Load& load : loads_of(kernel.stages[i])) {
-      alike +=
-          load.access.buffer == buffer && load.access.index == target.index && !load.access.pick
-              ? 1
-              : 0;
-    }
-    holds = holds && accesses == (i == at ? alike : 0);
+    const auto alike = std::ranges::count_if(loads_of(kernel.stages[i]), [&](const Load& load) {
+      return load.access.buffer == buffer && load.access.index == target.index && !load.access.pick;
+    });
+    holds = holds && accesses == (i == at ? static_cast<std::size_t>(alike) : 0);
   }
   return holds;
 }
@@ -144,7 +140,7 @@ class CopyFolder {
 
   /// Changes a kernel, if `change` says that it did and the laws hold afterwards.
   template <typename Change>
-  static bool keeps_laws(ScheduledKernel& kernel, const Change& change) {
+  static bool change_lawfully(ScheduledKernel& kernel, const Change& change) {
     ScheduledKernel changed = kernel;
     if (!change(changed) || find_violation(changed.kernel)) return false;
     kernel = std::move(changed);
@@ -156,7 +152,7 @@ class CopyFolder {
     const Slice to = slice(kernels_[copy], 1);
     for (std::size_t i = copy; i-- > 0;) {
       if (writes(kernels_[i], from.memory)) {
-        return keeps_laws(kernels_[i], [&](ScheduledKernel& maker) {
+        return change_lawfully(kernels_[i], [&](ScheduledKernel& maker) {
           if (!store_too(maker, from, kernels_[copy])) return false;
           if (only_copied(i, from.memory, copy)) drop_output(maker, from.memory);
           return true;
@@ -219,6 +215,7 @@ class CopyFolder {
     maker.parameters.erase(maker.parameters.begin() + unread);
     maker.slides.erase(maker.slides.begin() + unread);
   }
+  /// Whether the stage that stores the new value may store it over the old one as well.
   static bool may_update(Kernel& kernel, BufferId source, BufferId target, std::size_t stage) {
     const Buffer& new_value = kernel.buffers[static_cast<std::size_t>(source)];
     const Buffer& old_value = kernel.buffers[static_cast<std::size_t>(target)];
@@ -234,7 +231,7 @@ class CopyFolder {
     const Slice to = slice(kernels_[copy], 1);
     for (std::size_t i = copy + 1; i < kernels_.size(); ++i) {
       if (touches(kernels_[i], to.memory)) return false;
-      const bool taken = keeps_laws(kernels_[i], [&](ScheduledKernel& reader) {
+      const bool taken = change_lawfully(kernels_[i], [&](ScheduledKernel& reader) {
         return store_read(reader, from, kernels_[copy]);
       });
       if (taken) return true;
