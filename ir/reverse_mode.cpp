@@ -23,6 +23,72 @@ std::vector<bool> depends_on(const Graph& graph, std::span<const Expr> wanted, N
   return needed;
 }
 
+bool is_zero(const Node& node) {
+  if (node.op->name != "constant") return false;
+  return std::ranges::all_of(node.attributes.get<TensorPointer>("value")->bytes,
+                             [](std::byte byte) { return byte == std::byte{0}; });
+}
+
+/// What a cotangent is at positions [begin, end) of one axis; it is 0 at all others.
+struct Piece {
+  Expr value;
+  std::int64_t axis = 0;
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+};
+
+/// The piece that `part` is padded from, if it is one: the cotangent of a slice.
+std::optional<Piece> piece_of(Expr part) {
+  const Graph& graph = *part.graph;
+  const Node& node = graph.node(part.value.node);
+  if (node.op->name != "pad" || !is_zero(graph.node(graph.operands(part.value.node)[1].node))) {
+    return std::nullopt;
+  }
+  const auto& low = node.attributes.get<Integers>("low");
+  const auto& high = node.attributes.get<Integers>("high");
+  const auto& interior = node.attributes.get<Integers>("interior");
+  Piece piece{{part.graph, graph.operands(part.value.node)[0]}, -1};
+  for (std::size_t axis = 0; axis < low.size(); ++axis) {
+    if (interior[axis] != 0 || low[axis] < 0 || high[axis] < 0) return std::nullopt;
+    if (low[axis] == 0 && high[axis] == 0) continue;
+    if (piece.axis >= 0) return std::nullopt;
+    piece.axis = static_cast<std::int64_t>(axis);
+    piece.begin = low[axis];
+    piece.end = low[axis] + piece.value.shape()[axis];
+  }
+  return piece.axis < 0 ? std::nullopt : std::optional(piece);
+}
+
+/// The parts one after another, if they are pieces that fill their type without overlap.
+std::optional<Expr> side_by_side(std::span<const Expr> parts) {
+  std::vector<Piece> pieces;
+  for (Expr part : parts) {
+    const std::optional<Piece> piece = piece_of(part);
+    if (!piece || piece->axis != (pieces.empty() ? *piece : pieces[0]).axis) return std::nullopt;
+    pieces.push_back(*piece);
+  }
+  std::ranges::sort(pieces, {}, &Piece::begin);
+  std::vector<Expr> values;
+  std::int64_t end = 0;
+  for (const Piece& piece : pieces) {
+    if (piece.begin != end) return std::nullopt;
+    end = piece.end;
+    values.push_back(piece.value);
+  }
+  const std::int64_t axis = pieces[0].axis;
+  if (end != parts[0].shape()[static_cast<std::size_t>(axis)]) return std::nullopt;
+  return concat(values, axis);
+}
+
+Expr sum_of(std::span<const Expr> parts) {
+  if (parts.size() > 1) {
+    if (const std::optional<Expr> whole = side_by_side(parts)) return *whole;
+  }
+  Expr sum = parts[0];
+  for (Expr part : parts.subspan(1)) sum = sum + part;
+  return sum;
+}
+
 constexpr NodeId kSeeded = std::numeric_limits<NodeId>::max();  // after all users
 
 class ReverseMode {
@@ -51,11 +117,11 @@ class ReverseMode {
     const ProvenanceScope scope(graph_, graph_.node(id).provenance.with_role(Role::backward));
     std::vector<std::optional<Expr>> dys(graph_.node(id).types.size());
     for (auto own = begin; own != parts_.end() && own->first.node == id; ++own) {
-      std::optional<Expr>& dy = dys[own->first.result];
+      std::vector<Expr> parts;
       for (const auto& [user, list] : own->second) {
-        for (Expr part : list) dy = dy ? *dy + part : part;
+        parts.insert(parts.end(), list.begin(), list.end());
       }
-      found_[own->first] = *dy;
+      found_[own->first] = *(dys[own->first.result] = sum_of(parts));
     }
     std::vector<Expr> x;
     for (Value operand : graph_.operands(id)) x.push_back({&graph_, operand});

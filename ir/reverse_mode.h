@@ -20,8 +20,9 @@ struct Seed {
 
 /// Appends the cotangents of the wanted values to the graph, given those of the seeds, and returns
 /// them; empty where no path leads. The cotangents of a value are added in ascending order of its
-/// users, a seed of its own last. New nodes have the provenance of the node they differentiate, in
-/// the backward role. Knows no op.
+/// users, a seed of its own last; those of slices that lie side by side and fill the value are put
+/// one after another instead. New nodes have the provenance of the node they differentiate, in
+/// the backward role.
 [[nodiscard]] std::vector<std::optional<Expr>> cotangents(Graph& graph, std::span<const Seed> seeds,
                                                           std::span<const Expr> wanted);
 
