@@ -6,8 +6,6 @@
 namespace gradus::codegen {
 namespace {
 
-constexpr std::int64_t kPage = 4096;  // workers' scratch blocks share no page
-
 std::int64_t round_up(std::int64_t bytes, std::int64_t unit) {
   return (bytes + unit - 1) / unit * unit;
 }
@@ -57,7 +55,7 @@ MemoryUse memory_use(const Plan& plan, const runtime::Executable& executable,
   }
   use.weights = layout.bytes - use.slots;
   use.activations = executable.arena_bytes;
-  use.scratch = round_up(executable.scratch_bytes, kPage) * workers;
+  use.scratch = executable.all_scratch(workers);
   use.data = static_cast<std::int64_t>(executable.constants.size());
   for (const runtime::ExecutableInput& input : executable.inputs) {
     use.data += input.type.byte_size();

@@ -5,8 +5,10 @@
 namespace gradus::runtime {
 namespace {
 
-std::int64_t aligned(std::int64_t bytes) {
-  return (bytes + kBufferAlignment - 1) / kBufferAlignment * kBufferAlignment;
+constexpr std::int64_t kPage = 4096;
+
+std::int64_t aligned(std::int64_t bytes, std::int64_t alignment = kBufferAlignment) {
+  return (bytes + alignment - 1) / alignment * alignment;
 }
 
 /// Operations, or elements moved, that take about as long as to call other workers and to await
@@ -20,6 +22,12 @@ std::int64_t Step::most_workers() const {
   for (const BufferReference& buffer : buffers) bytes += buffer.bytes;
   const std::int64_t moved = bytes / static_cast<std::int64_t>(sizeof(float));
   return std::max(operations, moved) < kLeastSharedWork ? 1 : tasks;
+}
+
+std::int64_t Executable::scratch_stride() const { return aligned(scratch_bytes, kPage); }
+
+std::int64_t Executable::all_scratch(std::int64_t workers) const {
+  return scratch_bytes == 0 ? 0 : scratch_stride() * workers + 2 * kScratchMargin;
 }
 
 void Turns::find() {

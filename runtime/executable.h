@@ -70,6 +70,10 @@ struct Step {
   [[nodiscard]] std::int64_t most_workers() const;
 };
 
+/// Bytes before and after the scratch of all workers. A vector load whose lanes a guard leaves out
+/// may lie there, and takes hundreds of cycles where no page is.
+inline constexpr std::int64_t kScratchMargin = 4096;
+
 /// A chain has at most so many steps.
 inline constexpr std::size_t kLongestChain = 8;
 
@@ -113,6 +117,11 @@ struct Executable {
   std::int64_t scratch_bytes = 0;  // greatest of the steps
   std::vector<std::byte, AlignedAllocator<std::byte>> constants;
   std::shared_ptr<const void> code;  // keeps the machine code alive
+
+  /// Bytes from one worker's scratch to the next one's, which share no page.
+  [[nodiscard]] std::int64_t scratch_stride() const;
+  /// Bytes of the scratch of all workers.
+  [[nodiscard]] std::int64_t all_scratch(std::int64_t workers) const;
 };
 
 /// A chain, or a step that is in none, in one iteration of its loop.

@@ -10,8 +10,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::int64_t kPage = 4096;  // workers' scratch blocks share no page
-
 /// The start of `reference` within `block`, which kernels see as writable memory; only buffers
 /// that a step declares as written are written.
 std::byte* within(std::span<const std::byte> block, std::int64_t offset, std::int64_t bytes) {
@@ -65,9 +63,8 @@ void Executor::prepare(const Executable& executable, std::span<std::byte> state,
     arena_ = allocate(executable.arena_bytes, "intermediate results");
   }
   if (executable.scratch_bytes > scratch_stride_) {
-    const std::int64_t stride = (executable.scratch_bytes + kPage - 1) / kPage * kPage;
-    scratch_ = allocate(stride * workers(), "workers' scratch");
-    scratch_stride_ = stride;
+    scratch_ = allocate(executable.all_scratch(workers()), "workers' scratch");
+    scratch_stride_ = executable.scratch_stride();
   }
   reports_.assign(static_cast<std::size_t>(workers()), {});
 }
@@ -98,7 +95,7 @@ RunResult Executor::run_chain(const Executable& executable, const Turn& turn, bo
   }
   const auto share = [&](std::int64_t worker, std::int64_t first, std::int64_t last) {
     WorkerReport& report = reports_[static_cast<std::size_t>(worker)];
-    std::byte* scratch = scratch_.data() + worker * scratch_stride_;
+    std::byte* scratch = scratch_.data() + kScratchMargin + worker * scratch_stride_;
     Clock::time_point before = timed ? Clock::now() : Clock::time_point{};
     const std::int64_t at_once = steps.size() == 1 ? last - first : 1;
     for (std::int64_t unit = first; unit < last; unit += at_once) {
