@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "codegen/caches.h"
+#include "codegen/kernel_index.h"
 
 namespace gradus::codegen {
 namespace {
@@ -72,7 +73,7 @@ class Sharing {
         add(*chosen, {load.access, Purpose::read, kernel_.tile->axis, kernel_.tile->size});
       }
     } else if (!kernel_.tile && !course.columns && course.work >= kLongBody &&
-               is_read_once(course, load.access.buffer)) {
+               is_read_once(course, load.access)) {
       add_ahead(course, load.access, Purpose::read, kReadAhead);
     }
   }
@@ -91,10 +92,18 @@ class Sharing {
     }
   }
 
-  [[nodiscard]] static bool is_read_once(const LoopCourse& course, BufferId buffer) {
-    return std::ranges::count_if(course.loop->body.loads, [&](const Load& load) {
-             return load.access.buffer == buffer;
-           }) == 1;
+  /// Whether no other load of the loop reads elements that `access` reads.
+  [[nodiscard]] bool is_read_once(const LoopCourse& course, const Access& access) const {
+    const std::vector<IndexBounds> axes = whole_axes(kernel_.axes);
+    const auto apart = [&](const Access& other) {
+      for (std::size_t d = 0; d < access.index.size(); ++d) {
+        if (bounds_of(access.index[d], axes).disjoint(bounds_of(other.index[d], axes))) return true;
+      }
+      return false;
+    };
+    return std::ranges::all_of(course.loop->body.loads, [&](const Load& load) {
+      return load.access.buffer != access.buffer || &load.access == &access || apart(load.access);
+    });
   }
 
   /// Of the loops over the same points, only those before the given one if `before`, the one with

@@ -486,6 +486,25 @@ TEST(EmitLoop, FetchesOnlyNeighbours) {
   EXPECT_FALSE(fetches(extrema("x[n, m]"))) << "each lane is a line of its own";
 }
 
+TEST(Fetch, LongBodiesFetchElementsThatTheyReadOnce) {
+  Kernel kernel = negation(64, 1024);
+  Loop loop;
+  loop.axes = {0, 1};
+  kernel.axes[1].extent = 512;
+  const auto reads = [&](std::int64_t offset) {
+    Access access = element(0, {0, 1});
+    access.index[1].offset = offset;
+    return Load{access, {}};
+  };
+  const auto fetches = [&](std::int64_t offset) {
+    loop.body.loads = {reads(0), reads(offset)};
+    const std::vector<LoopCourse> courses{{&loop, {0, 1}, 512, false, 100}};
+    return share_fetches(kernel, courses)[&loop].size();
+  };
+  EXPECT_EQ(fetches(512), 2U) << "two halves of a row";
+  EXPECT_EQ(fetches(511), 0U) << "neighbours";
+}
+
 /// Three loops over a tile of rows, as of a softmax.
 TEST(Fetch, LoopsOfATileShareWhatItStreamsThrough) {
   Kernel kernel = negation(64, 1024);
