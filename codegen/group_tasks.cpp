@@ -167,8 +167,11 @@ ir::Cut GroupLoops::free_cut(AxisId axis, std::int64_t wanted) {
     const std::int64_t most = std::max<std::int64_t>(1, length / passes::kLeastTaskLanes);
     return {length, std::min(wanted, most), ir::kLanes};
   }
-  // Equal shares, since the longest is waited for.
-  const std::int64_t share = std::max<std::int64_t>(1, length / std::max<std::int64_t>(1, wanted));
+  // Equal shares, since the longest is waited for; smaller ones if that makes them equal.
+  const std::int64_t most = std::max<std::int64_t>(1, length / std::max<std::int64_t>(1, wanted));
+  std::int64_t share = most;
+  while (2 * share > most && length % share != 0) --share;
+  if (length % share != 0) share = most;
   return {length, (length + share - 1) / share, 1};
 }
 
