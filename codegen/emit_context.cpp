@@ -45,6 +45,8 @@ EmitContext::EmitContext(const Kernel& k, const Target& t, llvm::Module& module,
   function->addFnAttr("denormal-fp-math", "preserve-sign,preserve-sign");
   function->addFnAttr("prefer-vector-width", std::to_string(target.vector_bits));
   function->addFnAttr("min-legal-vector-width", std::to_string(target.vector_bits));
+  // Vectors are spilled to whole cache lines: a stack is aligned to 16 bytes elsewhere.
+  function->addFnAttr("stackrealign");
   function->addFnAttr("target-cpu", target.cpu);
   if (!target.features.empty()) function->addFnAttr("target-features", target.features);
   function->getArg(0)->setName("buffers");

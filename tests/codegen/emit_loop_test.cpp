@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <sstream>
 
 #include "codegen/emit_program.h"
 #include "codegen/fetch.h"
@@ -443,6 +444,39 @@ bool fetches(const Kernel& kernel) {
   const std::string code =
       generate_code(kernels, make_target(InstructionSet::x86_64_v4), CodeForm::llvm_ir).code;
   return code.find("call void @llvm.prefetch") != std::string::npos;
+}
+
+TEST(EmitLoop, SpillsWholeCacheLines) {
+  const Kernel kernel = parse_kernel(R"(kernel "cell" {
+  axes m = 64, n = 128, k = 128
+  tasks m in 2 unit 4
+  in c : f32[64,128]
+  in w : f32[128,128]
+  in x : f32[64,128]
+  out v : f32[64,128]
+  contract m, n, k parts 1 tile 8 x 2 {
+    lhs c[m, k]
+    rhs w[k, n]
+    load 1 = x[m, n]
+    operands f32, f32
+    %0 = operand f32 0
+    %1 = operand f32 1
+    %2 = add f32 %1, %0
+    %3 = call f32 tanh %2
+    return %3
+    store v[m, n] = %3
+  }
+}
+)");
+  const std::vector<Kernel> kernels{kernel};
+  const std::string code =
+      generate_code(kernels, make_target(InstructionSet::x86_64_v4), CodeForm::assembly).code;
+  EXPECT_NE(code.find("64-byte Spill"), std::string::npos) << "nothing to see";
+  std::istringstream lines(code);
+  for (std::string line; std::getline(lines, line);) {
+    const bool spill = line.find("64-byte") != line.npos;
+    EXPECT_FALSE(spill && line.find("vmovup") != line.npos) << line;
+  }
 }
 
 TEST(EmitLoop, FetchesWhatItIsGoingToWrite) {
