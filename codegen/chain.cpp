@@ -187,27 +187,35 @@ bool apart(const Touches& a, const Touches& b, std::int64_t units) {
   });
 }
 
+/// What each kernel touches; memory has numbers.
+std::vector<Touches> touches_of(const ir::Graph& graph, const passes::FusionPlan& fusion,
+                                const std::vector<ScheduledKernel>& kernels) {
+  std::vector<Touches> result;
+  std::map<Parameter, std::size_t> numbers;
+  for (const ScheduledKernel& scheduled : kernels) {
+    Touches& touches = result.emplace_back();
+    if (!scheduled.kernel.tasks.empty()) touches.cut = scheduled.kernel.tasks.front().cut;
+    touches.scratch = expected_scratch(scheduled.kernel);
+    const std::vector<std::optional<Footprint>> footprints = Walk(scheduled.kernel).run();
+    for (std::size_t i = 0; i < scheduled.parameters.size(); ++i) {
+      if (!footprints[i]) continue;
+      const Parameter memory = memory_key(graph, fusion, scheduled.parameters[i]);
+      const std::size_t number = numbers.try_emplace(memory, numbers.size()).first->second;
+      // Two parameters may be one memory in two shapes.
+      const auto [known, added] = touches.memory.try_emplace(number, *footprints[i]);
+      if (!added) known->second.add(*footprints[i]);
+    }
+  }
+  return result;
+}
+
 class ChainFinder {
  public:
   ChainFinder(const ir::Graph& graph, const passes::FusionPlan& fusion,
               std::vector<ScheduledKernel>& kernels)
-      : kernels_(kernels), done_(kernels.size(), false) {
-    std::map<Parameter, std::size_t> numbers;
-    for (const ScheduledKernel& scheduled : kernels) {
-      Touches& touches = touches_.emplace_back();
-      if (!scheduled.kernel.tasks.empty()) touches.cut = scheduled.kernel.tasks.front().cut;
-      touches.scratch = expected_scratch(scheduled.kernel);
-      const std::vector<std::optional<Footprint>> footprints = Walk(scheduled.kernel).run();
-      for (std::size_t i = 0; i < scheduled.parameters.size(); ++i) {
-        if (!footprints[i]) continue;
-        const Parameter memory = memory_key(graph, fusion, scheduled.parameters[i]);
-        const std::size_t number = numbers.try_emplace(memory, numbers.size()).first->second;
-        // Two parameters may be one memory in two shapes.
-        const auto [known, added] = touches.memory.try_emplace(number, *footprints[i]);
-        if (!added) known->second.add(*footprints[i]);
-      }
-    }
-  }
+      : kernels_(kernels),
+        touches_(touches_of(graph, fusion, kernels)),
+        done_(kernels.size(), false) {}
 
   std::vector<runtime::Chain> run() {
     std::vector<runtime::Chain> chains;
@@ -305,7 +313,57 @@ class ChainFinder {
   std::int64_t units_ = 1;
 };
 
+/// Whether every memory that is written moves alike in all kernels, and so far from iteration to
+/// iteration that what one touches of it no other one does, or not at all.
+bool move_alike(const ir::Graph& graph, const passes::FusionPlan& fusion,
+                const std::vector<ScheduledKernel>& kernels) {
+  struct Memory {
+    Slide slide;
+    bool written = false;
+    bool fine = true;
+  };
+  std::map<Parameter, Memory> memories;
+  for (const ScheduledKernel& scheduled : kernels) {
+    for (std::size_t i = 0; i < scheduled.parameters.size(); ++i) {
+      const Buffer& buffer = scheduled.kernel.buffers[i];
+      const Slide& slide = scheduled.slides[i];
+      Memory& memory =
+          memories.try_emplace(memory_key(graph, fusion, scheduled.parameters[i]), Memory{slide})
+              .first->second;
+      memory.written |= buffer.role != BufferRole::input;
+      memory.fine &= slide == memory.slide &&
+                     (slide.stride == 0 || std::abs(slide.stride) >= buffer.type.byte_size());
+    }
+  }
+  return std::ranges::all_of(
+      memories, [](const auto& entry) { return entry.second.fine || !entry.second.written; });
+}
+
 }  // namespace
+
+std::optional<runtime::Chain> chain_of_iterations(const ir::Graph& graph,
+                                                  const passes::FusionPlan& fusion,
+                                                  const std::vector<ScheduledKernel>& kernels,
+                                                  const std::vector<runtime::Chain>& chains) {
+  if (!move_alike(graph, fusion, kernels)) return std::nullopt;
+  const std::vector<Touches> touches = touches_of(graph, fusion, kernels);
+  runtime::Chain chain{0, kernels.size(), touches.front().cut.count};
+  if (kernels.size() == 1) {
+    if (chain.units < std::min(kLeastUnits, kernels.front().kernel.task_count())) {
+      return std::nullopt;
+    }
+  } else if (chains.size() == 1 && chains.front().count == kernels.size()) {
+    chain = chains.front();
+  } else {
+    return std::nullopt;
+  }
+  for (const Touches& a : touches) {
+    for (const Touches& b : touches) {
+      if (!apart(a, b, chain.units)) return std::nullopt;
+    }
+  }
+  return chain;
+}
 
 std::vector<runtime::Chain> chain_kernels(const ir::Graph& graph, const passes::FusionPlan& fusion,
                                           std::vector<ScheduledKernel>& kernels) {

@@ -8,6 +8,7 @@
 // kernels, cut into `units`: equal shares of the tasks of each of its kernels. A worker runs all
 // kernels of the chain for one unit, in order, then for the next one.
 
+#include <optional>
 #include <vector>
 
 #include "codegen/schedule.h"
@@ -24,5 +25,13 @@ namespace gradus::codegen {
 [[nodiscard]] std::vector<runtime::Chain> chain_kernels(const ir::Graph& graph,
                                                         const passes::FusionPlan& fusion,
                                                         std::vector<ScheduledKernel>& kernels);
+
+/// The chain of all kernels of a loop that a worker may run in every iteration for one unit,
+/// without waiting for others: `chains`, those of one iteration, are this one or the loop is one
+/// kernel. No element that a kernel writes in one unit is touched by another unit in any iteration.
+/// None where there is no such chain.
+[[nodiscard]] std::optional<runtime::Chain> chain_of_iterations(
+    const ir::Graph& graph, const passes::FusionPlan& fusion,
+    const std::vector<ScheduledKernel>& kernels, const std::vector<runtime::Chain>& chains);
 
 }  // namespace gradus::codegen

@@ -49,16 +49,17 @@ class StageClock {
 /// The kernels that bring new values to their states when these could not be written in place.
 class UpdateCopies {
  public:
-  UpdateCopies(const ir::Graph& graph, const passes::FusionPlan& fusion,
+  /// The graph is that of a program or, `in_loop`, the body of a loop.
+  UpdateCopies(const ir::Graph& graph, const passes::FusionPlan& fusion, bool in_loop,
                std::vector<ScheduledKernel>& kernels)
-      : graph_(graph), fusion_(fusion), kernels_(kernels) {}
+      : graph_(graph), fusion_(fusion), in_loop_(in_loop), kernels_(kernels) {}
 
   /// Results of a loop's body are brought to their stacks by the loop.
-  void append(bool body) {
+  void append() {
     for (const ir::Result& result : graph_.results()) {
       if (result.update) {
         bring(result);
-      } else if (body) {
+      } else if (in_loop_) {
         continue;
       } else if (const Parameter memory = output_memory(graph_, result); memory.panel == kStation) {
         save(memory.value, updated(memory.value));
@@ -99,13 +100,14 @@ class UpdateCopies {
 
   [[nodiscard]] Kernel copy(std::string_view what, NodeId number, const ir::Result& result) const {
     Kernel kernel = copy_kernel(fmt::format("{}_{}_{}", graph_.name(), what, number),
-                                graph_.type(result.value));
+                                graph_.type(result.value), in_loop_);
     kernel.provenance = to_string(graph_.node(result.value.node).provenance);
     return kernel;
   }
 
   const ir::Graph& graph_;
   const passes::FusionPlan& fusion_;
+  bool in_loop_;
   std::vector<ScheduledKernel>& kernels_;
   std::vector<ScheduledKernel> last_;
   std::set<NodeId> saved_;
@@ -243,7 +245,7 @@ class ProgramPlanner {
         std::ranges::move(scheduled[group], std::back_inserter(straight_));
       }
     }
-    UpdateCopies(plan_.graph, plan_.fusion, straight_).append(loop_length_.has_value());
+    UpdateCopies(plan_.graph, plan_.fusion, loop_length_.has_value(), straight_).append();
     flush();
     watch.lap("chains");
     return std::move(plan_);
@@ -263,10 +265,16 @@ class ProgramPlanner {
     straight_ = {};
   }
 
-  /// Appends the kernels, in chains.
-  void append(std::vector<ScheduledKernel> kernels) {
+  /// Appends the kernels, of `loop` if there is one, in chains.
+  void append(std::vector<ScheduledKernel> kernels, runtime::Loop* loop = nullptr) {
     if (options_.fuse && !options_.without.contains(kChains)) {
-      for (runtime::Chain chain : chain_kernels(plan_.graph, plan_.fusion, kernels)) {
+      std::vector<runtime::Chain> chains = chain_kernels(plan_.graph, plan_.fusion, kernels);
+      if (loop != nullptr) {
+        const auto chain = chain_of_iterations(plan_.graph, plan_.fusion, kernels, chains);
+        loop->by_units = chain.has_value();
+        if (chain) chains = {*chain};
+      }
+      for (runtime::Chain chain : chains) {
         chain.first += plan_.kernels.size();
         plan_.chains.push_back(chain);
       }
@@ -297,7 +305,7 @@ class ProgramPlanner {
     }
     if (kernels.empty()) return;
     plan_.loops.push_back({plan_.kernels.size(), kernels.size(), length});
-    append(std::move(kernels));
+    append(std::move(kernels), &plan_.loops.back());
   }
 
   const CompileOptions& options_;

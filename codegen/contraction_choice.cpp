@@ -182,12 +182,14 @@ class Model {
   }
 
   /// Panels are worth writing where enough rows of the result read them: rows of rhs that share
-  /// sets and fill a second cache, or columns. Beside windows that share sets these wait for lhs.
+  /// sets and fill a second cache, or columns; and once for all iterations of a loop. Beside
+  /// windows that share sets these wait for lhs.
   [[nodiscard]] Way best_way() const {
     if (!box_.in_place) {
       const bool few = box_.k.size() == 1 && box_.rows * box_.repeats < kPackedColumns;
       return few ? Way::copied : Way::packed;
     }
+    if (box_.repeats > 1 && worth_memory()) return Way::packed;
     const bool rows_share_sets = box_.rhs_row_bytes % kSetsBytes == 0;
     const bool plain = box_.k.size() == 1;
     const bool many = box_.rows * box_.repeats >= (plain ? kPackedRows : kPackedWindows);
@@ -210,9 +212,10 @@ class Model {
   }
 
   /// Whether panels may be made: not of what a second cache holds where it lies, with room for
-  /// more, unless it changes from product to product.
+  /// more, unless it changes from product to product, or many products read them.
   [[nodiscard]] bool worth_memory() const {
-    return box_.packable && (!box_.in_place || box_.streamed || box_.rhs_bytes >= kSecondCache);
+    return box_.packable &&
+           (!box_.in_place || box_.streamed || box_.repeats > 1 || box_.rhs_bytes >= kSecondCache);
   }
 
   /// The best tile of each width. Two vectors first: among equals it needs the fewest loads per row

@@ -1,8 +1,10 @@
 #include "codegen/copy_kernel.h"
 
+#include "codegen/schedule.h"
+
 namespace gradus::codegen {
 
-Kernel copy_kernel(const std::string& name, const TensorType& type) {
+Kernel copy_kernel(const std::string& name, const TensorType& type, bool in_loop) {
   Kernel kernel;
   kernel.name = name;
   const TensorType flat{type.element, {type.element_count()}};
@@ -16,7 +18,10 @@ Kernel copy_kernel(const std::string& name, const TensorType& type) {
   ir::ScalarBuilder builder({type.element});
   loop.body.program = builder.finish({builder.operand(0)});
   loop.stores.push_back({{1, index}, 0});
-  kernel.tasks.push_back({0, {flat.shape[0], 1, 1}});
+  ir::Cut cut{flat.shape[0], 1, 1};
+  const auto rows = in_loop && type.rank() > 1 ? rows_in_loop(type.shape[0]) : std::nullopt;
+  if (rows) cut = {flat.shape[0], rows->count, rows->unit * (flat.shape[0] / type.shape[0])};
+  kernel.tasks.push_back({0, cut});
   kernel.stages.push_back(std::move(loop));
   return kernel;
 }

@@ -118,6 +118,7 @@ class GroupLoops {
   [[nodiscard]] bool is_chain(ir::NodeId id, AxisId axis, const std::set<int>& kept) const;
 
   void make_tasks();
+  [[nodiscard]] std::optional<TaskAxis> loop_rows(const std::vector<passes::ParallelAxis>& axes);
   [[nodiscard]] std::int64_t wanted_tasks();
   [[nodiscard]] std::int64_t instructions() const;
   [[nodiscard]] std::int64_t instructions(ir::NodeId root) const;

@@ -3,7 +3,9 @@
 
 #include <algorithm>
 
+#include "codegen/caches.h"
 #include "codegen/group_loops.h"
+#include "codegen/schedule.h"
 #include "ir/order.h"
 #include "passes/inner_batch.h"
 #include "passes/roots.h"
@@ -31,6 +33,10 @@ struct Heuristics {
   std::int64_t column_unit = 64;
   std::int64_t row_unit = 4;   // rows that draw their random words together
   std::int64_t few_rows = 16;  // of a task, where columns are too few to be cut
+  // Kernels in the body of a loop cut their rows alike, so that a worker need not wait for others:
+  // into so many tasks of so many rows each, unless there are fewer rows.
+  std::int64_t loop_tasks = 8;
+  std::int64_t loop_rows = 8;
 };
 constexpr Heuristics kHeuristics;
 
@@ -40,12 +46,23 @@ std::int64_t nearest(std::int64_t work, std::int64_t per_task) {
 
 }  // namespace
 
+std::optional<ir::Cut> rows_in_loop(std::int64_t rows) {
+  if (rows < kHeuristics.loop_tasks * kHeuristics.row_unit) return std::nullopt;
+  const std::int64_t count =
+      std::clamp(rows / kHeuristics.loop_rows, kHeuristics.loop_tasks, kHeuristics.maximum_tasks);
+  return ir::Cut{rows, count, kHeuristics.row_unit};
+}
+
 void GroupLoops::make_tasks() {
   std::vector<passes::ParallelAxis> axes = group_.parallel;
   // Cuts that sums depend on first; then the outermost.
   std::stable_sort(axes.begin(), axes.end(), [](const auto& a, const auto& b) {
     return a.cut.has_value() > b.cut.has_value();
   });
+  if (const std::optional<TaskAxis> rows = loop_rows(axes)) {
+    kernel_.tasks.push_back(*rows);
+    return;
+  }
   std::int64_t wanted = wanted_tasks();
   const bool whole_rows = last_ && epilogue_waits();
   const auto is_free = [&](AxisId axis) {
@@ -78,6 +95,21 @@ void GroupLoops::make_tasks() {
   }
   std::sort(kernel_.tasks.begin(), kernel_.tasks.end(),
             [](const TaskAxis& a, const TaskAxis& b) { return a.axis < b.axis; });
+}
+
+/// In the body of a loop: the rows, cut as other kernels of the body cut them. None where a task
+/// would read more again than a second cache keeps from one iteration to the next.
+std::optional<TaskAxis> GroupLoops::loop_rows(const std::vector<passes::ParallelAxis>& axes) {
+  if (loop_length_ == 1 || axes.empty() || axes.front().cut) return std::nullopt;
+  const AxisId rows = axes.front().axis;
+  const std::optional<ir::Cut> cut = rows_in_loop(extent(rows));
+  if (!cut || is_vector_axis(rows)) return std::nullopt;
+  std::int64_t again = 0;
+  for (NodeId id : contractions_) {
+    if (contraction_axes(id).m() != rows) return std::nullopt;
+    again += graph_.type(graph_.operands(id)[1]).byte_size();
+  }
+  return again > kSecondCache ? std::nullopt : std::optional(TaskAxis{rows, *cut});
 }
 
 std::int64_t GroupLoops::wanted_tasks() {

@@ -107,7 +107,8 @@ class LoopLinker {
 
   ScheduledKernel copy(const Place& from, const Place& to, const TensorType& type) {
     ScheduledKernel kernel{
-        copy_kernel(fmt::format("{}_copy_{}", body_.graph.name(), copies_++), type),
+        copy_kernel(fmt::format("{}_copy_{}", body_.graph.name(), copies_++), type,
+                    /*in_loop=*/true),
         {from.parameter, to.parameter},
         0};
     kernel.slides = {from.slide, to.slide};

@@ -3,6 +3,7 @@
 // From a fusion group to kernels: stages, tasks, tiles, buffers.
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "codegen/contraction_choice.h"
@@ -43,6 +44,10 @@ struct ScheduledKernel {
 
 /// Chooses what the model predicts to be the fastest.
 [[nodiscard]] inline std::size_t choose_cheapest(std::span<const Candidate> /*all*/) { return 0; }
+
+/// How kernels in the body of a loop cut so many rows: alike, so that a worker need not wait for
+/// others. None where there are too few.
+[[nodiscard]] std::optional<ir::Cut> rows_in_loop(std::int64_t rows);
 
 /// The kernels of group number `group`, in order; the last one is the group's own. Task cuts depend
 /// on shapes only; tile sizes and what `choose` decides also on the target. In the body of a loop

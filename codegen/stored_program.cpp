@@ -42,7 +42,7 @@ void fields(Archive& archive, runtime::Chain& chain) {
 }
 template <typename Archive>
 void fields(Archive& archive, runtime::Loop& loop) {
-  archive(loop.first, loop.count, loop.length);
+  archive(loop.first, loop.count, loop.length, loop.by_units);
 }
 template <typename Archive>
 void fields(Archive& archive, runtime::ExecutableInput& input) {

@@ -17,11 +17,11 @@ constexpr std::int64_t kLeastSharedWork = 16 * 1024;
 
 }  // namespace
 
-std::int64_t Step::most_workers() const {
+std::int64_t Step::most_workers(std::int64_t rounds) const {
   std::int64_t bytes = 0;
   for (const BufferReference& buffer : buffers) bytes += buffer.bytes;
   const std::int64_t moved = bytes / static_cast<std::int64_t>(sizeof(float));
-  return std::max(operations, moved) < kLeastSharedWork ? 1 : tasks;
+  return std::max(operations, moved) * rounds < kLeastSharedWork ? 1 : tasks;
 }
 
 std::int64_t Executable::scratch_stride() const { return aligned(scratch_bytes, kPage); }
@@ -37,6 +37,10 @@ void Turns::find() {
   if (at_end()) return;
   const bool found = next_chain_ < chains.size() && chains[next_chain_].first == chain.first;
   chain = found ? chains[next_chain_] : Chain{chain.first, 1, executable_.steps[chain.first].tasks};
+  const std::vector<Loop>& loops = executable_.loops;
+  const bool whole = next_loop_ < loops.size() && loops[next_loop_].by_units &&
+                     loops[next_loop_].first == chain.first;
+  turn_.iterations = whole ? loops[next_loop_].length : 1;
 }
 
 void Turns::advance() {
@@ -45,7 +49,8 @@ void Turns::advance() {
   const std::vector<Loop>& loops = executable_.loops;
   if (next_loop_ < loops.size() && loops[next_loop_].first + loops[next_loop_].count == next) {
     const Loop& loop = loops[next_loop_];
-    if (++turn_.iteration < loop.length) {
+    turn_.iteration += turn_.iterations;
+    if (turn_.iteration < loop.length) {
       turn_.chain.first = loop.first;
       next_chain_ = 0;
     } else {

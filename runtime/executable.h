@@ -66,8 +66,9 @@ struct Step {
   std::int64_t scratch_bytes = 0;  // per worker
   std::int64_t operations = 0;     // floating-point operations of all tasks
 
-  /// How many workers can share the tasks: one where they are less work than to call another.
-  [[nodiscard]] std::int64_t most_workers() const;
+  /// How many workers can share the tasks of so many rounds: one where they are less work than to
+  /// call another.
+  [[nodiscard]] std::int64_t most_workers(std::int64_t rounds = 1) const;
 };
 
 /// Bytes before and after the scratch of all workers. A vector load whose lanes a guard leaves out
@@ -88,11 +89,14 @@ struct Chain {
 };
 
 /// `count` steps from number `first` on, all of which run `length` times, one round after another.
-/// A chain lies within a loop or outside of it. Loops do not overlap.
+/// A chain lies within a loop or outside of it. Loops do not overlap. Where `by_units`, the steps
+/// are one chain whose units are independent in all rounds: a worker runs every round of its units
+/// without waiting for others.
 struct Loop {
   std::size_t first = 0;
   std::size_t count = 0;
   std::int64_t length = 1;
+  bool by_units = false;
   friend bool operator==(const Loop&, const Loop&) = default;
 };
 
@@ -124,10 +128,11 @@ struct Executable {
   [[nodiscard]] std::int64_t all_scratch(std::int64_t workers) const;
 };
 
-/// A chain, or a step that is in none, in one iteration of its loop.
+/// A chain, or a step that is in none, in one iteration of its loop or in several.
 struct Turn {
   Chain chain;
   std::int64_t iteration = 0;
+  std::int64_t iterations = 1;
 };
 
 /// Walks through a run of an executable.

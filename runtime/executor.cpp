@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 
 #include "base/float_environment.h"
 
@@ -87,36 +88,65 @@ RunResult Executor::run_chain(const Executable& executable, const Turn& turn, bo
   GRADUS_CHECK(chain.count <= kLongestChain && chain.first + chain.count <= executable.steps.size(),
                "a chain leaves the steps");
   const std::span steps = std::span(executable.steps).subspan(chain.first, chain.count);
+  if (turn.iterations > 1) resolve_buffers(steps, turn.iteration + turn.iterations - 1);
   resolve_buffers(steps, turn.iteration);
   std::int64_t most = 1;
   for (const Step& step : steps) {
     GRADUS_CHECK(chain.count == 1 || step.tasks % chain.units == 0, "units do not share the tasks");
-    most = std::max(most, step.most_workers());
+    most = std::max(most, step.most_workers(turn.iterations));
   }
-  const auto share = [&](std::int64_t worker, std::int64_t first, std::int64_t last) {
-    WorkerReport& report = reports_[static_cast<std::size_t>(worker)];
-    std::byte* scratch = scratch_.data() + kScratchMargin + worker * scratch_stride_;
-    Clock::time_point before = timed ? Clock::now() : Clock::time_point{};
-    const std::int64_t at_once = steps.size() == 1 ? last - first : 1;
+  pool_.run(chain.units, most, [&](std::int64_t worker, std::int64_t first, std::int64_t last) {
+    run_units(steps, turn, worker, first, last, timed);
+  });
+  return first_fault(chain);
+}
+
+/// A worker's share of a turn.
+void Executor::run_units(std::span<const Step> steps, const Turn& turn, std::int64_t worker,
+                         std::int64_t first, std::int64_t last, bool timed) {
+  WorkerReport& report = reports_[static_cast<std::size_t>(worker)];
+  std::byte* scratch = scratch_.data() + kScratchMargin + worker * scratch_stride_;
+  // Those of later iterations are other ones.
+  std::optional<Buffers> moving;
+  if (turn.iterations > 1) moving = buffers_;
+  Buffers& buffers = moving ? *moving : buffers_;
+  Clock::time_point before = timed ? Clock::now() : Clock::time_point{};
+  const std::int64_t at_once = steps.size() == 1 ? last - first : 1;
+  for (std::int64_t iteration = 0; iteration < turn.iterations; ++iteration) {
     for (std::int64_t unit = first; unit < last; unit += at_once) {
       for (std::size_t i = 0; i < steps.size(); ++i) {
-        const std::int64_t per_unit = steps[i].tasks / chain.units;
-        steps[i].function(buffers_[i].data(), scratch, unit * per_unit, (unit + at_once) * per_unit,
+        const std::int64_t per_unit = steps[i].tasks / turn.chain.units;
+        const bool fine = report.faults[i] == 0;
+        steps[i].function(buffers[i].data(), scratch, unit * per_unit, (unit + at_once) * per_unit,
                           &report.faults[i]);
+        if (fine) report.iterations[i] = iteration;
         if (!timed) continue;
         const Clock::time_point after = Clock::now();
         report.seconds[i] += std::chrono::duration<double>(after - before).count();
         before = after;
       }
     }
-  };
-  pool_.run(chain.units, most, share);
-  for (std::size_t i = 0; i < steps.size(); ++i) {
-    for (const WorkerReport& report : reports_) {
-      if (report.faults[i] != 0) return {report.faults[i], chain.first + i};
+    for (std::size_t i = 0; moving && i < steps.size(); ++i) {
+      for (std::size_t b = 0; b < buffers[i].size(); ++b) {
+        buffers[i][b] += steps[i].buffers[b].stride;
+      }
     }
   }
-  return {};
+}
+
+/// The fault of the earliest iteration, of its first step, of the lowest worker.
+RunResult Executor::first_fault(const Chain& chain) const {
+  RunResult result;
+  std::int64_t earliest = 0;
+  for (std::size_t i = 0; i < chain.count; ++i) {
+    for (const WorkerReport& report : reports_) {
+      if (report.faults[i] == 0) continue;
+      if (result.fault != 0 && report.iterations[i] >= earliest) continue;
+      earliest = report.iterations[i];
+      result = {report.faults[i], chain.first + i};
+    }
+  }
+  return result;
 }
 
 /// Adds the chain's wall time to its steps.

@@ -29,13 +29,13 @@ class Executor {
   [[nodiscard]] std::int64_t workers() const { return pool_.workers(); }
 
   /// Runs the steps in order, each over its tasks on all workers, and those of a chain unit by
-  /// unit; a step of one task runs on the caller. `state` is 64-byte aligned and as long as the
-  /// layout; `inputs` holds the executable's inputs by number, each 64-byte aligned and of its
-  /// type's size. The first faulting step ends the run, and its fault is that of the lowest task:
-  /// the same for every number of workers. `step_seconds`, unless empty, has one number per step,
-  /// to which its wall time is added: in a chain its share, by the time that all workers spent in
-  /// it. Throws UserError E5001 when the arena cannot be had; InternalError when a reference leaves
-  /// its block.
+  /// unit, in all iterations of a loop that allows it; a step of one task runs on the caller.
+  /// `state` is 64-byte aligned and as long as the layout; `inputs` holds the executable's inputs
+  /// by number, each 64-byte aligned and of its type's size. The first faulting step ends the run,
+  /// and its fault is that of the lowest task: the same for every number of workers.
+  /// `step_seconds`, unless empty, has one number per step, to which its wall time is added: in a
+  /// chain its share, by the time that all workers spent in it. Throws UserError E5001 when the
+  /// arena cannot be had; InternalError when a reference leaves its block.
   RunResult run(const Executable& executable, std::span<std::byte> state,
                 std::span<const std::span<const std::byte>> inputs,
                 std::span<double> step_seconds = {});
@@ -45,9 +45,13 @@ class Executor {
   [[nodiscard]] Tensor output(const Executable& executable, std::size_t index) const;
 
  private:
+  /// Of the steps of a chain, by parameter.
+  using Buffers = std::array<std::vector<std::byte*>, kLongestChain>;
+
   /// What a worker leaves of the steps of a chain.
   struct alignas(64) WorkerReport {
     std::array<FaultWord, kLongestChain> faults{};
+    std::array<std::int64_t, kLongestChain> iterations{};  // of the faults
     std::array<double, kLongestChain> seconds{};
   };
 
@@ -58,16 +62,19 @@ class Executor {
   [[nodiscard]] RunResult run_chain(const Executable& executable, const Turn& turn, bool timed);
   void add_seconds(const Chain& chain, double seconds, std::span<double> step_seconds);
   void resolve_buffers(std::span<const Step> steps, std::int64_t iteration);
+  void run_units(std::span<const Step> steps, const Turn& turn, std::int64_t worker,
+                 std::int64_t first, std::int64_t last, bool timed);
+  [[nodiscard]] RunResult first_fault(const Chain& chain) const;
 
   ThreadPool pool_;
   AlignedBytes arena_;
   AlignedBytes scratch_;
   std::int64_t scratch_stride_ = 0;  // bytes from one worker's scratch to the next
   std::vector<WorkerReport> reports_;
-  std::array<std::vector<std::byte*>, kLongestChain> buffers_;  // of the current steps
-  std::span<std::byte> state_;                                  // of the last run
-  std::span<const std::byte> constants_;                        // of the last run
-  std::vector<std::span<const std::byte>> inputs_;              // of the last run
+  Buffers buffers_;                                 // of the current steps
+  std::span<std::byte> state_;                      // of the last run
+  std::span<const std::byte> constants_;            // of the last run
+  std::vector<std::span<const std::byte>> inputs_;  // of the last run
 };
 
 }  // namespace gradus::runtime

@@ -147,6 +147,37 @@ TEST(Scans, IterationsShareWhatIsTheSame) {
   EXPECT_EQ(std::count_if(loop, end, gates), 0);
 }
 
+/// The rows of a batch do not meet in a cell: every worker runs all iterations for its own.
+TEST(Scans, RunByUnits) {
+  Net net;
+  std::vector<Expr> variables;
+  const std::vector<Expr> results = gated(net, 6, 40, 64, false, variables);
+  net.add_gradients(ir::sum_all(results[2] * results[2]), {variables[3], variables[4]});
+  net.check();
+  const codegen::Plan plan = codegen::plan_program(net.graph, {});
+  ASSERT_EQ(plan.loops.size(), 2u);
+  for (const runtime::Loop& loop : plan.loops) EXPECT_TRUE(loop.by_units);
+  EXPECT_FALSE(codegen::plan_program(net.graph, {.without = {"chains"}}).loops[0].by_units);
+}
+
+TEST(Scans, WhoseRowsMeetRunStepByStep) {
+  const auto by_units = [](bool meet) {
+    Net net;
+    const Expr h = net.input("h", {64, 64}), x = net.input("x", {5, 64, 64});
+    const std::vector<Expr> results =
+        ir::scan(net.graph, {{h}, {x}, {}}, 5, false, [&](const ir::ScanIteration& i) {
+          const Expr other = meet ? ir::reverse(i.carried[0], {0}) : i.carried[0];
+          return ir::ScanResults{{ir::map("tanh", other + i.slices[0])}, {i.carried[0]}};
+        });
+    net.graph.add_result("all", results[1].value);
+    net.graph.add_result("last", results[0].value);
+    net.check();
+    return codegen::plan_program(net.graph, {}).loops.at(0).by_units;
+  };
+  EXPECT_TRUE(by_units(false));
+  EXPECT_FALSE(by_units(true));
+}
+
 TEST(Scans, SecondOrder) {
   Net net;
   std::vector<Expr> variables;

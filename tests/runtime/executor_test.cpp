@@ -202,6 +202,84 @@ TEST(Executor, StepsOfALoopRunOneRoundAfterAnother) {
   }
 }
 
+/// Adds up task numbers in the first buffer, one sum per task, and writes them down in the second.
+void add_up(std::byte* const* buffers, std::byte*, std::int64_t first, std::int64_t last,
+            FaultWord*) {
+  auto* sums = reinterpret_cast<std::int32_t*>(buffers[0]);
+  auto* slice = reinterpret_cast<std::int32_t*>(buffers[1]);
+  for (std::int64_t task = first; task < last; ++task) {
+    sums[task] += static_cast<std::int32_t>(task);
+    slice[task] = sums[task];
+  }
+}
+
+TEST(Executor, ALoopByUnitsGoesThroughItsSlices) {
+  constexpr std::int64_t kLength = 5;
+  for (const std::int64_t workers : {1, 2, 3, 12}) {
+    Executable executable;
+    executable.arena_bytes = 64 + kLength * kTasks * 4;
+    executable.steps = {{.name = "add up",
+                         .provenance = "",
+                         .function = add_up,
+                         .buffers = {{Space::arena, 0, kTasks * 4, true},
+                                     {.space = Space::arena,
+                                      .offset = 64,
+                                      .bytes = kTasks * 4,
+                                      .written = true,
+                                      .begin = (kLength - 1) * kTasks * 4,
+                                      .stride = -kTasks * 4}},
+                         .tasks = kTasks,
+                         .operations = 1 << 20}};
+    executable.chains = {{0, 1, kTasks}};
+    executable.loops = {{0, 1, kLength, true}};
+    executable.outputs = {{"slices",
+                           {ElementType::i32, {kLength, kTasks}},
+                           {Space::arena, 64, kLength * kTasks * 4}}};
+    Executor executor(workers);
+    EXPECT_EQ(executor.run(executable, {}, {}).fault, 0u);
+    const Tensor slices = executor.output(executable, 0);
+    for (std::int64_t i = 0; i < kLength * kTasks; ++i) {
+      EXPECT_EQ(slices.as<std::int32_t>()[static_cast<std::size_t>(i)],
+                (kLength - i / kTasks) * (i % kTasks));
+    }
+    executable.steps[0].buffers[1].stride *= 2;
+    EXPECT_THROW((void)executor.run(executable, {}, {}), InternalError);
+  }
+}
+
+/// Faults in the round in which its task's counter comes to 3 or, of task 0, to 4.
+void fault_in_a_late_round(std::byte* const* buffers, std::byte*, std::int64_t first,
+                           std::int64_t last, FaultWord* fault) {
+  auto* rounds = reinterpret_cast<std::int32_t*>(buffers[0]);
+  for (std::int64_t task = first; task < last; ++task) {
+    if (++rounds[task] == (task == 0 ? 4 : 3) && *fault == 0) {
+      *fault = (FaultWord{1} << 56) | static_cast<FaultWord>(task);
+    }
+  }
+}
+
+TEST(Executor, ALoopByUnitsReportsTheFaultOfTheEarliestRound) {
+  for (const std::int64_t workers : {1, 2, 4, 5}) {
+    Executable executable;
+    executable.arena_bytes = 128;
+    const auto step = [](std::string name, std::int64_t offset) {
+      return Step{.name = std::move(name),
+                  .provenance = "",
+                  .function = fault_in_a_late_round,
+                  .buffers = {{Space::arena, offset, kTasks * 4, true}},
+                  .tasks = kTasks,
+                  .operations = 1 << 20};
+    };
+    executable.steps = {step("first", 0), step("second", 64)};
+    executable.chains = {{0, 2, kTasks}};
+    executable.loops = {{0, 2, 6, true}};
+    Executor executor(workers);
+    const RunResult result = executor.run(executable, {}, {});
+    EXPECT_EQ(result.fault, (FaultWord{1} << 56) | 1);
+    EXPECT_EQ(result.step, 0u);
+  }
+}
+
 /// Faults at the last task only.
 void fault_at_nine(std::byte* const*, std::byte*, std::int64_t first, std::int64_t last,
                    FaultWord* fault) {
