@@ -10,7 +10,8 @@
 //   - in patches (patch.h), what those of the next row are going to read first and to fill: they
 //     walk through memory in blocks, which processors do not see coming;
 //   - in contractions, what a tile's epilogue is going to read and to fill, before its sums, and
-//     with these, the rows of lhs of the next tile: some rows at a time are no stream either.
+//     with these, the rows of lhs of the next tile: some rows at a time are no stream either;
+//     where columns of rhs are copied, those that are copied next, before the sums of these.
 // Nothing is ever read or written for that: behind the end of a buffer it does not fault.
 
 #include <cstdint>
