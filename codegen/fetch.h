@@ -3,7 +3,8 @@
 // What loops fetch beside their own work, so that memory is not waited for:
 //   - what a loop is going to write: a store waits for its line, and later stores for that one;
 //   - what a loop is going to read, where its body is so long that the processor sees only few
-//     points ahead;
+//     points ahead, or where it reads short rows that do not follow each other in memory, as in
+//     columns and where axes change places;
 //   - in tiles, the memory that this tile is going to fill, by a loop before the one that fills it,
 //     and the rows of the next tile. A loop that computes much leaves memory idle, one that
 //     computes little would wait for it: each loop fetches as much as it has time for;
