@@ -234,7 +234,8 @@ class Model {
       };
       for (std::int64_t rows = 1; rows <= std::min(most_rows, m); ++rows) {
         consider({static_cast<std::int32_t>(rows), vectors, 1},
-                 static_cast<double>(box_.lines) * box_cycles(m, box_.n, rows, 1, vectors, width_) +
+                 static_cast<double>(box_.lines) * box_cycles(m, box_.n, rows, 1, vectors, width_) *
+                         computed_share(rows, vectors) +
                      code_cycles(m, box_.n, rows, vectors, width_, steps_));
       }
       for (std::int64_t lines = 2; lines <= std::min(most_rows / m, box_.lines); ++lines) {
@@ -245,6 +246,25 @@ class Model {
       result.push_back(best);
     }
     return result;
+  }
+
+  /// The share of the results that tiles of so many rows and vectors compute although a border
+  /// leaves out some: halves of tiles that are not wholly behind it.
+  [[nodiscard]] double computed_share(std::int64_t rows, std::int64_t vectors) const {
+    if (!box_.border) return 1;
+    const ResultBorder& border = *box_.border;
+    const std::int64_t half = ceil_div(vectors, 2) * width_;
+    std::int64_t computed = 0;
+    for (std::int64_t row = 0; row < border.rows; row += rows) {
+      const std::int64_t height = std::min(rows, border.rows - row);
+      const std::int64_t first = border.rows_low ? row - border.offset : 0;
+      const std::int64_t end = border.rows_low ? border.columns : row + height + border.offset;
+      const std::int64_t from = std::clamp<std::int64_t>(first, 0, border.columns) / half * half;
+      const std::int64_t to =
+          ceil_div(std::clamp<std::int64_t>(end, 0, border.columns), half) * half;
+      computed += height * (std::min(to, border.columns) - from);
+    }
+    return static_cast<double>(computed) / static_cast<double>(border.rows * border.columns);
   }
 
   /// None, and one whose rows of rhs stay in the first cache where enough tiles read them.

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -22,6 +23,15 @@ struct ContractionChoice {
   Chunk chunk;
   TileOrder order = TileOrder::columns_outer;
   friend bool operator==(const ContractionChoice&, const ContractionChoice&) = default;
+};
+
+/// Results of a whole matrix that count: those with column <= row + offset, or with `rows_low`
+/// those with row <= column + offset.
+struct ResultBorder {
+  std::int64_t rows = 1;
+  std::int64_t columns = 1;
+  std::int64_t offset = 0;
+  bool rows_low = false;
 };
 
 /// A task's part of a contraction, and how its operands lie in memory. Strides are in bytes.
@@ -46,9 +56,10 @@ struct ContractionBox {
   std::int64_t lhs_m_stride = 0;   // 0: rows of all k elements
   std::int64_t lhs_k_stride = 0;   // 0: neighbours
   std::int64_t lhs_bytes = 0;      // distinct ones; 0: as many as rows and k
-  bool tiled = false;              // all stages run for a few register tiles of rows at a time
-  bool resting = false;            // sums go on from where they rest in memory
-  bool streamed = false;           // each task reads the rhs of many such products
+  std::optional<ResultBorder> border = std::nullopt;
+  bool tiled = false;     // all stages run for a few register tiles of rows at a time
+  bool resting = false;   // sums go on from where they rest in memory
+  bool streamed = false;  // each task reads the rhs of many such products
 
   /// Positions of k.
   [[nodiscard]] std::int64_t steps() const;

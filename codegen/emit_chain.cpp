@@ -127,14 +127,15 @@ void ChainEmitter::loop(const ChainTile& tile, const std::vector<Level>& nest, s
 }
 
 void ChainEmitter::step(const ChainTile& tile, const std::vector<Value*>& masks) {
-  const std::int64_t vectors = (tile.columns + width_ - 1) / width_;
+  const std::int64_t vectors = vectors_of(tile);
+  const Used used = used_.value_or(Used{0, vectors});
   const llvm::Align alignment(static_cast<std::uint64_t>(byte_size(type_)));
   Value* a = b_.CreateLoad(b_.getPtrTy(), lhs_pointer_);
   Value* row = b_.CreateLoad(b_.getPtrTy(), rhs_pointer_);
   std::vector<Value*> y;
-  for (std::int64_t v = 0; v < vectors; ++v) y.push_back(rhs_vector(tile, row, v));
+  for (std::int64_t v = used.begin; v < used.end; ++v) y.push_back(rhs_vector(tile, row, v));
   if (contract_.chunk.size > 0) fetch_next_piece(a, row, vectors);
-  std::size_t number = 0;
+  auto number = static_cast<std::size_t>(used.begin);
   for (std::int64_t offset : tile.rows) {
     Value* element = b_.CreateAlignedLoad(c_.memory_type(type_), displaced(a, offset), alignment);
     Value* x = c_.splat(element, static_cast<int>(width_));
@@ -146,6 +147,7 @@ void ChainEmitter::step(const ChainTile& tile, const std::vector<Value*>& masks)
       b_.CreateStore(more, sum);
       ++number;
     }
+    number += static_cast<std::size_t>(vectors - used.end + used.begin);
   }
 }
 

@@ -3,6 +3,7 @@
 // The loop over k of a register tile: chains of fma in registers. Private to the emitter.
 
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "codegen/emit_memory.h"
@@ -61,6 +62,7 @@ class ChainEmitter {
   /// For rows, or columns, the border is a position of k.
   void emit_to_border(const ChainTile& tile);
   void emit_border(const ChainTile& tile, llvm::Value* begin, llvm::Value* end);
+  void emit_near(const ChainTile& tile);
   /// What is outside becomes +0.
   void clear_outside(const ChainTile& tile);
   /// Emits `body` with [begin, end) as the range of k, and points to the factors at its beginning.
@@ -80,6 +82,9 @@ class ChainEmitter {
   /// A position, or one far away on the same side, in every lane.
   [[nodiscard]] llvm::Value* in_lanes(llvm::Value* border) const;
 
+  [[nodiscard]] std::int64_t vectors_of(const ChainTile& tile) const {
+    return (tile.columns + width_ - 1) / width_;
+  }
   /// Elements of rhs from one position of k[i] to the next.
   [[nodiscard]] std::int64_t rhs_stride(std::size_t i) const;
   [[nodiscard]] llvm::Value* rhs_address(const ChainTile& tile);
@@ -109,6 +114,12 @@ class ChainEmitter {
   llvm::AllocaInst* lhs_pointer_ = nullptr;
   llvm::AllocaInst* rhs_pointer_ = nullptr;
   std::vector<llvm::AllocaInst*> sums_;
+  /// Vectors of the tile that steps add to; none: all.
+  struct Used {
+    std::int64_t begin = 0;
+    std::int64_t end = 0;
+  };
+  std::optional<Used> used_;
 };
 
 }  // namespace gradus::codegen

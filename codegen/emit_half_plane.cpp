@@ -31,9 +31,30 @@ void ChainEmitter::emit_inside(const ChainTile& tile) {
   };
   Value* any = c_.admits(half_plane, first_of(half_plane.low, tile), last(half_plane.high));
   c_.when(any, [&] {
-    emit_range(tile);
+    emit_near(tile);
     Value* all = c_.admits(half_plane, last(half_plane.low), first_of(half_plane.high, tile));
     c_.when(b_.CreateNot(all), [&] { clear_outside(tile); });
+  });
+}
+
+/// Leaves out the half of the vectors that is farther behind the border, where all of it is.
+void ChainEmitter::emit_near(const ChainTile& tile) {
+  const HalfPlane& half_plane = *contract_.half_plane;
+  const bool columns_low = half_plane.low == contract_.n;
+  const std::int64_t vectors = vectors_of(tile);
+  if (vectors < 2) return emit_range(tile);
+  const Used near = columns_low ? Used{0, (vectors + 1) / 2} : Used{vectors / 2, vectors};
+  const std::int64_t far = columns_low ? near.end * width_ : near.begin * width_ - 1;
+  Value* column = b_.CreateAdd(tile.n, c_.i64(far));
+  Value* row = c_.position(contract_.m());
+  Value* last_row = b_.CreateAdd(row, c_.i64(length_of(contract_.m(), tile) - 1));
+  Value* all =
+      columns_low ? c_.admits(half_plane, column, last_row) : c_.admits(half_plane, row, column);
+  c_.when(all, [&] { emit_range(tile); });
+  c_.when(b_.CreateNot(all), [&] {
+    used_ = near;
+    emit_range(tile);
+    used_ = std::nullopt;
   });
 }
 
@@ -43,7 +64,7 @@ void ChainEmitter::clear_outside(const ChainTile& tile) {
   Value* row = c_.position(contract_.m());
   Value* offset = c_.i64(columns_low ? half_plane.offset : -half_plane.offset);
   Value* beyond = lanes_beyond(b_.CreateSub(b_.CreateAdd(row, offset), tile.n));
-  const auto vectors = static_cast<std::int64_t>(sums_.size() / tile.rows.size());
+  const std::int64_t vectors = vectors_of(tile);
   for (std::size_t i = 0; i < sums_.size(); ++i) {
     const auto number = static_cast<std::int64_t>(i);
     Value* inside = lanes_inside(beyond, number / vectors, number % vectors, !columns_low);
@@ -125,7 +146,7 @@ void ChainEmitter::emit_border(const ChainTile& tile, Value* begin, Value* end) 
   const AxisId kept = up_to_border ? half_plane.high : half_plane.low;
   Value* offset = c_.i64(up_to_border ? -half_plane.offset : half_plane.offset);
   const auto rows = static_cast<std::int64_t>(tile.rows.size());
-  const std::int64_t vectors = (tile.columns + width_ - 1) / width_;
+  const std::int64_t vectors = vectors_of(tile);
   in_range(tile, begin, end, [&] {
     c_.loop(begin, end, 1, std::nullopt, [&](Value* position) {
       Value* border = b_.CreateSub(b_.CreateAdd(position, offset), first_of(kept, tile));

@@ -1,6 +1,12 @@
 #include "codegen/emit_rhs_copy.h"
 
+#include <algorithm>
+
+#include "codegen/emit_fetch.h"
 #include "codegen/emit_loop.h"
+#include "codegen/emit_nest.h"
+#include "codegen/fetch.h"
+#include "codegen/kernel_index.h"
 
 namespace gradus::codegen {
 namespace {
@@ -51,7 +57,31 @@ void RhsCopy::fill(llvm::Value* n, std::int64_t columns) {
       c_.b.CreateGEP(element, own, c_.b.CreateNeg(offset));
   LoopEmitter(c_, loop).emit();
   c_.addresses[static_cast<std::size_t>(buffer_)] = own;
+  if (is_far(c_.kernel, contract_.rhs)) fetch(columns);
   c_.range(contract_.n) = whole;
+}
+
+/// What lies `columns` columns behind the current range of n.
+void RhsCopy::fetch(std::int64_t columns) {
+  const Buffer& rhs = c_.buffers[static_cast<std::size_t>(contract_.rhs.buffer)];
+  const auto stride = [&](AxisId axis) {
+    return element_stride(contract_.rhs.index, rhs.type.shape, axis);
+  };
+  std::vector<AxisId> axes{contract_.n};
+  axes.insert(axes.end(), contract_.k.begin(), contract_.k.end());
+  const auto lines = std::ranges::find(axes, 1, stride);
+  if (lines == axes.end()) return;
+  std::rotate(lines, lines + 1, axes.end());
+  const VectorAxis vector{axes.back(), kVectorLanes};
+  FetchEmitter fetches(c_, {{contract_.rhs, Purpose::read, contract_.n, columns}}, vector);
+  const auto enter = [&](std::size_t level) {
+    AxisSet known = ~AxisSet{0};
+    for (std::size_t l = level; l < axes.size(); ++l) known &= ~axis_bit(axes[l]);
+    fetches.advance(known);
+  };
+  emit_nest(c_, {.axes = axes, .vector = vector, .enter = enter, .point = [&](llvm::Value*) {
+                   fetches.fetch();
+                 }});
 }
 
 llvm::Value* RhsCopy::address() const { return c_.addresses[static_cast<std::size_t>(buffer_)]; }

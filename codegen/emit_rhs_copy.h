@@ -15,7 +15,8 @@ class RhsCopy {
   /// Panels of `columns` columns of `type`.
   RhsCopy(EmitContext& context, const Contract& contract, ElementType type, std::int64_t columns);
 
-  /// Copies columns [n, n + columns) for the current ranges of k.
+  /// Copies columns [n, n + columns) for the current ranges of k, and fetches as many more, which
+  /// are copied next or, behind the last ones, often the first of the next matrix.
   void fill(llvm::Value* n, std::int64_t columns);
   /// Of the first column at the first position of the current ranges of k.
   [[nodiscard]] llvm::Value* address() const;
@@ -23,6 +24,8 @@ class RhsCopy {
   [[nodiscard]] std::int64_t stride(std::size_t i) const { return strides_[i]; }
 
  private:
+  void fetch(std::int64_t columns);
+
   EmitContext& c_;
   const Contract& contract_;
   BufferId buffer_ = 0;

@@ -15,6 +15,8 @@ constexpr std::int64_t kAllWritesAhead = 2048;  // of all stores of a loop toget
 constexpr std::int64_t kRowsAhead = 8;          // in columns
 /// Instructions from which a loop fetches what it reads.
 constexpr std::size_t kLongBody = 40;
+/// Bytes of a row that a processor sees coming by itself.
+constexpr std::int64_t kLongRow = 4096;
 
 bool moves_along(const Access& access, AxisId axis) {
   return std::ranges::any_of(access.index, [&](const Affine& index) {
@@ -41,8 +43,10 @@ class Sharing {
  private:
   /// Whether memory that is larger than a first cache has the role.
   [[nodiscard]] bool has_role(const Access& access, BufferRole role) const {
-    const Buffer& buffer = kernel_.buffers[static_cast<std::size_t>(access.buffer)];
-    return buffer.role == role && is_far(kernel_, access);
+    return buffer(access).role == role && is_far(kernel_, access);
+  }
+  [[nodiscard]] const Buffer& buffer(const Access& access) const {
+    return kernel_.buffers[static_cast<std::size_t>(access.buffer)];
   }
   [[nodiscard]] bool streams(const Access& access) const {
     return kernel_.tile && moves_along(access, kernel_.tile->axis);
@@ -72,10 +76,20 @@ class Sharing {
       if (const LoopCourse* chosen = idlest(course, /*before=*/false)) {
         add(*chosen, {load.access, Purpose::read, kernel_.tile->axis, kernel_.tile->size});
       }
-    } else if (!kernel_.tile && !course.columns && course.work >= kLongBody &&
-               is_read_once(course, load.access)) {
-      add_ahead(course, load.access, Purpose::read, kReadAhead);
+    } else if (!kernel_.tile && is_read_once(course, load.access) &&
+               (course.work >= kLongBody || in_pieces(course, load.access))) {
+      add_ahead(course, load.access, Purpose::read, course.columns ? kRowsAhead : kReadAhead);
     }
+  }
+
+  /// Whether the loop reads short rows that do not follow each other in memory.
+  [[nodiscard]] bool in_pieces(const LoopCourse& course, const Access& access) const {
+    const TensorType& type = buffer(access).type;
+    if (course.columns) return true;
+    if (course.axes.size() < 2 || course.row * byte_size(type.element) >= kLongRow) return false;
+    const AxisId rows = course.axes[course.axes.size() - 2];
+    const std::int64_t stride = element_stride(access.index, type.shape, rows);
+    return stride != 0 && stride != course.row;
   }
 
   /// What a loop comes to so many points later: further on in its row or, where rows are short,

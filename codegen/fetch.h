@@ -3,14 +3,16 @@
 // What loops fetch beside their own work, so that memory is not waited for:
 //   - what a loop is going to write: a store waits for its line, and later stores for that one;
 //   - what a loop is going to read, where its body is so long that the processor sees only few
-//     points ahead;
+//     points ahead, or where it reads short rows that do not follow each other in memory, as in
+//     columns and where axes change places;
 //   - in tiles, the memory that this tile is going to fill, by a loop before the one that fills it,
 //     and the rows of the next tile. A loop that computes much leaves memory idle, one that
 //     computes little would wait for it: each loop fetches as much as it has time for;
 //   - in patches (patch.h), what those of the next row are going to read first and to fill: they
 //     walk through memory in blocks, which processors do not see coming;
 //   - in contractions, what a tile's epilogue is going to read and to fill, before its sums, and
-//     with these, the rows of lhs of the next tile: some rows at a time are no stream either.
+//     with these, the rows of lhs of the next tile: some rows at a time are no stream either;
+//     where columns of rhs are copied, those that are copied next, before the sums of these.
 // Nothing is ever read or written for that: behind the end of a buffer it does not fault.
 
 #include <cstdint>

@@ -8,6 +8,7 @@
 #include "codegen/body.h"
 #include "codegen/group_loops.h"
 #include "codegen/kernel_index.h"
+#include "ir/half_plane.h"
 #include "ir/op.h"
 #include "ir/scan.h"
 #include "passes/inner_batch.h"
@@ -168,6 +169,11 @@ ContractionBox GroupLoops::contraction_box(NodeId contraction) {
     }
   }
   box.lhs_bytes = static_cast<std::int64_t>(share * static_cast<double>(lhs_type.byte_size()));
+  using enum ir::MatrixAxis;
+  const auto counted = ir::half_plane(graph_.node(contraction).attributes);
+  if (counted && counted->low != contracted && counted->high != contracted) {
+    box.border = {extent(roles.m()), extent(roles.n), counted->offset, counted->low == row};
+  }
   box.tiled = !stored_.empty() && !kernel_.tasks.empty();
   box.results = element_count(graph_.node(contraction).types[0].shape);
   box.epilogue_bytes = epilogue_bytes(contraction);

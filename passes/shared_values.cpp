@@ -1,6 +1,11 @@
 #include "passes/shared_values.h"
 
 #include <algorithm>
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "ir/op.h"
 
 namespace gradus::passes {
 namespace {
@@ -18,9 +23,9 @@ class GroupValues {
 
   std::set<NodeId> shared() {
     if (group_.roots.size() < 2) return {};
-    number_loops();
+    for (NodeId id : group_.roots) loop_[id] = loop_of(id);
     // Readers come before what they read, so that what a kept value reads is wanted once.
-    std::map<NodeId, std::set<int>, std::greater<>> wanted;
+    std::map<NodeId, std::set<LoopNumber>, std::greater<>> wanted;
     for (NodeId id : group_.roots) wanted[id] = {loop_.at(id)};
     while (!wanted.empty()) {
       auto [id, loops] = *wanted.begin();
@@ -47,30 +52,70 @@ class GroupValues {
   }
 
  private:
-  /// A root runs in the loop of what it reads in a register and after the loops of all else.
-  void number_loops() {
-    for (NodeId id : group_.roots) {
-      int loop = 0;
-      for (const Read& read : plan_.roots.at(id).roots) {
-        const auto known = loop_.find(read.value);
-        if (known == loop_.end()) continue;
-        loop = std::max(loop, known->second + (same_point(id, read) ? 0 : 1));
-      }
-      loop_[id] = loop;
+  /// How many loops come before, and the contraction whose loop it is.
+  using LoopNumber = std::pair<int, std::optional<NodeId>>;
+
+  /// A root runs in the loop of what it reads in a register, and after the loops of all else.
+  LoopNumber loop_of(NodeId id) const {
+    if (const auto epilogue = epilogue_of(id)) return *epilogue;
+    const bool contraction = is_contraction(id);
+    int before = 0;
+    for (const Read& read : plan_.roots.at(id).roots) {
+      const auto known = loop_.find(read.value);
+      if (known == loop_.end()) continue;
+      const bool in_register = !contraction && !known->second.second &&
+                               access_of(graph_, read.value) == Access::light &&
+                               same_point(id, read);
+      before = std::max(before, known->second.first + (in_register ? 0 : 1));
     }
+    return {before, contraction ? std::optional(id) : std::nullopt};
+  }
+
+  /// That of a contraction whose sums a light root takes from registers, where all else that it
+  /// reads is there before.
+  std::optional<LoopNumber> epilogue_of(NodeId id) const {
+    if (access_of(graph_, id) != Access::light) return std::nullopt;
+    std::optional<LoopNumber> last;
+    for (const Read& read : plan_.roots.at(id).roots) {
+      const auto known = loop_.find(read.value);
+      if (known != loop_.end()) last = std::max(last, std::optional(known->second));
+    }
+    if (!last || !last->second) return std::nullopt;
+    for (const Read& read : plan_.roots.at(id).roots) {
+      const auto known = loop_.find(read.value);
+      if (known == loop_.end() || known->second.first < last->first) continue;
+      if (known->second != *last || !same_point(id, read)) return std::nullopt;
+    }
+    return last;
+  }
+
+  bool is_contraction(NodeId id) const {
+    return std::holds_alternative<ir::ContractionComputation>(graph_.node(id).op->compute);
+  }
+
+  /// Group axes along which a root's results lie.
+  std::set<int> box(NodeId id) const {
+    const std::vector<int>& axes = group_.axes.at(id);
+    std::size_t count = axes.size();
+    if (is_contraction(id)) count -= contraction_counts(graph_, id).contracted;
+    std::set<int> result(axes.begin(), axes.begin() + static_cast<std::ptrdiff_t>(count));
+    result.erase(-1);
+    return result;
   }
 
   bool same_point(NodeId reader, const Read& read) const {
-    if (access_of(graph_, read.value) != Access::light) return false;
     const std::vector<int>& axes = group_.axes.at(reader);
     const std::vector<int>& theirs = group_.axes.at(read.value);
-    if (std::set(axes.begin(), axes.end()) != std::set(theirs.begin(), theirs.end())) return false;
+    const std::vector<int>& results = plan_.roots.at(read.value).iteration.result_slot;
     for (std::size_t a = 0; a < read.slots.size(); ++a) {
       if (read.slots[a] == kUnitAxis) continue;
-      if (read.slots[a] < 0) return false;
-      if (axes[static_cast<std::size_t>(read.slots[a])] != theirs[a]) return false;
+      if (read.slots[a] < 0 || results[a] < 0) return false;
+      if (axes[static_cast<std::size_t>(read.slots[a])] !=
+          theirs[static_cast<std::size_t>(results[a])]) {
+        return false;
+      }
     }
-    return true;
+    return box(reader) == box(read.value);
   }
 
   [[nodiscard]] bool is_loaded(NodeId id) const {
@@ -96,7 +141,7 @@ class GroupValues {
   const FusionPlan& plan_;
   const Group& group_;
   ProgramCosts& costs_;
-  std::map<NodeId, int> loop_;
+  std::map<NodeId, LoopNumber> loop_;
   std::set<NodeId> kept_;
 };
 

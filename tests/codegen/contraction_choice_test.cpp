@@ -150,5 +150,41 @@ TEST(ContractionChoice, TheShortlistHasSeveralKinds) {
   EXPECT_GE(kinds.size(), 2u);
 }
 
+/// The share of a square's results that tiles compute, in halves of their vectors, of those that a
+/// border leaves.
+double computed_share(const RegisterTile& tile, const ResultBorder& border) {
+  const std::int64_t half = (tile.vectors + 1) / 2 * std::int64_t{16};
+  std::int64_t computed = 0;
+  for (std::int64_t row = 0; row < border.rows; ++row) {
+    for (std::int64_t column = 0; column < border.columns; ++column) {
+      const std::int64_t first_row = row / tile.rows * tile.rows;
+      const std::int64_t last_row = std::min(first_row + tile.rows, border.rows) - 1;
+      const std::int64_t first_column = column / half * half;
+      const std::int64_t last_column = first_column + half - 1;
+      computed += border.rows_low ? first_row <= last_column + border.offset
+                                  : first_column <= last_row + border.offset;
+    }
+  }
+  return static_cast<double>(computed) / static_cast<double>(border.rows * border.columns);
+}
+
+TEST(ContractionChoice, TilesOfATriangleComputeLittleBehindItsBorder) {
+  ContractionBox box;
+  box.m = box.n = box.rows = 128;
+  box.k = {64};
+  box.in_place = false;
+  box.tasks = 64;
+  box.rhs_row_bytes = 4 * 128;
+  box.rhs_bytes = 64 * box.rhs_row_bytes;
+  const Target target = make_target(InstructionSet::x86_64_v4);
+  const RegisterTile whole = candidates(box, target).front().choice.tile;
+  for (const bool rows_low : {false, true}) {
+    box.border = {128, 128, 0, rows_low};
+    const RegisterTile tile = candidates(box, target).front().choice.tile;
+    EXPECT_LT(computed_share(tile, *box.border), computed_share(whole, *box.border) - 0.02)
+        << tile.rows << " x " << tile.vectors << ", not " << whole.rows << " x " << whole.vectors;
+  }
+}
+
 }  // namespace
 }  // namespace gradus::codegen

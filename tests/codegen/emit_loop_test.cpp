@@ -573,5 +573,25 @@ TEST(Fetch, LoopsOfATileShareWhatItStreamsThrough) {
   EXPECT_EQ(fetches[&reads][0].purpose, Purpose::write);
 }
 
+TEST(Fetch, LoopsReadShortRowsAheadThatAreApart) {
+  const auto reads = [](std::int64_t width, const std::vector<AxisId>& axes, bool columns) {
+    Kernel kernel = negation(1024, 64);
+    kernel.buffers[0].type.shape = {1024, width};
+    const auto& loop = std::get<Loop>(kernel.stages[0]);
+    const LoopCourse course{&loop, axes, columns ? 1024 : 64, columns, 2};
+    std::vector<Fetch> found = share_fetches(kernel, std::span(&course, 1))[&loop];
+    std::erase_if(found, [](const Fetch& fetch) { return fetch.purpose == Purpose::write; });
+    return found;
+  };
+  EXPECT_TRUE(reads(64, {0, 1}, false).empty()) << "one row behind the other";
+  const std::vector<Fetch> apart = reads(256, {0, 1}, false);
+  ASSERT_EQ(apart.size(), 1U);
+  EXPECT_EQ(apart[0].axis, 0);
+  EXPECT_EQ(apart[0].positions, 16) << "1024 points";
+  const std::vector<Fetch> columns = reads(256, {0}, true);
+  ASSERT_EQ(columns.size(), 1U);
+  EXPECT_EQ(columns[0].axis, 0);
+}
+
 }  // namespace
 }  // namespace gradus::codegen
