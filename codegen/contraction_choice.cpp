@@ -146,14 +146,12 @@ class Model {
     // memory are read in chunks where they share sets - windows' then with many neighbours of a
     // row of rhs -, or where a panel of rhs is more than a second cache keeps beside them. Copies
     // stay in the first cache.
-    const bool along_m = are_columns() && steps_ > 2 * kChunkSteps &&
-                         (!plain || steps_ * box_.lhs_k_stride >= kSecondCache);
     const bool lhs_shares_sets = box_.lhs_k_stride % kSetsBytes == 0;
     const std::int64_t columns = choice.tile.vectors * width_ * size_;
     const bool far = rows_share_sets || lhs_shares_sets || windows_share_sets() ||
                      2 * steps_ * columns > kSecondCache;
     const std::int64_t reads = box_.outer_rows * row_tiles(choice.tile);
-    const bool chunked = ((along_m && far) || (in_place && box_.rhs_bytes > kSecondCache)) &&
+    const bool chunked = ((long_columns() && far) || (in_place && box_.rhs_bytes > kSecondCache)) &&
                          reads > 1 && reads * column_tiles(choice.tile) >= kLeastChunkTiles;
     const bool wide = in_place || (way == Way::packed && !box_.streamed && plain) ||
                       (chunked && windows_share_sets());
@@ -170,6 +168,12 @@ class Model {
   /// Rows of lhs are columns in memory.
   [[nodiscard]] bool are_columns() const { return box_.lhs_m_stride == size_ && box_.m > 1; }
 
+  /// ... and long ones, which want chunks.
+  [[nodiscard]] bool long_columns() const {
+    return are_columns() && steps_ > 2 * kChunkSteps &&
+           (box_.k.size() > 1 || steps_ * box_.lhs_k_stride >= kSecondCache);
+  }
+
   /// Between chunks sums rest, few enough for a second cache.
   [[nodiscard]] bool may_rest() const {
     return !box_.resting && box_.outer_rows * box_.m * box_.n * size_ <= kMostSums;
@@ -182,8 +186,9 @@ class Model {
   }
 
   /// Panels are worth writing where enough rows of the result read them: rows of rhs that share
-  /// sets and fill a second cache, or columns; and once for all iterations of a loop. Beside
-  /// windows that share sets these wait for lhs.
+  /// sets and fill a second cache, or columns; and once for all iterations of a loop. A chunk of
+  /// long columns reads few enough rows of rhs where they lie, and beside windows that share sets
+  /// panels wait for lhs.
   [[nodiscard]] Way best_way() const {
     if (!box_.in_place) {
       const bool few = box_.k.size() == 1 && box_.rows * box_.repeats < kPackedColumns;
@@ -193,8 +198,8 @@ class Model {
     const bool rows_share_sets = box_.rhs_row_bytes % kSetsBytes == 0;
     const bool plain = box_.k.size() == 1;
     const bool many = box_.rows * box_.repeats >= (plain ? kPackedRows : kPackedWindows);
-    const bool pack =
-        rows_share_sets && box_.rhs_bytes >= kSecondCache && many && !windows_share_sets();
+    const bool pack = rows_share_sets && box_.rhs_bytes >= kSecondCache && many &&
+                      !(long_columns() && may_rest()) && !windows_share_sets();
     return pack ? Way::packed : Way::in_place;
   }
 

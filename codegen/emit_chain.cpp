@@ -22,6 +22,7 @@ ChainEmitter::ChainEmitter(EmitContext& context, const Contract& contract, Eleme
 std::vector<Value*> ChainEmitter::emit(const ChainTile& tile, std::vector<Value*> sums) {
   sums_.clear();
   for (Value* sum : sums) sums_.push_back(start(vector_type(), sum));
+  ahead_ = ahead(tile);
   if (contract_.half_plane) {
     emit_half_plane(tile);
   } else {
@@ -134,7 +135,7 @@ void ChainEmitter::step(const ChainTile& tile, const std::vector<Value*>& masks)
   Value* row = b_.CreateLoad(b_.getPtrTy(), rhs_pointer_);
   std::vector<Value*> y;
   for (std::int64_t v = used.begin; v < used.end; ++v) y.push_back(rhs_vector(tile, row, v));
-  if (contract_.chunk.size > 0) fetch_next_piece(a, row, vectors);
+  fetch_ahead(a, row);
   auto number = static_cast<std::size_t>(used.begin);
   for (std::int64_t offset : tile.rows) {
     Value* element = b_.CreateAlignedLoad(c_.memory_type(type_), displaced(a, offset), alignment);
@@ -165,19 +166,48 @@ void ChainEmitter::fetch_next_rows(const ChainTile& tile, Value* step) {
   }
 }
 
-void ChainEmitter::fetch_next_piece(Value* lhs, Value* rhs, std::int64_t vectors) {
+ChainEmitter::Ahead ChainEmitter::ahead(const ChainTile& tile) const {
+  if (contract_.chunk.size == 0) return {};
   const auto axis = static_cast<std::size_t>(contract_.chunk.axis);
   const std::int64_t size = byte_size(type_);
-  const bool rows = contract_.panel == 0 && copy_ == nullptr;
   const std::int64_t piece = c_.range(contract_.k[axis]).greatest();  // pieces are nearly equal
-  const std::int64_t next = piece * rhs_stride(axis) * size;
-  for (std::int64_t byte = 0; rows && byte < vectors * width_ * size; byte += kCacheLine) {
-    fetch_line(c_, rhs, next + byte, Purpose::read);
+  const AxisRange& n = c_.range(contract_.n);
+  Value* last = b_.CreateICmpEQ(b_.CreateAdd(tile.n, c_.i64(tile.columns)), n.end);
+  Ahead result;
+  if (contract_.panel == 0 && copy_ == nullptr) {
+    const std::int64_t panel = tile.columns * size;
+    Value* before = b_.CreateMul(b_.CreateSub(tile.n, n.begin), c_.i64(size));
+    Value* first = b_.CreateSub(c_.i64(piece * rhs_stride(axis) * size), before);
+    result.rhs = b_.CreateSelect(last, first, c_.i64(panel));
+    const std::int64_t lines = (panel + kCacheLine - 1) / kCacheLine;
+    const auto height = static_cast<std::int64_t>(tile.rows.size());
+    const AxisRange& m = c_.range(contract_.m());
+    const bool shared = tile.even && contract_.order == TileOrder::columns_outer;
+    const std::int64_t tiles = shared ? (m.greatest() + height - 1) / height : 1;
+    result.lines = (lines + tiles - 1) / tiles;
+    const std::int64_t turns = (lines + result.lines - 1) / result.lines;
+    if (turns > 1) {
+      Value* rows = b_.CreateSub(c_.position(contract_.m()), m.begin);
+      Value* turn = b_.CreateURem(b_.CreateUDiv(rows, c_.i64(height)), c_.i64(turns));
+      Value* share = b_.CreateMul(turn, c_.i64(result.lines * kCacheLine));
+      result.rhs = b_.CreateAdd(result.rhs, share);
+    }
   }
   // Rows of lhs that are columns in memory: those of a tile lie in one line or two.
   const bool columns = lhs_.stride(contract_.m()) == 1;
-  if (!columns || lhs_.stride(contract_.k.back()) * size < kCacheLine) return;
-  fetch_line(c_, lhs, piece * lhs_.stride(contract_.k[axis]) * size, Purpose::read);
+  if (columns && lhs_.stride(contract_.k.back()) * size >= kCacheLine) {
+    Value* next = c_.i64(piece * lhs_.stride(contract_.k[axis]) * size);
+    result.lhs = b_.CreateSelect(last, next, c_.i64(0));
+  }
+  return result;
+}
+
+void ChainEmitter::fetch_ahead(Value* lhs, Value* rhs) {
+  for (std::int64_t line = 0; line < ahead_.lines; ++line) {
+    fetch_line(c_, b_.CreateGEP(b_.getInt8Ty(), rhs, ahead_.rhs), line * kCacheLine, Purpose::read);
+  }
+  if (ahead_.lhs == nullptr) return;
+  fetch_line(c_, b_.CreateGEP(b_.getInt8Ty(), lhs, ahead_.lhs), 0, Purpose::read);
 }
 
 Value* ChainEmitter::rhs_vector(const ChainTile& tile, Value* row, std::int64_t vector) const {

@@ -97,7 +97,16 @@ class ChainEmitter {
   /// A line of lhs per step, of each row of the next tile in turn: all of them once in as many
   /// steps as a line has elements.
   void fetch_next_rows(const ChainTile& tile, llvm::Value* step);
-  void fetch_next_piece(llvm::Value* lhs, llvm::Value* rhs, std::int64_t vectors);
+  /// What the chains of a tile fetch where k is cut into chunks, in bytes beyond what a step reads:
+  /// its share of the lines of the next panel of rhs, and beside the last panel of a chunk its rows
+  /// of lhs in the next one.
+  struct Ahead {
+    llvm::Value* lhs = nullptr;  // null: nothing
+    llvm::Value* rhs = nullptr;
+    std::int64_t lines = 0;  // of rhs in a step
+  };
+  [[nodiscard]] Ahead ahead(const ChainTile& tile) const;
+  void fetch_ahead(llvm::Value* lhs, llvm::Value* rhs);
   void loop(const ChainTile& tile, const std::vector<Level>& nest, std::size_t level);
   void advance(llvm::AllocaInst* pointer, std::int64_t elements);
   [[nodiscard]] llvm::AllocaInst* start(llvm::Type* type, llvm::Value* value);
@@ -120,6 +129,7 @@ class ChainEmitter {
     std::int64_t end = 0;
   };
   std::optional<Used> used_;
+  Ahead ahead_;
 };
 
 }  // namespace gradus::codegen
