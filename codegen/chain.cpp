@@ -347,13 +347,13 @@ std::optional<runtime::Chain> chain_of_iterations(const ir::Graph& graph,
                                                   const std::vector<runtime::Chain>& chains) {
   if (!move_alike(graph, fusion, kernels)) return std::nullopt;
   const std::vector<Touches> touches = touches_of(graph, fusion, kernels);
-  runtime::Chain chain{0, kernels.size(), touches.front().cut.count};
+  runtime::Chain chain{0, kernels.size(), touches.front().cut.count, true};
   if (kernels.size() == 1) {
     if (chain.units < std::min(kLeastUnits, kernels.front().kernel.task_count())) {
       return std::nullopt;
     }
   } else if (chains.size() == 1 && chains.front().count == kernels.size()) {
-    chain = chains.front();
+    chain.units = chains.front().units;
   } else {
     return std::nullopt;
   }

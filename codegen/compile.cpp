@@ -265,13 +265,12 @@ class ProgramPlanner {
     straight_ = {};
   }
 
-  /// Appends the kernels, of `loop` if there is one, in chains.
-  void append(std::vector<ScheduledKernel> kernels, runtime::Loop* loop = nullptr) {
+  /// Appends the kernels, all those of a loop or of none, in chains.
+  void append(std::vector<ScheduledKernel> kernels, bool are_loop = false) {
     if (options_.fuse && !options_.without.contains(kChains)) {
       std::vector<runtime::Chain> chains = chain_kernels(plan_.graph, plan_.fusion, kernels);
-      if (loop != nullptr) {
+      if (are_loop) {
         const auto chain = chain_of_iterations(plan_.graph, plan_.fusion, kernels, chains);
-        loop->by_units = chain.has_value();
         if (chain) chains = {*chain};
       }
       for (runtime::Chain chain : chains) {
@@ -305,7 +304,7 @@ class ProgramPlanner {
     }
     if (kernels.empty()) return;
     plan_.loops.push_back({plan_.kernels.size(), kernels.size(), length});
-    append(std::move(kernels), &plan_.loops.back());
+    append(std::move(kernels), /*are_loop=*/true);
   }
 
   const CompileOptions& options_;

@@ -6,8 +6,8 @@
 
 // Three habits of LLVM's instruction selection would change bits and are avoided here: it drops
 // multiplications by one although they flush, it turns compare-and-select into minimum and maximum
-// instructions although those flush (where all that use the result flush it, emit_body lets it), and
-// it knows nothing of subnormals when it folds constants (codegen/emit_program.h leaves none).
+// instructions although those flush (where all that use the result flush it, emit_body lets it),
+// and it knows nothing of subnormals when it folds constants (codegen/emit_program.h leaves none).
 
 namespace gradus::codegen {
 namespace {

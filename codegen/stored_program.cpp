@@ -38,11 +38,11 @@ void fields(Archive& archive, runtime::Step& step) {
 }
 template <typename Archive>
 void fields(Archive& archive, runtime::Chain& chain) {
-  archive(chain.first, chain.count, chain.units);
+  archive(chain.first, chain.count, chain.units, chain.whole_loop);
 }
 template <typename Archive>
 void fields(Archive& archive, runtime::Loop& loop) {
-  archive(loop.first, loop.count, loop.length, loop.by_units);
+  archive(loop.first, loop.count, loop.length);
 }
 template <typename Archive>
 void fields(Archive& archive, runtime::ExecutableInput& input) {

@@ -38,9 +38,7 @@ void Turns::find() {
   const bool found = next_chain_ < chains.size() && chains[next_chain_].first == chain.first;
   chain = found ? chains[next_chain_] : Chain{chain.first, 1, executable_.steps[chain.first].tasks};
   const std::vector<Loop>& loops = executable_.loops;
-  const bool whole = next_loop_ < loops.size() && loops[next_loop_].by_units &&
-                     loops[next_loop_].first == chain.first;
-  turn_.iterations = whole ? loops[next_loop_].length : 1;
+  turn_.iterations = chain.whole_loop ? loops.at(next_loop_).length : 1;
 }
 
 void Turns::advance() {

@@ -80,23 +80,23 @@ inline constexpr std::size_t kLongestChain = 8;
 
 /// `count` steps from number `first` on that need no barrier between them: their tasks are cut into
 /// `units` equal shares, and a worker runs all of the steps, in order, for one unit after another.
-/// What a step touches in one unit, no step of the chain writes in another.
+/// What a step touches in one unit, no step of the chain writes in another. Of a `whole_loop`,
+/// whose steps the chain has, this holds for all rounds together: a worker runs every round of its
+/// units without waiting for others.
 struct Chain {
   std::size_t first = 0;
   std::size_t count = 0;
   std::int64_t units = 1;
+  bool whole_loop = false;
   friend bool operator==(const Chain&, const Chain&) = default;
 };
 
 /// `count` steps from number `first` on, all of which run `length` times, one round after another.
-/// A chain lies within a loop or outside of it. Loops do not overlap. Where `by_units`, the steps
-/// are one chain whose units are independent in all rounds: a worker runs every round of its units
-/// without waiting for others.
+/// A chain lies within a loop or outside of it. Loops do not overlap.
 struct Loop {
   std::size_t first = 0;
   std::size_t count = 0;
   std::int64_t length = 1;
-  bool by_units = false;
   friend bool operator==(const Loop&, const Loop&) = default;
 };
 

@@ -131,13 +131,15 @@ ir::Interpretation interpret_kernels(const ir::Graph& graph, const Inputs& input
   };
   runtime::FaultWord fault = 0;
   for (runtime::Turns turns(executable); !turns.at_end() && fault == 0; turns.advance()) {
-    const runtime::Chain& chain = turns->chain;
-    for (std::size_t i = chain.first; i < chain.first + chain.count && fault == 0; ++i) {
-      std::vector<std::byte*> buffers;
-      for (const auto& reference : executable.steps[i].buffers) {
-        buffers.push_back(memory(reference, turns->iteration));
+    for (std::int64_t iteration = 0; iteration < turns->iterations; ++iteration) {
+      const runtime::Chain& chain = turns->chain;
+      for (std::size_t i = chain.first; i < chain.first + chain.count && fault == 0; ++i) {
+        std::vector<std::byte*> buffers;
+        for (const auto& reference : executable.steps[i].buffers) {
+          buffers.push_back(memory(reference, turns->iteration + iteration));
+        }
+        codegen::interpret(program.plan.kernels[i].kernel, buffers, &fault);
       }
-      codegen::interpret(program.plan.kernels[i].kernel, buffers, &fault);
     }
   }
   ir::Interpretation result;

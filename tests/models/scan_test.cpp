@@ -141,7 +141,7 @@ TEST(Scans, IterationsShareWhatIsTheSame) {
   };
   const auto loop = plan.kernels.begin() + static_cast<std::ptrdiff_t>(backward.first);
   const auto end = loop + static_cast<std::ptrdiff_t>(backward.count);
-  EXPECT_EQ(std::count_if(plan.kernels.begin(), loop, packs), 1);
+  EXPECT_EQ(std::count_if(plan.kernels.begin(), loop, packs), 2);
   EXPECT_EQ(std::count_if(loop, end, packs), 0);
   EXPECT_EQ(std::count_if(plan.kernels.begin(), loop, gates), 1);
   EXPECT_EQ(std::count_if(loop, end, gates), 0);
@@ -156,8 +156,7 @@ TEST(Scans, RunByUnits) {
   net.check();
   const codegen::Plan plan = codegen::plan_program(net.graph, {});
   ASSERT_EQ(plan.loops.size(), 2u);
-  for (const runtime::Loop& loop : plan.loops) EXPECT_TRUE(loop.by_units);
-  EXPECT_FALSE(codegen::plan_program(net.graph, {.without = {"chains"}}).loops[0].by_units);
+  EXPECT_EQ(std::ranges::count_if(plan.chains, &runtime::Chain::whole_loop), 2);
 }
 
 TEST(Scans, WhoseRowsMeetRunStepByStep) {
@@ -172,7 +171,8 @@ TEST(Scans, WhoseRowsMeetRunStepByStep) {
     net.graph.add_result("all", results[1].value);
     net.graph.add_result("last", results[0].value);
     net.check();
-    return codegen::plan_program(net.graph, {}).loops.at(0).by_units;
+    const codegen::Plan plan = codegen::plan_program(net.graph, {});
+    return std::ranges::any_of(plan.chains, &runtime::Chain::whole_loop);
   };
   EXPECT_TRUE(by_units(false));
   EXPECT_FALSE(by_units(true));

@@ -230,8 +230,8 @@ TEST(Executor, ALoopByUnitsGoesThroughItsSlices) {
                                       .stride = -kTasks * 4}},
                          .tasks = kTasks,
                          .operations = 1 << 20}};
-    executable.chains = {{0, 1, kTasks}};
-    executable.loops = {{0, 1, kLength, true}};
+    executable.chains = {{0, 1, kTasks, true}};
+    executable.loops = {{0, 1, kLength}};
     executable.outputs = {{"slices",
                            {ElementType::i32, {kLength, kTasks}},
                            {Space::arena, 64, kLength * kTasks * 4}}};
@@ -271,8 +271,8 @@ TEST(Executor, ALoopByUnitsReportsTheFaultOfTheEarliestRound) {
                   .operations = 1 << 20};
     };
     executable.steps = {step("first", 0), step("second", 64)};
-    executable.chains = {{0, 2, kTasks}};
-    executable.loops = {{0, 2, 6, true}};
+    executable.chains = {{0, 2, kTasks, true}};
+    executable.loops = {{0, 2, 6}};
     Executor executor(workers);
     const RunResult result = executor.run(executable, {}, {});
     EXPECT_EQ(result.fault, (FaultWord{1} << 56) | 1);
