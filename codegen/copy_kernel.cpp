@@ -19,7 +19,8 @@ Kernel copy_kernel(const std::string& name, const TensorType& type, bool in_loop
   loop.body.program = builder.finish({builder.operand(0)});
   loop.stores.push_back({{1, index}, 0});
   ir::Cut cut{flat.shape[0], 1, 1};
-  const auto rows = in_loop && type.rank() > 1 ? rows_in_loop(type.shape[0]) : std::nullopt;
+  const bool has_rows = type.rank() > 1 && flat.shape[0] > 0;
+  const auto rows = in_loop && has_rows ? rows_in_loop(type.shape[0]) : std::nullopt;
   if (rows) cut = {flat.shape[0], rows->count, rows->unit * (flat.shape[0] / type.shape[0])};
   kernel.tasks.push_back({0, cut});
   kernel.stages.push_back(std::move(loop));

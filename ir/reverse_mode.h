@@ -22,7 +22,7 @@ struct Seed {
 /// them; empty where no path leads. The cotangents of a value are added in ascending order of its
 /// users, a seed of its own last; those of slices that lie side by side and fill the value are put
 /// one after another instead. New nodes have the provenance of the node they differentiate, in
-/// the backward role.
+/// the backward role. Knows no op but `pad`, the cotangent of a slice.
 [[nodiscard]] std::vector<std::optional<Expr>> cotangents(Graph& graph, std::span<const Seed> seeds,
                                                           std::span<const Expr> wanted);
 

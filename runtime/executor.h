@@ -14,7 +14,7 @@
 namespace gradus::runtime {
 
 /// How a run ended. With a fault, the steps up to and including `step` have run, and the rest of
-/// its chain; the state that they wrote is invalid.
+/// its chain, of a whole loop in all iterations; the state that they wrote is invalid.
 struct RunResult {
   FaultWord fault = 0;  // 0: none
   std::size_t step = 0;
@@ -32,7 +32,8 @@ class Executor {
   /// unit, in all iterations of a loop that allows it; a step of one task runs on the caller.
   /// `state` is 64-byte aligned and as long as the layout; `inputs` holds the executable's inputs
   /// by number, each 64-byte aligned and of its type's size. The first faulting step ends the run,
-  /// and its fault is that of the lowest task: the same for every number of workers.
+  /// and its fault is that of the lowest task, in a loop of the first iteration that has one: the
+  /// same for every number of workers.
   /// `step_seconds`, unless empty, has one number per step, to which its wall time is added: in a
   /// chain its share, by the time that all workers spent in it. Throws UserError E5001 when the
   /// arena cannot be had; InternalError when a reference leaves its block.

@@ -159,6 +159,19 @@ TEST(Scans, RunByUnits) {
   EXPECT_EQ(std::ranges::count_if(plan.chains, &runtime::Chain::whole_loop), 2);
 }
 
+TEST(Scans, OfRowsWithoutElements) {
+  Net net;
+  const Expr h = net.input("h", {32, 0}), g = net.input("g", {32, 0});
+  const std::vector<Expr> results =
+      ir::scan(net.graph, {{h, g}, {}, {}}, 5, false, [&](const ir::ScanIteration& i) {
+        return ir::ScanResults{{i.carried[1], i.carried[0]}, {i.carried[0]}};
+      });
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    net.graph.add_result("r" + std::to_string(i), results[i].value);
+  }
+  net.check();
+}
+
 TEST(Scans, WhoseRowsMeetRunStepByStep) {
   const auto by_units = [](bool meet) {
     Net net;
