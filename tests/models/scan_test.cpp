@@ -145,17 +145,6 @@ TEST(Scans, IterationsShareWhatIsTheSame) {
   EXPECT_EQ(std::count_if(loop, end, packs), 0);
   EXPECT_EQ(std::count_if(plan.kernels.begin(), loop, gates), 1);
   EXPECT_EQ(std::count_if(loop, end, gates), 0);
-}
-
-/// The rows of a batch do not meet in a cell: every worker runs all iterations for its own.
-TEST(Scans, RunByUnits) {
-  Net net;
-  std::vector<Expr> variables;
-  const std::vector<Expr> results = gated(net, 6, 40, 64, false, variables);
-  net.add_gradients(ir::sum_all(results[2] * results[2]), {variables[3], variables[4]});
-  net.check();
-  const codegen::Plan plan = codegen::plan_program(net.graph, {});
-  ASSERT_EQ(plan.loops.size(), 2u);
   EXPECT_EQ(std::ranges::count_if(plan.chains, &runtime::Chain::whole_loop), 2);
 }
 
