@@ -54,10 +54,13 @@ Sources sources_of(const LayerBuilder& b) {
 Expr project(LayerBuilder& b, Expr x, const std::string& name, std::int64_t heads,
              std::int64_t width) {
   const Expr kernel = b.parameter(name + "_kernel", {x.shape()[2], heads * width});
-  Expr y = ir::dot(x, kernel, {{}, {}, {2}, {0}});
-  if (b.settings.boolean("use_bias")) {
-    y = y + ir::broadcast(b.parameter(name + "_bias", {heads * width}), y.shape(), {2});
-  }
+  const Expr y = ir::map_rows(x, [&](Expr rows) {
+    const std::int64_t last = rows.rank() - 1;
+    const Expr product = ir::dot(rows, kernel, {{}, {}, {last}, {0}});
+    if (!b.settings.boolean("use_bias")) return product;
+    const Expr bias = b.parameter(name + "_bias", {heads * width});
+    return product + ir::broadcast(bias, product.shape(), {last});
+  });
   return ir::reshape(y, {x.shape()[0], x.shape()[1], heads, width});
 }
 

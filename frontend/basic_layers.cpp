@@ -2,6 +2,7 @@
 
 #include "frontend/layer_families.h"
 #include "ir/compositions/activations.h"
+#include "ir/compositions/indexing.h"
 
 namespace gradus::frontend {
 namespace {
@@ -11,16 +12,16 @@ using ir::Expr;
 Expr dense(LayerBuilder& b) {
   need_floats(b);
   need_axis(b);
-  const Expr x = b.x();
+  const std::int64_t width = b.x().shape().back();
   const std::int64_t units = b.settings.integer("units");
   const std::string& embedding = b.settings.text("tied_to");
-  if (!embedding.empty()) {
-    const Expr rows =
-        embedding_table(b, embedding, {units, x.shape().back()}, "kernel", kKernelInitializer);
-    return add_bias_and_activate(b, ir::dot(x, rows, {{}, {}, {x.rank() - 1}, {1}}));
-  }
-  const Expr kernel = weights(b, "kernel", {x.shape().back(), units});
-  return add_bias_and_activate(b, ir::dot(x, kernel, {{}, {}, {x.rank() - 1}, {0}}));
+  const bool tied = !embedding.empty();
+  const Expr kernel =
+      tied ? embedding_table(b, embedding, {units, width}, "kernel", kKernelInitializer)
+           : weights(b, "kernel", {width, units});
+  return ir::map_rows(b.x(), [&](Expr x) {
+    return add_bias_and_activate(b, ir::dot(x, kernel, {{}, {}, {x.rank() - 1}, {tied ? 1 : 0}}));
+  });
 }
 
 Expr activation(LayerBuilder& b) {

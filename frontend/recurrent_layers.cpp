@@ -1,7 +1,10 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "frontend/layer_families.h"
 #include "ir/compositions/activations.h"
+#include "ir/compositions/indexing.h"
 #include "ir/compositions/recurrent.h"
 
 namespace gradus::frontend {
@@ -14,6 +17,7 @@ struct Cell {
   std::int64_t gates;
   std::int64_t biases;  // 2: the carried value's product has its own
   std::vector<std::string> carried;
+  double forget_bias;  // added to what the second gate sees
   ir::RecurrenceResults (*loop)(const LayerBuilder& b, const ir::Recurrence& r);
 };
 
@@ -46,6 +50,15 @@ Expr row(Expr matrix, std::int64_t number) {
   return ir::reshape(ir::slice(matrix, {number, 0}, {number + 1, width}, {1, 1}), {width});
 }
 
+/// `value` at [first, last), 0 elsewhere.
+Expr gate_constant(ir::Graph& graph, std::int64_t width, std::int64_t first, std::int64_t last,
+                   double value) {
+  Tensor bias(TensorType{ElementType::f32, {width}});
+  const std::span<float> elements = bias.as<float>();
+  std::fill(elements.begin() + first, elements.begin() + last, static_cast<float>(value));
+  return ir::constant(graph, std::move(bias));
+}
+
 /// Whether a batch goes on where the one before has ended.
 bool goes_on(const LayerBuilder& b) {
   const bool stateful = b.settings.boolean("stateful");
@@ -67,15 +80,24 @@ Expr run(LayerBuilder& b, const Cell& cell, const std::string& prefix, bool back
     return value;
   };
   const Expr kernel = parameter("kernel", {b.x().shape()[2], width}, true);
-  Expr x = ir::dot(swapped(b.x()), kernel, {{}, {}, {2}, {0}});
-  ir::Recurrence r{
-      x, parameter("recurrent_kernel", {units, width}, true), std::nullopt, {}, backwards};
+  const Expr recurrent_kernel = parameter("recurrent_kernel", {units, width}, true);
+  std::vector<Expr> added;  // [width]
+  ir::Recurrence r{b.x(), recurrent_kernel, std::nullopt, {}, backwards};
   if (b.settings.boolean("use_bias")) {
     const bool two = cell.biases == 2;
     const Expr bias = parameter("bias", two ? Shape{2, width} : Shape{width}, false);
-    r.x = x + ir::broadcast(two ? row(bias, 0) : bias, x.shape(), {2});
+    added.push_back(two ? row(bias, 0) : bias);
     if (two) r.bias = row(bias, 1);
   }
+  if (cell.forget_bias != 0) {
+    added.push_back(gate_constant(b.graph, width, units, 2 * units, cell.forget_bias));
+  }
+  r.x = ir::map_rows(swapped(b.x()), [&](Expr rows) {
+    const std::int64_t last = rows.rank() - 1;
+    Expr x = ir::dot(rows, kernel, {{}, {}, {last}, {0}});
+    for (Expr bias : added) x = x + ir::broadcast(bias, x.shape(), {last});
+    return x;
+  });
   r.functions.activation = ir::find_activation(b.settings.choice("activation").name)->build;
   if (b.settings.find("recurrent_activation") != nullptr) {
     r.functions.recurrent =
@@ -106,27 +128,17 @@ Expr recurrent(LayerBuilder& b, const Cell& cell) {
 }
 
 Expr simple_rnn(LayerBuilder& b) {
-  return recurrent(b, {1, 1, {"hidden"}, [](const LayerBuilder&, const ir::Recurrence& r) {
+  return recurrent(b, {1, 1, {"hidden"}, 0, [](const LayerBuilder&, const ir::Recurrence& r) {
                          return ir::simple_rnn(r);
                        }});
 }
 
-/// The forget gate sees `forget_bias` more.
 Expr lstm(LayerBuilder& b) {
-  return recurrent(
-      b, {4, 1, {"hidden", "cell"}, [](const LayerBuilder& builder, const ir::Recurrence& given) {
-            ir::Recurrence r = given;
-            const double more = builder.settings.number("forget_bias");
-            if (more == 0) return ir::lstm(r);
-            const std::int64_t units = r.kernel.shape()[0];
-            Tensor bias(TensorType{ElementType::f32, {4 * units}});
-            for (std::int64_t i = units; i < 2 * units; ++i) {
-              bias.as<float>()[static_cast<std::size_t>(i)] = static_cast<float>(more);
-            }
-            r.x =
-                r.x + ir::broadcast(ir::constant(builder.graph, std::move(bias)), r.x.shape(), {2});
-            return ir::lstm(r);
-          }});
+  return recurrent(b, {4,
+                       1,
+                       {"hidden", "cell"},
+                       b.settings.number("forget_bias"),
+                       [](const LayerBuilder&, const ir::Recurrence& r) { return ir::lstm(r); }});
 }
 
 Expr gru(LayerBuilder& b) {
@@ -134,6 +146,7 @@ Expr gru(LayerBuilder& b) {
   return recurrent(b, {3,
                        reset_after ? 2 : 1,
                        {"hidden"},
+                       0,
                        [](const LayerBuilder& builder, const ir::Recurrence& r) {
                          return ir::gru(r, builder.settings.boolean("reset_after"));
                        }});

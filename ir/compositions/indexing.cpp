@@ -1,5 +1,8 @@
 #include "ir/compositions/indexing.h"
 
+#include <ranges>
+#include <utility>
+
 #include "ir/op.h"
 
 namespace gradus::ir {
@@ -28,7 +31,60 @@ Expr first(Expr x, std::int64_t axis, std::int64_t count) {
   return slice(x, Integers(limit.size(), 0), limit, Integers(limit.size(), 1));
 }
 
+/// Whether the node puts the rows of its operand, along the last axis, in other places.
+bool moves_rows(const Node& node, const Shape& operand) {
+  if (operand.empty()) return false;
+  if (node.op->name == "transpose") {
+    return std::cmp_equal(node.attributes.get<Integers>("permutation").back() + 1, operand.size());
+  }
+  const Shape& shape = node.types[0].shape;
+  return node.op->name == "reshape" && operand.back() != 0 && !shape.empty() &&
+         shape.back() == operand.back();
+}
+
+/// The indices of rows, moved as `node` moves the rows.
+Expr moved(Expr indices, const Node& node) {
+  if (node.op->name == "transpose") {
+    Integers permutation = node.attributes.get<Integers>("permutation");
+    permutation.pop_back();
+    return transpose(indices, std::move(permutation));
+  }
+  Shape shape = node.types[0].shape;
+  shape.pop_back();
+  return reshape(indices, std::move(shape));
+}
+
+/// Whether the node gathers rows of a table at indices at least twice as many.
+bool repeats_rows(const Graph& graph, NodeId id) {
+  const Node& node = graph.node(id);
+  if (node.op->name != "gather" || node.attributes.get<std::int64_t>("axis") != 0 ||
+      node.attributes.get<std::int64_t>("batch") != 0) {
+    return false;
+  }
+  const Shape& table = graph.type(graph.operands(id)[0]).shape;
+  const Shape& indices = graph.type(graph.operands(id)[1]).shape;
+  return table.size() == 2 && 2 * table[0] <= element_count(indices);
+}
+
 }  // namespace
+
+Expr map_rows(Expr x, const std::function<Expr(Expr rows)>& f) {
+  Graph& graph = *x.graph;
+  std::vector<NodeId> movements;
+  NodeId id = x.value.node;
+  while (graph.operands(id).size() == 1 &&
+         moves_rows(graph.node(id), graph.type(graph.operands(id)[0]).shape)) {
+    movements.push_back(id);
+    id = graph.operands(id)[0].node;
+  }
+  if (!repeats_rows(graph, id)) return f(x);
+  const Expr table{&graph, graph.operands(id)[0]};
+  Expr indices{&graph, graph.operands(id)[1]};
+  for (NodeId movement : movements | std::views::reverse) {
+    indices = moved(indices, Node(graph.node(movement)));
+  }
+  return gather(f(table), indices, 0);
+}
 
 Expr gather(Expr x, Expr indices, std::int64_t axis, std::int64_t batch) {
   return apply("gather", {x, indices}, {{"axis", axis}, {"batch", batch}});

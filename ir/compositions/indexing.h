@@ -2,12 +2,18 @@
 
 // Reading and adding at positions that are values themselves.
 
+#include <functional>
+
 #include "ir/expr.h"
 
 namespace gradus::ir {
 
 /// Slices of x by position along `axis`, behind `batch` leading axes that both have.
 Expr gather(Expr x, Expr indices, std::int64_t axis, std::int64_t batch = 0);
+/// f(x), of an f that gives of every row of x (along its last axis) a row, each by itself. Where x
+/// holds the rows of a table at indices at least twice as many, f takes the table and its rows are
+/// gathered: fewer rows, and gradients are added by row of the table before they go through f.
+Expr map_rows(Expr x, const std::function<Expr(Expr rows)>& f);
 /// Zeros with `extent` positions along `axis`, to which the slices `updates` are added in order.
 Expr scatter_add(Expr updates, Expr indices, std::int64_t axis, std::int64_t batch,
                  std::int64_t extent);

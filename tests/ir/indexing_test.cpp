@@ -8,6 +8,7 @@
 
 #include "ir/interpret.h"
 #include "ir/op.h"
+#include "ir/reverse_mode.h"
 
 namespace gradus::ir {
 namespace {
@@ -153,6 +154,108 @@ TEST(Indexing, TypesThatDoNotFitAreErrors) {
   EXPECT_THROW(scatter_add(map("equal", x, x), index, 0, 0, 4), TypeError);
   EXPECT_THROW(cumulative_sum(x, 2), TypeError);
   EXPECT_THROW(arg_sort(x, -1), TypeError);
+}
+
+/// A table of 20 rows, a matrix to multiply rows with, and indices, all of numbers without a
+/// pattern.
+struct Lookup {
+  Graph graph{"lookup"};
+  Expr table, matrix, indices;
+
+  explicit Lookup(const Shape& places) {
+    const auto numbers = [&](Shape shape) {
+      Tensor result(TensorType{ElementType::f64, std::move(shape)});
+      for (double& x : result.as<double>()) x = std::sin(static_cast<double>(drawn()));
+      return constant(graph, std::move(result));
+    };
+    table = numbers({20, 24});
+    matrix = numbers({24, 5});
+    Tensor positions(TensorType{ElementType::i32, places});
+    for (std::int32_t& x : positions.as<std::int32_t>()) x = drawn() % 20;
+    indices = constant(graph, std::move(positions));
+  }
+
+  [[nodiscard]] Expr product(Expr rows) const {
+    return dot(rows, matrix, {{}, {}, {rows.rank() - 1}, {0}});
+  }
+
+  /// The result, and the cotangents of table and matrix for one of `y` that is its square.
+  std::vector<Tensor> evaluate(Expr y) {
+    const std::vector<Seed> seeds{{y, y * y}};
+    const std::vector<Expr> wanted{table, matrix};
+    const auto found = cotangents(graph, seeds, wanted);
+    const std::vector<Expr> values{y, *found[0], *found[1]};
+    std::vector<Tensor> result;
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      graph.add_result("y" + std::to_string(++results_), values[i].value);
+    }
+    const Interpretation all = interpret(graph, {});
+    for (std::size_t i = values.size(); i-- > 0;) {
+      result.push_back(all.outputs.at("y" + std::to_string(results_ - static_cast<int>(i))));
+    }
+    return result;
+  }
+
+ private:
+  int drawn() {
+    ++drawn_;
+    return drawn_ * drawn_;
+  }
+
+  int drawn_ = 0;
+  int results_ = 0;
+};
+
+void expect_near(const Tensor& a, const Tensor& b) {
+  ASSERT_EQ(a.type, b.type);
+  for (std::size_t i = 0; i < a.as<double>().size(); ++i) {
+    EXPECT_NEAR(a.as<double>()[i], b.as<double>()[i], 1e-10 * (1 + std::abs(b.as<double>()[i])));
+  }
+}
+
+TEST(Indexing, FunctionsOfRowsAreTakenOfTheTable) {
+  using Movement = Expr (*)(Expr);
+  const Movement movements[] = {
+      [](Expr x) { return x; },
+      [](Expr x) { return transpose(x, {1, 0, 2}); },
+      [](Expr x) { return reshape(x, {8, 5, 24}); },
+      [](Expr x) { return reshape(transpose(x, {1, 0, 2}), {40, 24}); },
+  };
+  for (const Movement movement : movements) {
+    Lookup lookup({10, 4});
+    const Expr x = movement(gather(lookup.table, lookup.indices, 0));
+    Shape rows;
+    const Expr y = map_rows(x, [&](Expr r) {
+      rows = r.shape();
+      return lookup.product(r);
+    });
+    EXPECT_EQ(rows, (Shape{20, 24}));
+    EXPECT_EQ(lookup.graph.node(y.value.node).op->name, "gather");
+    const std::vector<Tensor> found = lookup.evaluate(y);
+    const std::vector<Tensor> plain = lookup.evaluate(lookup.product(x));
+    EXPECT_EQ(elements<double>(found[0]), elements<double>(plain[0]));
+    for (std::size_t i = 1; i < found.size(); ++i) expect_near(found[i], plain[i]);
+  }
+}
+
+TEST(Indexing, FunctionsOfOtherRowsAreTakenAsTheyAre) {
+  Lookup few({39});
+  Lookup many({40});
+  const Expr others[] = {
+      gather(few.table, few.indices, 0),                       // not twice as many
+      gather(many.table, many.indices, 1),                     // columns
+      transpose(gather(many.table, many.indices, 0), {1, 0}),  // rows have become columns
+      reshape(gather(many.table, many.indices, 0), {80, 12}),  // halves of rows
+      gather(many.table, many.indices, 0) * 2.0,               // computed
+  };
+  for (Expr x : others) {
+    Value seen;
+    (void)map_rows(x, [&](Expr rows) {
+      seen = rows.value;
+      return rows;
+    });
+    EXPECT_EQ(seen, x.value);
+  }
 }
 
 }  // namespace
