@@ -10,10 +10,12 @@
 #include "passes/inner_batch.h"
 #include "passes/judge_group.h"
 #include "passes/known_unions.h"
+#include "passes/repeat_contractions.h"
 #include "passes/root_order.h"
 #include "passes/shared_values.h"
 #include "passes/stored_values.h"
 #include "passes/sum_tiles.h"
+#include "passes/task_axes.h"
 #include "passes/unite_groups.h"
 
 namespace gradus::passes {
@@ -56,6 +58,7 @@ class Fuser {
         root_(graph.size()),
         updated_by_(graph.size()),
         order_(graph, roots_, in_place_),
+        task_axes_(graph, root_, updated_by_),
         judge_(graph, roots_, in_place_),
         group_order_(order_, graph.size(), keys(roots_)),
         groups_(graph.size()),
@@ -95,83 +98,8 @@ class Fuser {
       axes.push_back(extent == 1 ? -1 : static_cast<int>(group.extents.size()));
       if (extent != 1) group.extents.push_back(extent);
     }
-    group.parallel = parallel_axes(group);
+    group.parallel = task_axes_.of(group);
     return group;
-  }
-
-  /// Domain axes that `id` keeps, with the cut where it is a block sum's.
-  std::vector<ParallelAxis> kept_axes(NodeId id, const std::vector<int>& axes) const {
-    const Iteration& iteration = root_[id]->iteration;
-    std::vector<ParallelAxis> kept;
-    for (int slot : iteration.result_slot) {
-      if (slot >= 0 && axes[static_cast<std::size_t>(slot)] >= 0) {
-        kept.push_back({axes[static_cast<std::size_t>(slot)], std::nullopt});
-      }
-    }
-    if (iteration.block_slot >= 0) {
-      kept.push_back({axes[static_cast<std::size_t>(iteration.block_slot)], block_cut(graph_, id)});
-    }
-    return kept;
-  }
-
-  /// The axes that every root keeps and along which no read crosses tasks; none where the cuts of
-  /// block sums contradict each other.
-  std::vector<ParallelAxis> parallel_axes(const Group& group) const {
-    const NodeId first = group.roots.front();
-    std::vector<ParallelAxis> parallel = kept_axes(first, group.axes.at(first));
-    std::ranges::sort(parallel, {}, &ParallelAxis::axis);
-    for (NodeId id : group.roots) {
-      if (parallel.empty()) break;
-      const std::vector<ParallelAxis> kept = kept_axes(id, group.axes.at(id));
-      std::erase_if(parallel, [&](ParallelAxis& candidate) {
-        return !keeps(kept, candidate) || crosses_tasks(group, id, candidate.axis);
-      });
-    }
-    return parallel;
-  }
-
-  /// Whether `candidate` is among the axes kept, whose cut it takes; not where cuts differ.
-  static bool keeps(const std::vector<ParallelAxis>& kept, ParallelAxis& candidate) {
-    const auto at = std::ranges::find(kept, candidate.axis, &ParallelAxis::axis);
-    if (at == kept.end()) return false;
-    if (!candidate.cut) candidate.cut = at->cut;
-    return !at->cut || *at->cut == *candidate.cut;
-  }
-
-  /// Whether `id` needs what another task along the axis computes or updates.
-  bool crosses_tasks(const Group& group, NodeId id, int axis) const {
-    return !in_place_stays_local(group, id, axis) ||
-           std::ranges::any_of(root_[id]->roots, [&](const Read& read) {
-             return group.axes.contains(read.value) && !same_position(group, id, read, axis);
-           });
-  }
-
-  /// Reader `id` needs only the reader's own position of `axis`.
-  bool same_position(const Group& group, NodeId id, const Read& read, int axis) const {
-    const std::vector<int>& slots = root_[read.value]->iteration.result_slot;
-    for (std::size_t a = 0; a < read.slots.size(); ++a) {
-      if (slots[a] < 0) continue;
-      if (group.axes.at(read.value)[static_cast<std::size_t>(slots[a])] != axis) continue;
-      return read.slots[a] >= 0 &&
-             group.axes.at(id)[static_cast<std::size_t>(read.slots[a])] == axis;
-    }
-    return true;  // a value without the axis is excluded where kept_axes is asked
-  }
-
-  /// If `id` reads a state whose update in place is in the group, it reads the task's own part.
-  bool in_place_stays_local(const Group& group, NodeId id, int axis) const {
-    for (const Read& read : root_[id]->leaves) {
-      const std::optional<NodeId> update = updated_by_[read.value];
-      if (!update || !group.axes.contains(*update)) continue;
-      const std::vector<int>& writer = group.axes.at(*update);
-      for (std::size_t a = 0; a < read.slots.size(); ++a) {
-        const int slot = root_[*update]->iteration.result_slot[a];
-        if (slot < 0 || writer[static_cast<std::size_t>(slot)] != axis) continue;
-        if (read.slots[a] < 0) return false;
-        if (group.axes.at(id)[static_cast<std::size_t>(read.slots[a])] != axis) return false;
-      }
-    }
-    return true;
   }
 
   static std::vector<NodeId> keys(const std::map<NodeId, Root>& roots) {
@@ -215,7 +143,7 @@ class Fuser {
   const Union& together(NodeId a, NodeId b) {
     return unions_.of({version_[a], version_[b]}, [&] {
       Union both{"", unite(groups_[a], groups_[b], roots_)};
-      both.group.parallel = parallel_axes(both.group);
+      both.group.parallel = task_axes_.of(both.group);
       both.refusal = judge_.refusal(both.group, groups_[a], groups_[b]);
       if (!both.refusal.empty()) both.group = {};
       return both;
@@ -252,7 +180,7 @@ class Fuser {
   const Union& with_operands(NodeId contraction, NodeId lhs, NodeId rhs) {
     return unions_.of({version_[contraction], version_[lhs], version_[rhs]}, [&] {
       Union all{"", unite(unite(groups_[contraction], groups_[lhs], roots_), groups_[rhs], roots_)};
-      all.group.parallel = parallel_axes(all.group);
+      all.group.parallel = task_axes_.of(all.group);
       const bool in_parts = std::ranges::any_of(
           all.group.parallel, [](const ParallelAxis& axis) { return axis.cut.has_value(); });
       if (!in_parts) {
@@ -377,12 +305,12 @@ class Fuser {
     }
   }
 
-  /// Whether the group of root `id` has no contraction.
-  bool is_plain(NodeId id) const {
-    return std::ranges::none_of(groups_[owner(id)].roots, [&](NodeId other) {
-      return computes<ir::ContractionComputation>(graph_, other);
-    });
+  bool has_contraction(const Group& group) const {
+    return std::ranges::any_of(
+        group.roots, [&](NodeId id) { return computes<ir::ContractionComputation>(graph_, id); });
   }
+  /// Whether the group of root `id` has no contraction.
+  bool is_plain(NodeId id) const { return !has_contraction(groups_[owner(id)]); }
 
   /// Whether a group without contraction reads `value` and does not make it.
   bool is_plain_reader(const Group& group, NodeId value) const {
@@ -452,6 +380,7 @@ class Fuser {
     for (const ir::Result& result : graph_.results()) {
       if (memory_of(graph_, result.value.node) == value) return "an operand that is a result too";
     }
+    if (has_contraction(producer) && fits_task(graph_, value)) return "";
     for (const auto& [id, root] : roots_) {
       if (own.axes.contains(id) || producer.axes.contains(id)) continue;
       if (std::ranges::any_of(root.roots, [&](const Read& read) { return read.value == value; })) {
@@ -538,6 +467,7 @@ class Fuser {
   std::vector<const Root*> root_;                  // null: no root
   std::vector<std::optional<NodeId>> updated_by_;  // state input -> update value
   RootOrder order_;
+  TaskAxes task_axes_;
   GroupJudge judge_;
   GroupOrder group_order_;
   std::vector<Group> groups_;           // at their smallest root; others are empty

@@ -21,6 +21,8 @@ struct Heuristics {
   std::int64_t small_positions = 4096;
   /// What one position of the parallel axes may keep in scratch: half of a small L2 cache.
   std::int64_t scratch_bytes = 256 * 1024;
+  /// With several contractions, all of what its stages make: nearly half of an L2 cache of 1 MiB.
+  std::int64_t matrix_bytes = 448 * 1024;
   /// A kernel has at most 64 axes, those of blocks and of one position included.
   std::size_t axes = 24;
 };
@@ -43,7 +45,6 @@ std::string GroupJudge::refusal(const Group& merged, const Group& a, const Group
   const std::vector<NodeId> contractions = contractions_of(merged);
   if (contractions.size() > 1 && !keeps_large_sums(merged)) return "two contractions";
   if (makes_twice(merged)) return "made again for another kernel";
-  if (cuts_rows_and_columns(merged)) return "rows of one contraction are columns of another";
   if (merged.parallel.empty() && work(merged) == 0) return "";
   for (NodeId id : merged.roots) {
     const int slot = roots_.at(id).iteration.block_slot;
@@ -78,7 +79,9 @@ std::string GroupJudge::refusal(const Group& merged, const Group& a, const Group
                            : repeats_right_operand(graph_, roots_, merged, contraction);
     if (again) return "the right operand would be read too often";
   }
-  if (!small && scratch_bytes(merged, positions(merged)) > kHeuristics.scratch_bytes) {
+  const std::int64_t most =
+      contractions.size() > 1 ? kHeuristics.matrix_bytes : kHeuristics.scratch_bytes;
+  if (!small && scratch_bytes(merged, positions(merged)) > most) {
     return "what a task keeps would not fit the cache";
   }
   return "";
@@ -151,24 +154,6 @@ bool GroupJudge::makes_twice(const Group& group) const {
     }
   }
   return false;
-}
-
-/// Whether tasks have whole rows of one contraction and parts of the rows of another: what the
-/// second one needs of its right operand would be little used.
-bool GroupJudge::cuts_rows_and_columns(const Group& group) const {
-  std::set<int> rows;
-  std::set<int> columns;
-  for (NodeId id : contractions_of(group)) {
-    const ContractionCounts counts = contraction_counts(graph_, id);
-    const std::vector<int>& axes = group.axes.at(id);
-    const auto row = axes.begin() + static_cast<std::ptrdiff_t>(counts.batch);
-    const auto column = row + static_cast<std::ptrdiff_t>(counts.rows);
-    rows.insert(row, column);
-    columns.insert(column, column + static_cast<std::ptrdiff_t>(counts.columns));
-  }
-  return std::ranges::any_of(group.parallel, [&](const ParallelAxis& axis) {
-    return rows.contains(axis.axis) && columns.contains(axis.axis);
-  });
 }
 
 /// Whether a contraction's result is no smaller than its operands.

@@ -21,6 +21,9 @@ using ir::NodeId;
 constexpr std::int64_t kMostProducts = 128;
 /// Less is not worth a copy.
 constexpr std::int64_t kLeastBytes = 64 * 1024;
+/// Fewer would keep workers waiting; of larger ones a task could not keep several.
+constexpr std::int64_t kLeastMatrices = 16;
+constexpr std::int64_t kMostMatrixBytes = 64 * 1024;
 
 /// A contraction with what is made of it, element by element, before its first user among
 /// contractions is complete.
@@ -144,6 +147,16 @@ bool is_cheap_to_repeat(const Graph& graph, NodeId id) {
   }
   const std::int64_t bytes = graph.node(id).types[0].byte_size();
   return bytes >= std::max(operands, kLeastBytes) && products <= kMostProducts;
+}
+
+bool fits_task(const Graph& graph, NodeId matrices) {
+  const TensorType& type = graph.node(matrices).types[0];
+  if (type.rank() < 3) return false;
+  std::int64_t count = 1;
+  for (std::int64_t axis = 0; axis + 2 < type.rank(); ++axis) {
+    count *= type.shape[static_cast<std::size_t>(axis)];
+  }
+  return count >= kLeastMatrices && type.byte_size() <= count * kMostMatrixBytes;
 }
 
 Graph repeat_contractions(const Graph& graph) {

@@ -13,4 +13,8 @@ namespace gradus::passes {
 /// Whether making the sums of a contraction again costs no more than keeping them.
 [[nodiscard]] bool is_cheap_to_repeat(const ir::Graph& graph, ir::NodeId id);
 
+/// Whether tasks may keep whole matrices, of which the value holds one for each index of its other
+/// axes: they are small, and as many as tasks should be.
+[[nodiscard]] bool fits_task(const ir::Graph& graph, ir::NodeId matrices);
+
 }  // namespace gradus::passes

@@ -5,6 +5,7 @@
 #include <numeric>
 #include <optional>
 #include <set>
+#include <span>
 #include <vector>
 
 #include "ir/half_plane.h"
@@ -85,7 +86,8 @@ class Matrices {
 
  private:
   void visit(NodeId id) {
-    if (multiplies_matrices(graph_, id) && is_cheap_to_repeat(graph_, id) && is_large(id)) {
+    if (multiplies_matrices(graph_, id) && is_cheap_to_repeat(graph_, id) &&
+        (is_large(id) || fits_task(graph_, id))) {
       makers_[id].insert(id);
     }
     const bool elementwise =
@@ -139,6 +141,17 @@ Expr exchange_axes(Expr x) {
   return ir::transpose(x, permutation);
 }
 
+/// The contraction with its operands, given in the new graph, exchanged: the result is too.
+Expr exchanged(const Graph& graph, NodeId id, std::span<const Expr> operands) {
+  const Side lhs = side_of(graph, id, 0);
+  const Side rhs = side_of(graph, id, 1);
+  const ir::Attributes& attributes = graph.node(id).attributes;
+  std::optional<ir::HalfPlane> counted = ir::half_plane(attributes);
+  if (counted) counted = counted->exchanged();
+  return ir::dot(operands[1], operands[0], {rhs.batch, lhs.batch, rhs.contracted, lhs.contracted},
+                 ir::part_rule(attributes), counted);
+}
+
 /// Makes what is turned in the new graph, each once.
 class Turned {
  public:
@@ -181,13 +194,7 @@ class Turned {
     if (matrices_.is_maker(id)) {
       for (const ir::Value& operand : graph.operands(id)) operands.push_back(values_.at(operand));
       const ir::ProvenanceScope scope(*operands[0].graph, node.provenance);
-      const Side lhs = side_of(graph, id, 0);
-      const Side rhs = side_of(graph, id, 1);
-      std::optional<ir::HalfPlane> counted = ir::half_plane(node.attributes);
-      if (counted) counted = counted->exchanged();
-      return ir::dot(operands[1], operands[0],
-                     {rhs.batch, lhs.batch, rhs.contracted, lhs.contracted},
-                     ir::part_rule(node.attributes), counted);
+      return exchanged(graph, id, operands);
     }
     for (const ir::Value& operand : graph.operands(id)) operands.push_back(turned(graph, operand));
     const ir::ProvenanceScope scope(*operands[0].graph, node.provenance);
@@ -208,6 +215,10 @@ Graph turn_contractions(const Graph& graph) {
     turned.note(c);
     const std::optional<std::size_t> operand = matrices.turned_operand(c.id);
     if (!operand) return std::nullopt;
+    if (fits_task(graph, graph.operands(c.id)[*operand].node)) {
+      if (*operand == 0) return std::nullopt;
+      return exchange_axes(exchanged(graph, c.id, c.operands));
+    }
     return turned.contract(c, *operand);
   });
 }

@@ -544,24 +544,48 @@ TEST(KernelPlan, WhatAContractionMakesOfLittleStaysInTheTask) {
       << "too few rows";
 }
 
-TEST(KernelPlan, ScoresOfATrainedAttentionAreNotKept) {
+/// An attention with its results and the gradients of all operands.
+Graph trained_attention(const Shape& queries) {
   Graph graph("attention");
-  const Expr y = attention(graph, {8, 128, 16}, 128, 0.25);
+  const Expr y = attention(graph, queries, queries[1], 0.25);
   std::vector<Expr> of;
   for (ir::NodeId id : graph.inputs()) of.push_back({&graph, {id, 0}});
   const std::vector<Expr> gradients = passes::gradients(ir::sum_all(y * y), of);
   for (std::size_t i = 0; i < of.size(); ++i) {
     graph.add_result(fmt::format("d{}", i), gradients[i].value);
   }
+  return graph;
+}
+
+std::int64_t contractions(const ScheduledKernel& kernel) {
+  return std::ranges::count_if(kernel.kernel.stages, [](const Stage& stage) {
+    return std::holds_alternative<Contract>(stage);
+  });
+}
+
+TEST(KernelPlan, ScoresOfATrainedAttentionAreNotKept) {
+  const Graph graph = trained_attention({8, 128, 16});
   const Plan plan = plan_program(graph, {});
-  const auto stages = [](const ScheduledKernel& kernel) {
-    return std::ranges::count_if(kernel.kernel.stages, [](const Stage& stage) {
-      return std::holds_alternative<Contract>(stage);
-    });
-  };
-  EXPECT_EQ(stages(plan.kernels.front()), 2) << "scores and what they weigh";
+  EXPECT_EQ(contractions(plan.kernels.front()), 2) << "scores and what they weigh";
   const Plan kept = plan_program(graph, {.without = {"repeat_contractions"}});
-  EXPECT_EQ(stages(kept.kernels.front()), 1);
+  EXPECT_EQ(contractions(kept.kernels.front()), 1);
+}
+
+TEST(KernelPlan, GradientsOfSmallMatricesAreOneKernel) {
+  const auto most = [](const Shape& queries) {
+    const Plan plan = plan_program(trained_attention(queries), {});
+    std::int64_t result = 0;
+    for (const ScheduledKernel& kernel : plan.kernels) {
+      result = std::max(result, contractions(kernel));
+      for (const codegen::Buffer& buffer : kernel.kernel.buffers) {
+        const bool scores = buffer.type.shape == Shape{queries[0], queries[1], queries[1]};
+        EXPECT_FALSE(scores) << kernel.kernel.name << " keeps a matrix";
+      }
+    }
+    return result;
+  };
+  EXPECT_EQ(most({16, 128, 16}), 5) << "scores, and the gradients of weights and operands";
+  EXPECT_EQ(most({16, 160, 16}), 4) << "too large: keys and values have a kernel of their own";
 }
 
 /// The axis of tiles over which the kernel's gradient sums up what it makes itself; empty: none.
