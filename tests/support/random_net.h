@@ -111,6 +111,7 @@ class Net {
   Expr flat(Expr x);
   Expr attention(Expr x);
   Expr attention_over_examples(Expr x);
+  Expr product(Expr rows, std::int64_t width);
   Expr heads(Expr tokens, std::int64_t count, std::int64_t width);
   Expr recurrent(Expr x);
   Expr one_direction(Expr sequence, int cell, bool backwards, std::int64_t units);

@@ -15,22 +15,30 @@ Expr Net::flat(Expr x) {
   return ir::reshape(x, {examples, x.type().element_count() / std::max<std::int64_t>(examples, 1)});
 }
 
-/// [examples, positions, width] of x, or of embedded tokens that know x.
+/// [examples, positions, width] of x, or of embedded tokens, most of which know x.
 Expr Net::tokens(Expr x, std::int64_t positions, std::int64_t width) {
   const Shape shape{x.shape()[0], positions, width};
   if (random_.chance(0.5)) return ir::reshape(projected(x, positions * width), shape);
   const std::int64_t vocabulary = extent(9);
   const Expr index = token_indices(positions, vocabulary);
   const Expr embedded = ir::gather(parameter({vocabulary, width}), index, 0);
+  if (random_.chance(0.2)) return embedded;
   const Expr y = embedded + ir::broadcast(projected(x, width), shape, {0, 2});
   if (random_.chance(0.5)) return y;
   return y + ir::broadcast(parameter({positions, width}), shape, {1, 2});
 }
 
+/// Rows times a parameter, or what a gather takes rows of times one.
+Expr Net::product(Expr rows, std::int64_t width) {
+  const Expr kernel = parameter({rows.shape().back(), width});
+  return ir::map_rows(rows,
+                      [&](Expr x) { return ir::dot(x, kernel, {{}, {}, {x.rank() - 1}, {0}}); });
+}
+
 /// [examples, positions, count, width] of tokens.
 Expr Net::heads(Expr tokens, std::int64_t count, std::int64_t width) {
   const Shape& shape = tokens.shape();
-  const Expr y = ir::dot(tokens, parameter({shape[2], count * width}), {{}, {}, {2}, {0}});
+  const Expr y = product(tokens, count * width);
   return ir::reshape(y, {shape[0], shape[1], count, width});
 }
 
@@ -38,12 +46,18 @@ Expr Net::heads(Expr tokens, std::int64_t count, std::int64_t width) {
 /// with what there is of masks, dropout and rotation.
 Expr Net::attention(Expr x) {
   if (options_.many || random_.chance(0.15)) return attention_over_examples(x);
-  const std::int64_t queries = extent(9), groups = random_.between(1, 2);
+  // Sometimes the scores are large enough to be made again, and small enough for a task.
+  const bool longer = random_.chance(0.3);
+  const auto positions = [&](std::int64_t most) {
+    return longer ? random_.between(32, 48) : extent(most);
+  };
+  const std::int64_t queries = positions(9);
+  const std::int64_t groups = random_.between(1, 2);
   const std::int64_t count = groups * random_.between(1, 3);
   const bool rotary = x.element() == ElementType::f32 && random_.chance(0.25);
   const std::int64_t width = rotary ? 2 * random_.between(1, 2) : random_.between(1, 5);
   const Expr to = tokens(x, queries, extent(8));
-  const Expr from = random_.chance(0.6) ? to : tokens(x, extent(11), extent(8));
+  const Expr from = random_.chance(0.6) ? to : tokens(x, positions(11), extent(8));
   const std::int64_t keys = from.shape()[1];
   Expr query = heads(to, count, width);
   Expr key = heads(from, groups, width);
@@ -122,7 +136,7 @@ Expr Net::one_direction(Expr sequence, int cell, bool backwards, std::int64_t un
   constexpr int kLstm = 1, kGruBefore = 2, kGruAfter = 3;
   const std::int64_t gates = cell == 0 ? 1 : cell == kLstm ? 4 : 3;
   const Shape& s = sequence.shape();
-  Expr z = ir::dot(sequence, parameter({s[2], gates * units}), {{}, {}, {2}, {0}});
+  Expr z = product(sequence, gates * units);
   z = z + ir::broadcast(parameter({gates * units}), z.shape(), {2});
   ir::Recurrence r{z, parameter({units, gates * units}), {}, {}};
   const auto sigmoid = [](Expr v) { return ir::map("sigmoid", v); };
