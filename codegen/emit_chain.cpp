@@ -115,6 +115,7 @@ void ChainEmitter::loop(const ChainTile& tile, const std::vector<Level>& nest, s
   c_.loop(c_.i64(0), own.trips, 1, own.fixed, [&](Value* trip) {
     if (level + 1 == nest.size()) {
       if (own.lhs == 1) fetch_next_rows(tile, trip);
+      if (tile.beside) tile.beside(trip);
       step(tile);
       advance(lhs_pointer_, own.lhs);
       advance(rhs_pointer_, own.rhs);

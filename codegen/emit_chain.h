@@ -17,6 +17,7 @@ struct ChainTile {
   llvm::Value* n = nullptr;
   std::int64_t columns = 0;
   bool even = false;  // rows follow each other at one distance, from tile to tile too
+  std::function<void(llvm::Value* step)> beside = {};  // emitted in every step
 };
 
 /// Per step of k one row of vectors from rhs, then per row of the tile one element of lhs in all

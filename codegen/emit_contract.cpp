@@ -12,6 +12,7 @@
 #include "codegen/emit_fetch.h"
 #include "codegen/emit_loop.h"
 #include "codegen/emit_nest.h"
+#include "codegen/kernel_scratch.h"
 
 // The box of m x n is cut into panels of columns and tiles of rows, either of them outside: what
 // the inner loop shares, a panel of rhs or some rows of lhs, stays in the cache. A tile's
@@ -65,7 +66,9 @@ class ContractEmitter {
     if (resting_ != nullptr) return;
     if (contract.chunk.size > 0) {
       const auto rest = [&](std::optional<RestingSums>& own) {
-        own.emplace(c_, contract_, type_, width_, RestingSums::Extent::one_of_batch);
+        own.emplace(c_, contract_, type_, width_,
+                    rests_in_result(c_.kernel, contract) ? RestingSums::Extent::in_result
+                                                         : RestingSums::Extent::one_of_batch);
       };
       rest(chunk_sums_);
       if (contract.parts.count > 1) rest(totals_);
@@ -120,20 +123,23 @@ class ContractEmitter {
     }
   }
 
-  /// All tiles for one piece of k after the other; meanwhile the sums rest in scratch.
+  /// All tiles for one piece of k after the other; meanwhile the sums rest in memory.
   void chunks() {
-    RestingSums& result = totals_ ? *totals_ : *chunk_sums_;
-    result.clear();
+    const auto sums = [&] {
+      if (!has_terms(c_.kernel, contract_)) chunk_sums_->clear();
+      pieces(0, b_.getTrue());
+    };
     if (!totals_) {
-      pieces(0);
-    } else {
-      each_part([&] {
-        chunk_sums_->clear();
-        pieces(0);
-        totals_->add(*chunk_sums_);
-      });
+      sums();
+      chunk_sums_->finish();
+      return;
     }
-    result.finish();
+    totals_->clear();
+    each_part([&] {
+      sums();
+      totals_->add(*chunk_sums_);
+    });
+    totals_->finish();
   }
   /// Emits `body` with each part as the range of the first axis of k.
   void each_part(const std::function<void()>& body) {
@@ -151,34 +157,62 @@ class ContractEmitter {
       c_.range(first) = whole;
     });
   }
-  void pieces(std::int32_t level) {
+  /// `first`: whether none came before, as far as axes before `level` are concerned.
+  void pieces(std::int32_t level, Value* first) {
     const AxisId axis = contract_.k[static_cast<std::size_t>(level)];
+    Value* begin = c_.range(axis).begin;
+    const auto still_first = [&] {
+      return b_.CreateAnd(first, b_.CreateICmpEQ(c_.range(axis).begin, begin));
+    };
     if (level < contract_.chunk.axis) {
-      each_position(axis, [&] { pieces(level + 1); });
+      each_position(axis, [&] { pieces(level + 1, still_first()); });
     } else {
-      c_.tiles(axis, contract_.chunk.size, [&] { box(); });
+      c_.tiles(axis, contract_.chunk.size, [&] {
+        begins_ = still_first();
+        box();
+      });
     }
   }
-  /// Goes on with the sums of a tile where they rest.
+  /// Goes on with the sums of a tile where they rest, or begins them.
   void go_on(const Place& place, std::int64_t rows) {
     std::vector<Value*> addresses;
-    std::vector<Value*> sums;
     const llvm::Align alignment(static_cast<std::uint64_t>(byte_size(type_)));
     for (std::int64_t row = 0; row < rows; ++row) {
       set_row(place, row);
       Value* first = resting_->address(place.n);
       for (std::int64_t v = 0; v < place.vectors(width_); ++v) {
         addresses.push_back(displaced(first, v * width_));
-        sums.push_back(b_.CreateAlignedLoad(vector_type(), addresses.back(), alignment));
       }
     }
     set_row(place, 0);
     position(contract_.n) = place.n;
-    sums = chain(place, rows, std::move(sums));
+    const std::vector<Value*> sums = chain(place, rows, begun(addresses, alignment));
     forget_place();
     for (std::size_t i = 0; i < sums.size(); ++i) {
       b_.CreateAlignedStore(sums[i], addresses[i], alignment);
     }
+  }
+
+  /// The vectors of sums that rest there, or +0.
+  std::vector<Value*> begun(const std::vector<Value*>& addresses, llvm::Align alignment) {
+    std::vector<llvm::AllocaInst*> variables;
+    for (std::size_t i = 0; i < addresses.size(); ++i) {
+      variables.push_back(c_.variable(vector_type()));
+      b_.CreateStore(llvm::Constant::getNullValue(vector_type()), variables.back());
+    }
+    const auto load = [&] {
+      for (std::size_t i = 0; i < addresses.size(); ++i) {
+        b_.CreateStore(b_.CreateAlignedLoad(vector_type(), addresses[i], alignment), variables[i]);
+      }
+    };
+    if (begins_ == nullptr) {
+      load();
+    } else {
+      c_.when(b_.CreateNot(begins_), load);
+    }
+    std::vector<Value*> sums;
+    for (llvm::AllocaInst* sum : variables) sums.push_back(b_.CreateLoad(vector_type(), sum));
+    return sums;
   }
 
   /// Emits `body` for one position of the axis after the other.
@@ -281,7 +315,7 @@ class ContractEmitter {
         go_on(place, rows);
         return;
       }
-      fetch_results(place, rows);
+      if (!fetches_beside(rows)) fetch_rows(place, rows);
       set_row(place, 0);
       position(contract_.n) = place.n;
       if (contract_.parts.count > 1) {
@@ -315,16 +349,34 @@ class ContractEmitter {
       position(contract_.m()) = b_.CreateAdd(c_.range(contract_.m()).begin, c_.i64(row % inner_));
     }
   }
-  /// Fetches what the epilogue of a tile is going to read and to fill.
-  void fetch_results(const Place& place, std::int64_t rows) {
-    const VectorAxis columns{contract_.n, static_cast<int>(place.columns)};
+  /// Whether the first steps of a chain fetch a row of the results each. All rows at once would
+  /// keep what these steps read from coming.
+  [[nodiscard]] bool fetches_beside(std::int64_t rows) {
+    const bool one_loop = contract_.k.size() == 1 && contract_.parts.count == 1;
+    if (fetches_.empty() || lines_ > 1 || !one_loop || contract_.half_plane) return false;
+    const AxisRange& k = c_.range(contract_.k[0]);
+    return resting_ == nullptr && k.fixed() && k.greatest() >= rows;
+  }
+  /// Fetches what the epilogue is going to read and to fill in the current row of a tile.
+  void fetch_row(const Place& place) {
     position(contract_.n) = place.n;
+    FetchEmitter line(c_, fetches_, {contract_.n, static_cast<int>(place.columns)});
+    line.advance(~AxisSet{0});
+    line.fetch();
+  }
+  void fetch_rows(const Place& place, std::int64_t rows) {
     for (std::int64_t row = 0; row < rows && !fetches_.empty(); ++row) {
       set_row(place, row);
-      FetchEmitter line(c_, fetches_, columns);
-      line.advance(~AxisSet{0});
-      line.fetch();
+      fetch_row(place);
     }
+  }
+  void fetch_row_of_step(const Place& place, std::int64_t rows, Value* step) {
+    c_.when(b_.CreateICmpULT(step, c_.i64(rows)), [&] {
+      Value* before = position(contract_.m());
+      position(contract_.m()) = b_.CreateAdd(place.m, step);
+      fetch_row(place);
+      position(contract_.m()) = before;
+    });
   }
   void forget_place() {
     position(tile_axis()) = position(contract_.m()) = position(contract_.n) = nullptr;
@@ -349,6 +401,9 @@ class ContractEmitter {
   /// `sums`.
   std::vector<Value*> chain(const Place& place, std::int64_t height, std::vector<Value*> sums) {
     ChainTile tile{{}, place.n, place.columns, lines_ == 1};
+    if (fetches_beside(height)) {
+      tile.beside = [&](Value* step) { fetch_row_of_step(place, height, step); };
+    }
     for (std::int64_t row = 0; row < height; ++row) tile.rows.push_back(row_offset(row));
     return chain_.emit(tile, std::move(sums));
   }
@@ -450,6 +505,7 @@ class ContractEmitter {
   std::vector<Fetch> fetches_;             // of an element of the epilogue
   const Unread* unread_;                   // tiles that may be left out
   RestingSums* resting_;                   // where sums go on; null: they are complete
+  Value* begins_ = nullptr;                // whether they begin in this chunk; null: no chunks
   std::optional<RestingSums> chunk_sums_;  // between chunks of k
   std::optional<RestingSums> totals_;      // of the parts so far
 };

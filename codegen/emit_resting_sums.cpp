@@ -1,6 +1,9 @@
 #include "codegen/emit_resting_sums.h"
 
+#include <utility>
+
 #include "codegen/emit_loop.h"
+#include "codegen/emit_memory.h"
 
 namespace gradus::codegen {
 
@@ -8,7 +11,13 @@ using llvm::Value;
 
 RestingSums::RestingSums(EmitContext& context, const Contract& contract, ElementType type,
                          std::int64_t width, Extent extent)
-    : c_(context), contract_(contract), type_(type), width_(width), ranges_(context.ranges) {
+    : c_(context),
+      contract_(contract),
+      type_(type),
+      width_(width),
+      ranges_(context.ranges),
+      in_result_(extent == Extent::in_result) {
+  if (in_result_) return;
   if (extent == Extent::whole_batch) axes_ = contract.batch;
   axes_.insert(axes_.end(), contract.rows.begin(), contract.rows.end());
   Shape shape;
@@ -32,7 +41,14 @@ void RestingSums::add(const RestingSums& other) {
   });
 }
 
-Value* RestingSums::address(Value* n) const {
+Value* RestingSums::address(Value* n) {
+  if (in_result_) {
+    Value*& column = c_.positions[static_cast<std::size_t>(contract_.n)];
+    Value* before = std::exchange(column, n);
+    Value* result = Reference(c_, contract_.stores.front().target, {}).address();
+    column = before;
+    return result;
+  }
   const Buffer& buffer = c_.buffers[static_cast<std::size_t>(buffer_)];
   const std::vector<std::int64_t> strides = row_major_strides(buffer.type.shape);
   Value* offset = c_.i64(0);
@@ -47,6 +63,7 @@ Value* RestingSums::address(Value* n) const {
 }
 
 void RestingSums::finish() {
+  if (in_result_) return;
   Loop loop{.axes = contract_.result_axes(),
             .body = contract_.epilogue,
             .stores = contract_.stores,

@@ -1,6 +1,6 @@
 #pragma once
 
-// The sums of a contraction that rest in scratch while it does something else. Private to the
+// The sums of a contraction that rest in memory while it does something else. Private to the
 // emitter.
 
 #include <functional>
@@ -15,6 +15,7 @@ class RestingSums {
   enum class Extent : std::uint8_t {
     one_of_batch,  // of rows and n: used for one position of the batch after the other
     whole_batch,
+    in_result,  // all, where they are going to be stored (kernel_scratch.h)
   };
 
   /// `width` elements of `type` are a vector.
@@ -26,8 +27,8 @@ class RestingSums {
   /// Adds `other`, element by element.
   void add(const RestingSums& other);
   /// Address of the sum at the current positions of batch and rows and at column `n`.
-  [[nodiscard]] llvm::Value* address(llvm::Value* n) const;
-  /// Runs the contraction's epilogue and its stores on all of them.
+  [[nodiscard]] llvm::Value* address(llvm::Value* n);
+  /// Runs the contraction's epilogue and its stores on all of them; in the result they are stored.
   void finish();
 
  private:
@@ -41,6 +42,7 @@ class RestingSums {
   std::int64_t width_;
   std::vector<AxisId> axes_;       // of the buffer
   std::vector<AxisRange> ranges_;  // that it holds
+  bool in_result_;
   BufferId buffer_ = 0;
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "codegen/kernel_index.h"
 #include "runtime/executable.h"
 
 namespace gradus::codegen {
@@ -35,7 +36,7 @@ std::int64_t expected_scratch(const Kernel& kernel, const Contract& contract) {
   const auto size = static_cast<std::int64_t>(byte_size(lhs.type.element));
   std::int64_t bytes = columns * tile.lines * tile.rows;
   const bool over_tiles = sums_over_tiles(kernel, contract);
-  if (contract.chunk.size > 0 || over_tiles) {
+  if (over_tiles || (contract.chunk.size > 0 && !rests_in_result(kernel, contract))) {
     std::int64_t box = aligned(length_in_task(kernel, contract.n) * size);
     for (AxisId axis : contract.rows) box *= length_in_task(kernel, axis);
     if (over_tiles) {
@@ -56,7 +57,54 @@ std::int64_t expected_scratch(const Kernel& kernel, const Contract& contract) {
   return bytes + positions * columns + 2 * ir::kLanes * ir::kLanes * size;
 }
 
+/// Whether all ranges of an axis are whole vectors, as long as vectors may be.
+bool whole_vectors(const Kernel& kernel, AxisId axis) {
+  const auto whole = [](std::int64_t length) { return length % ir::kLanes == 0; };
+  const bool tasks = std::ranges::all_of(kernel.tasks, [&](const TaskAxis& task) {
+    return task.axis != axis || task.cut.count == 1 || whole(task.cut.unit);
+  });
+  const bool tiles = !kernel.tile || kernel.tile->axis != axis || whole(kernel.tile->size);
+  return tasks && tiles && whole(kernel.axes[static_cast<std::size_t>(axis)].extent);
+}
+
+/// Whether results are the sums as they are.
+bool stores_sums(const Contract& contract) {
+  const ir::ScalarProgram& program = contract.epilogue.program;
+  return contract.stores.size() == 1 && contract.epilogue.loads.empty() &&
+         program.code.size() == 1 && program.code.front().op == ir::ScalarOp::operand;
+}
+
 }  // namespace
+
+bool has_terms(const Kernel& kernel, const Contract& contract) {
+  const auto whole = [](const ir::Cut& cut) {
+    for (std::int64_t part = 0; part < cut.count; ++part) {
+      if (cut(part).size() == 0) return false;
+    }
+    return true;
+  };
+  return whole(contract.parts) && std::ranges::all_of(contract.k, [&](AxisId axis) {
+           const auto task = std::ranges::find(kernel.tasks, axis, &TaskAxis::axis);
+           return kernel.axes[static_cast<std::size_t>(axis)].extent > 0 &&
+                  (task == kernel.tasks.end() || whole(task->cut));
+         });
+}
+
+bool rests_in_result(const Kernel& kernel, const Contract& contract) {
+  if (contract.chunk.size == 0 || contract.parts.count > 1) return false;
+  if (!has_terms(kernel, contract) || !stores_sums(contract)) return false;
+  const auto buffer_of = [&](const Access& access) -> const Buffer& {
+    return kernel.buffers[static_cast<std::size_t>(access.buffer)];
+  };
+  const Access& target = contract.stores.front().target;
+  const Buffer& result = buffer_of(target);
+  const bool divided =
+      std::ranges::any_of(target.index, [](const Affine& index) { return index.divisor != 1; });
+  return result.role == BufferRole::output && !target.pick && !divided &&
+         result.type.element == buffer_of(contract.lhs).type.element &&
+         whole_vectors(kernel, contract.n) &&
+         element_stride(target.index, result.type.shape, contract.n) == 1;
+}
 
 std::int64_t expected_scratch(const Kernel& kernel) {
   std::int64_t bytes = 0;

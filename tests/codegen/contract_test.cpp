@@ -6,6 +6,7 @@
 
 #include "codegen/contraction_choice.h"
 #include "codegen/exchange.h"
+#include "codegen/kernel_scratch.h"
 #include "emit_support.h"
 
 namespace gradus::codegen {
@@ -119,7 +120,7 @@ void check(const Problem& p) {
   Kernel kernel = contraction(p);
   if (p.exchanged) exchange(kernel);
   std::vector<Tensor> tensors = parameters(kernel);
-  for (std::uint32_t i = 0; i < 3; ++i) fill(tensors[i], i + 20);
+  for (std::uint32_t i = 0; i < 4; ++i) fill(tensors[i], i + 20);  // results too: they are not read
   dispatch(p.type, [&](auto sample) {
     using T = decltype(sample);
     if constexpr (std::is_floating_point_v<T>) {
@@ -296,6 +297,34 @@ TEST(Contract, Copied) {
   }
 }
 
+/// Sums rest in scratch between chunks unless they are the result as they are, in whole vectors.
+TEST(Contract, SumsRestInTheResult) {
+  const Problem plain{
+      .batch = 2, .m = 7, .n = 48, .k = 70, .m_tasks = 2, .tile = {3, 2}, .chunk = 16};
+  const auto expect = [&](bool in_result, auto&& change) {
+    Problem p = plain;
+    change(p);
+    const Kernel kernel = contraction(p);
+    EXPECT_EQ(rests_in_result(kernel, std::get<Contract>(kernel.stages[0])), in_result);
+    check(p);
+  };
+  expect(true, [](Problem&) {});
+  expect(true, [](Problem& p) { p.type = ElementType::f64; });
+  expect(true, [](Problem& p) { p.lhs_transposed = true; });
+  expect(true, [](Problem& p) { p.rhs_transposed = true; });
+  expect(true, [](Problem& p) { p.panel = 64; });
+  expect(false, [](Problem& p) { p.n = 40; });
+  expect(false, [](Problem& p) { p.n_tasks = 2; });
+  expect(false, [](Problem& p) { p.parts = 2; });
+  expect(false, [](Problem& p) { p.epilogue = Problem::bias; });
+  expect(false, [](Problem& p) { p.k = 0; });
+  expect(false, [](Problem& p) {
+    p.k = 5;
+    p.parts = 2;
+    p.part_unit = 8;  // the second part is empty
+  });
+}
+
 TEST(Contract, Epilogues) {
   for (auto epilogue : {Problem::none, Problem::bias, Problem::long_one}) {
     for (std::int64_t n : {10, 48}) {
@@ -375,22 +404,30 @@ std::array<std::ptrdiff_t, 2> fetches(const Problem& problem) {
 TEST(Contract, FetchesTheNextRowsAndTheResult) {
   using Lines = std::array<std::ptrdiff_t, 2>;
   const Problem problem{.m = 256, .n = 64, .k = 64, .tile = {4, 2}};
-  EXPECT_EQ(fetches(problem), (Lines{1, 8})) << "a row per step; two lines in each of four rows";
+  EXPECT_EQ(fetches(problem), (Lines{1, 2})) << "a row per step, of two lines in the result";
   const auto with = [&](auto&& change) {
     Problem other = problem;
     change(other);
     return fetches(other);
   };
-  EXPECT_EQ(with([](Problem& p) { p.type = ElementType::f64; }), (Lines{1, 8}));
+  EXPECT_EQ(with([](Problem& p) { p.type = ElementType::f64; }), (Lines{1, 2}));
   EXPECT_EQ(with([](Problem& p) {
               p.tile = {22, 1};
               p.m = 22 * 16;
             }),
-            (Lines{2, 22}))
+            (Lines{2, 1}))
       << "more rows than a line has elements";
-  EXPECT_EQ(with([](Problem& p) { p.epilogue = Problem::long_one; }), (Lines{1, 8}));
-  EXPECT_EQ(with([](Problem& p) { p.lhs_transposed = true; }), (Lines{0, 8}));
-  EXPECT_EQ(with([](Problem& p) { p.k = 8; }), (Lines{0, 8})) << "lhs is in a first cache";
+  EXPECT_EQ(with([](Problem& p) { p.epilogue = Problem::long_one; }), (Lines{1, 2}));
+  EXPECT_EQ(with([](Problem& p) { p.lhs_transposed = true; }), (Lines{0, 2}));
+  EXPECT_EQ(with([](Problem& p) { p.k = 8; }), (Lines{0, 2})) << "lhs is in a first cache";
+  EXPECT_EQ(with([](Problem& p) { p.parts = 2; }), (Lines{1, 8})) << "before the first part";
+  EXPECT_EQ(with([](Problem& p) {
+              p.k = 32;
+              p.m = 33 * 22;
+              p.tile = {33, 1};
+            }),
+            (Lines{3, 33}))
+      << "more rows than steps: before the first one";
   EXPECT_EQ(with([](Problem& p) { p.m = 16; }), (Lines{0, 0})) << "all is";
 }
 
