@@ -103,7 +103,6 @@ class GroupLoops {
     int level = 0;
     std::optional<ir::NodeId> contraction;
   };
-  [[nodiscard]] bool is_contraction(ir::NodeId id) const;
   [[nodiscard]] std::set<ir::NodeId> made_for_contractions() const;
   void assign_places();
   void place_all(const std::map<ir::NodeId, int>& least);
