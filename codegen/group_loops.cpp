@@ -205,7 +205,7 @@ void GroupLoops::assign_places() {
         if (id == update || !reads_leaf(id, state)) continue;
         const bool together = is_light(id) && is_light(update) && box(id) == box(update) &&
                               same_loop(id, update) && (stage_of(id) || share_order(id, update)) &&
-                              reads_what_changes(id, update, state);
+                              reads_only_overwritten(id, update, state);
         const int after = level(id) + (together ? 0 : 1);
         if (level(update) < after) {
           least[update] = after;
@@ -243,7 +243,7 @@ bool GroupLoops::reads_leaf(NodeId id, NodeId leaf) const {
 
 /// Whether a point of `id` reads of the state no element but the one that the same point of
 /// `update` overwrites.
-bool GroupLoops::reads_what_changes(NodeId id, NodeId update, NodeId state) const {
+bool GroupLoops::reads_only_overwritten(NodeId id, NodeId update, NodeId state) const {
   const std::vector<int>& slots = iterations_.at(update).result_slot;
   const auto own_element = [&](const passes::Read& read) {
     for (std::size_t a = 0; a < read.slots.size(); ++a) {

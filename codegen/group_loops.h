@@ -111,7 +111,8 @@ class GroupLoops {
   [[nodiscard]] bool same_loop(ir::NodeId a, ir::NodeId b) const;
   [[nodiscard]] bool share_order(ir::NodeId a, ir::NodeId b) const;
   [[nodiscard]] bool reads_leaf(ir::NodeId id, ir::NodeId leaf) const;
-  [[nodiscard]] bool reads_what_changes(ir::NodeId id, ir::NodeId update, ir::NodeId state) const;
+  [[nodiscard]] bool reads_only_overwritten(ir::NodeId id, ir::NodeId update,
+                                            ir::NodeId state) const;
   [[nodiscard]] bool repeats_reads(AxisId axis) const;
   [[nodiscard]] bool repeats_reads(ir::NodeId id, AxisId axis) const;
   [[nodiscard]] bool is_chain(ir::NodeId id, AxisId axis, const std::set<int>& kept) const;
