@@ -120,7 +120,7 @@ class ColumnsEmitter {
               [&](Value* begin, std::int64_t lanes) {
                 if (unread_ == nullptr) return column(begin, lanes);
                 const HalfPlane& border = unread_->half_plane;
-                const AxisId rows = border.low == effective_.vector.axis ? border.high : border.low;
+                const AxisId rows = border.other(effective_.vector.axis);
                 const AxisRange whole = c_.range(rows);
                 // Rows that any of the columns sees: of the last column, or of the first.
                 if (c_.positions[static_cast<std::size_t>(rows)] == nullptr) {

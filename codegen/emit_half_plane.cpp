@@ -119,7 +119,7 @@ void ChainEmitter::emit_to_border(const ChainTile& tile) {
   const HalfPlane& half_plane = *contract_.half_plane;
   const AxisRange range = c_.range(contract_.k.front());
   const bool up_to_border = half_plane.low == contract_.k.front();
-  const AxisId kept = up_to_border ? half_plane.high : half_plane.low;
+  const AxisId kept = half_plane.other(contract_.k.front());
   const std::int64_t length = length_of(kept, tile);
   // The first position at the border, of as many as the tile has rows or columns but one.
   const std::int64_t offset = up_to_border ? half_plane.offset + 1 : -half_plane.offset;
@@ -143,7 +143,7 @@ void ChainEmitter::emit_border(const ChainTile& tile, Value* begin, Value* end) 
   const HalfPlane& half_plane = *contract_.half_plane;
   const AxisId k = contract_.k.front();
   const bool up_to_border = half_plane.low == k;
-  const AxisId kept = up_to_border ? half_plane.high : half_plane.low;
+  const AxisId kept = half_plane.other(k);
   Value* offset = c_.i64(up_to_border ? -half_plane.offset : half_plane.offset);
   const auto rows = static_cast<std::int64_t>(tile.rows.size());
   const std::int64_t vectors = vectors_of(tile);

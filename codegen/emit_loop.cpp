@@ -221,7 +221,7 @@ void LoopEmitter::add_left_out() {
   const bool low = border.low == axis;
   const std::int64_t extent = c_.axis(axis).extent;
   const AxisRange admitted =
-      c_.admitted(border, axis, c_.range(axis), c_.position(low ? border.high : border.low), 1);
+      c_.admitted(border, axis, c_.range(axis), c_.position(border.other(axis)), 1);
   // The position of each lane that is left out first, or last; where there is none, one inside.
   std::vector<llvm::Constant*> positions;
   for (std::int64_t lane = 0; lane < kVectorLanes; ++lane) {

@@ -45,7 +45,7 @@ class NestEmitter {
     const std::int64_t lanes = nest_.vector.lanes;
     if (nest_.half_plane) {
       const HalfPlane& border = *nest_.half_plane;
-      const AxisId other = border.low == axis ? border.high : border.low;
+      const AxisId other = border.other(axis);
       range = c_.admitted(border, axis, range, c_.position(other), 1);
       if (border.high == axis) return masked_vectors(axis, range);
     }

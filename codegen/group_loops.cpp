@@ -45,7 +45,7 @@ GroupLoops::GroupLoops(const ir::Graph& graph, const passes::FusionPlan& plan,
   for (NodeId id : group_.roots) iterations_.emplace(id, passes::iteration_of(graph, id));
   outputs_.insert(group_.outputs.begin(), group_.outputs.end());
   for (NodeId id : group_.roots) {
-    if (is_contraction(id)) contractions_.push_back(id);
+    if (passes::is_contraction(graph_, id)) contractions_.push_back(id);
   }
   if (!contractions_.empty()) last_ = contractions_.back();
   make_axes();
@@ -60,10 +60,6 @@ GroupLoops::GroupLoops(const ir::Graph& graph, const passes::FusionPlan& plan,
   }
   choose_contractions(choose);
   if (!kernel_.tile) kernel_.tile = tile();
-}
-
-bool GroupLoops::is_contraction(NodeId id) const {
-  return std::holds_alternative<ir::ContractionComputation>(graph_.node(id).op->compute);
 }
 
 // --- Axes ---------------------------------------------------------------------------------------
@@ -165,7 +161,7 @@ bool GroupLoops::same_point(NodeId reader, const passes::Read& read) const {
 std::set<int> GroupLoops::box(NodeId id) const {
   std::set<int> axes(axes_of(id).begin(), axes_of(id).end());
   axes.erase(-1);
-  if (is_contraction(id)) {
+  if (passes::is_contraction(graph_, id)) {
     const std::size_t contracted = passes::contraction_counts(graph_, id).contracted;
     for (std::size_t i = axes_of(id).size() - contracted; i < axes_of(id).size(); ++i) {
       axes.erase(axes_of(id)[i]);
@@ -209,7 +205,7 @@ void GroupLoops::assign_places() {
         if (id == update || !reads_leaf(id, state)) continue;
         const bool together = is_light(id) && is_light(update) && box(id) == box(update) &&
                               same_loop(id, update) && (stage_of(id) || share_order(id, update)) &&
-                              reads_what_changes(id, update, state);
+                              reads_only_overwritten(id, update, state);
         const int after = level(id) + (together ? 0 : 1);
         if (level(update) < after) {
           least[update] = after;
@@ -247,7 +243,7 @@ bool GroupLoops::reads_leaf(NodeId id, NodeId leaf) const {
 
 /// Whether a point of `id` reads of the state no element but the one that the same point of
 /// `update` overwrites.
-bool GroupLoops::reads_what_changes(NodeId id, NodeId update, NodeId state) const {
+bool GroupLoops::reads_only_overwritten(NodeId id, NodeId update, NodeId state) const {
   const std::vector<int>& slots = iterations_.at(update).result_slot;
   const auto own_element = [&](const passes::Read& read) {
     for (std::size_t a = 0; a < read.slots.size(); ++a) {
@@ -271,7 +267,7 @@ GroupLoops::Place GroupLoops::place_of(NodeId id, int first) const {
     return {level(*contraction), contraction};
   }
   Place place{first, std::nullopt};
-  if (is_contraction(id)) place.contraction = id;
+  if (passes::is_contraction(graph_, id)) place.contraction = id;
   for (const passes::Read& read : plan_.roots.at(id).roots) {
     if (!in_group(read.value)) continue;
     const bool in_register = !place.contraction && !stage_of(read.value) && is_light(read.value) &&

@@ -103,7 +103,6 @@ class GroupLoops {
     int level = 0;
     std::optional<ir::NodeId> contraction;
   };
-  [[nodiscard]] bool is_contraction(ir::NodeId id) const;
   [[nodiscard]] std::set<ir::NodeId> made_for_contractions() const;
   void assign_places();
   void place_all(const std::map<ir::NodeId, int>& least);
@@ -112,7 +111,8 @@ class GroupLoops {
   [[nodiscard]] bool same_loop(ir::NodeId a, ir::NodeId b) const;
   [[nodiscard]] bool share_order(ir::NodeId a, ir::NodeId b) const;
   [[nodiscard]] bool reads_leaf(ir::NodeId id, ir::NodeId leaf) const;
-  [[nodiscard]] bool reads_what_changes(ir::NodeId id, ir::NodeId update, ir::NodeId state) const;
+  [[nodiscard]] bool reads_only_overwritten(ir::NodeId id, ir::NodeId update,
+                                            ir::NodeId state) const;
   [[nodiscard]] bool repeats_reads(AxisId axis) const;
   [[nodiscard]] bool repeats_reads(ir::NodeId id, AxisId axis) const;
   [[nodiscard]] bool is_chain(ir::NodeId id, AxisId axis, const std::set<int>& kept) const;

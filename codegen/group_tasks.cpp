@@ -209,7 +209,7 @@ ir::Cut GroupLoops::free_cut(AxisId axis, std::int64_t wanted) {
 
 bool GroupLoops::is_vector_axis(AxisId axis) {
   return std::any_of(group_.roots.begin(), group_.roots.end(), [&](NodeId id) {
-    return !is_contraction(id) && preferred_order(id).back() == axis;
+    return !passes::is_contraction(graph_, id) && preferred_order(id).back() == axis;
   });
 }
 

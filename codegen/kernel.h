@@ -187,6 +187,9 @@ struct HalfPlane {
   AxisId low = 0;
   AxisId high = 0;
   std::int64_t offset = 0;
+
+  /// The one of the two axes that `axis` is not.
+  [[nodiscard]] AxisId other(AxisId axis) const { return axis == low ? high : low; }
   friend bool operator==(const HalfPlane&, const HalfPlane&) = default;
 };
 

@@ -282,7 +282,7 @@ class Finder {
   /// The border is between the innermost axis, all of which is there, and another one.
   [[nodiscard]] bool fits(const Loop& loop, const HalfPlane& border) const {
     const AxisId inner = loop.axes.back();
-    const AxisId other = border.low == inner ? border.high : border.low;
+    const AxisId other = border.other(inner);
     const auto is_long = [&](AxisId axis) {
       const Axis& described = kernel_.axes[static_cast<std::size_t>(axis)];
       return described.extent > 1 && described.block_of < 0;

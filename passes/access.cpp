@@ -189,6 +189,12 @@ Access access_of(const Graph& graph, NodeId id) {
                     node.op->compute);
 }
 
+bool is_contraction(const ir::Node& node) {
+  return std::holds_alternative<ir::ContractionComputation>(node.op->compute);
+}
+
+bool is_contraction(const Graph& graph, NodeId id) { return is_contraction(graph.node(id)); }
+
 bool is_dot(const Graph& graph, NodeId id) { return graph.node(id).op == &ir::op("dot"); }
 
 bool is_tile_op(const Graph& graph, NodeId id) {
@@ -280,7 +286,7 @@ Iteration iteration_of(const Graph& graph, NodeId id) {
 ir::Cut block_cut(const Graph& graph, NodeId id) {
   const ir::Node& node = graph.node(id);
   const Shape& shape = graph.type(graph.operands(id)[0]).shape;
-  if (!std::holds_alternative<ir::ContractionComputation>(node.op->compute)) {
+  if (!is_contraction(graph, id)) {
     return ir::sum_order(shape, reduced_axes(graph, id)).blocks;
   }
   std::vector<std::int64_t> extents;

@@ -24,6 +24,8 @@ enum class Access : std::uint8_t {
 };
 [[nodiscard]] Access access_of(const ir::Graph& graph, ir::NodeId id);
 
+[[nodiscard]] bool is_contraction(const ir::Node& node);
+[[nodiscard]] bool is_contraction(const ir::Graph& graph, ir::NodeId id);
 /// A contraction with its parts added up.
 [[nodiscard]] bool is_dot(const ir::Graph& graph, ir::NodeId id);
 [[nodiscard]] bool is_tile_op(const ir::Graph& graph, ir::NodeId id);

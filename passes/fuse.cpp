@@ -74,7 +74,7 @@ class Fuser {
       version_[id] = unions_.version(id);
     }
     for (const auto& [id, root] : roots_) {
-      if (computes<ir::ContractionComputation>(graph_, id)) merge_operands(id);
+      if (is_contraction(graph_, id)) merge_operands(id);
     }
     for (const auto& [id, root] : roots_) {
       std::vector<Read> reads = root.roots;
@@ -287,7 +287,7 @@ class Fuser {
     std::vector<std::vector<NodeId>> twins;
     for (auto id = static_cast<NodeId>(graph_.size()); id-- > 0;) {
       if (root_[id] != nullptr) {
-        if (!computes<ir::ContractionComputation>(graph_, id)) wanted[id] = {id};
+        if (!is_contraction(graph_, id)) wanted[id] = {id};
       } else if (wanted[id].size() > 1 &&
                  chain_cost(graph_, costs_, {id}, in_memory) >= kHeuristics.dear_chain) {
         twins.emplace_back(wanted[id].begin(), wanted[id].end());
@@ -306,8 +306,7 @@ class Fuser {
   }
 
   bool has_contraction(const Group& group) const {
-    return std::ranges::any_of(
-        group.roots, [&](NodeId id) { return computes<ir::ContractionComputation>(graph_, id); });
+    return std::ranges::any_of(group.roots, [&](NodeId id) { return is_contraction(graph_, id); });
   }
   /// Whether the group of root `id` has no contraction.
   bool is_plain(NodeId id) const { return !has_contraction(groups_[owner(id)]); }
@@ -317,7 +316,7 @@ class Fuser {
     const auto reads_value = [&](const Read& read) { return read.value == value; };
     bool reads = false;
     for (NodeId id : group.roots) {
-      if (id == value || computes<ir::ContractionComputation>(graph_, id)) return false;
+      if (id == value || is_contraction(graph_, id)) return false;
       const Root& root = *root_[id];
       reads = reads || std::ranges::any_of(root.roots, reads_value) ||
               std::ranges::any_of(root.leaves, reads_value);
@@ -345,7 +344,7 @@ class Fuser {
             return "blocks are added when all tasks are complete";
           }
           if (is_tile_op(graph_, id) && reads_windows(id)) return kOverlap;
-          if (computes<ir::ContractionComputation>(graph_, id)) {
+          if (is_contraction(graph_, id)) {
             if (const std::string why = keeps_apart(id, read.value, *from, *to); !why.empty()) {
               return why;
             }

@@ -102,7 +102,7 @@ std::int64_t GroupJudge::most_tasks(const Group& group) const {
     const std::int64_t extent = group.extents[static_cast<std::size_t>(axis.axis)];
     const bool vector = std::ranges::any_of(group.roots, [&](NodeId id) {
       const std::vector<int>& axes = group.axes.at(id);
-      return !is_contraction(id) && !axes.empty() && axes.back() == axis.axis;
+      return !is_contraction(graph_, id) && !axes.empty() && axes.back() == axis.axis;
     });
     count *= vector ? std::max<std::int64_t>(1, extent / kLeastTaskLanes) : extent;
   }
@@ -118,7 +118,7 @@ std::int64_t GroupJudge::work(const Group& group) const {
 std::vector<NodeId> GroupJudge::contractions_of(const Group& group) const {
   std::vector<NodeId> result;
   std::ranges::copy_if(group.roots, std::back_inserter(result),
-                       [&](NodeId id) { return is_contraction(id); });
+                       [&](NodeId id) { return is_contraction(graph_, id); });
   return result;
 }
 
@@ -129,7 +129,7 @@ bool GroupJudge::keeps_large_sums(const Group& group) const {
   std::set<NodeId> users;
   for (NodeId user : group.roots) {
     for (NodeId id : needed_by(group, user)) {
-      if (!is_contraction(id)) continue;
+      if (!is_contraction(graph_, id)) continue;
       makers.insert(id);
       users.insert(user);
     }
@@ -220,10 +220,6 @@ std::int64_t GroupJudge::scratch_bytes(const Group& group, std::int64_t position
     bytes += graph_.node(id).types[0].byte_size() / std::max<std::int64_t>(positions, 1);
   }
   return bytes;
-}
-
-bool GroupJudge::is_contraction(NodeId id) const {
-  return std::holds_alternative<ir::ContractionComputation>(graph_.node(id).op->compute);
 }
 
 }  // namespace gradus::passes

@@ -32,7 +32,6 @@ class GroupJudge {
 
  private:
   [[nodiscard]] bool makes_more(ir::NodeId contraction) const;
-  [[nodiscard]] bool is_contraction(ir::NodeId id) const;
   [[nodiscard]] bool contraction_reads_update(const Group& group) const;
   [[nodiscard]] std::int64_t most_tasks(const Group& group) const;
   [[nodiscard]] std::int64_t work(const Group& group) const;

@@ -47,9 +47,6 @@ struct Roles {
   }
 };
 
-bool is_contraction(const ir::Node& node) {
-  return std::holds_alternative<ir::ContractionComputation>(node.op->compute);
-}
 /// With its parts added up.
 bool is_complete(const ir::Node& node) {
   const auto* contraction = std::get_if<ir::ContractionComputation>(&node.op->compute);

@@ -29,10 +29,7 @@ std::map<NodeId, NodeId> padded_values(const Graph& graph) {
   std::map<NodeId, NodeId> pads;
   const std::vector<bool> live = graph.live();
   for (NodeId id = 0; id < graph.size(); ++id) {
-    const ir::Node& node = graph.node(id);
-    const bool reads_memory =
-        std::holds_alternative<ir::ContractionComputation>(node.op->compute) ||
-        is_tile_op(graph, id);
+    const bool reads_memory = is_contraction(graph, id) || is_tile_op(graph, id);
     if (!live[id] || !reads_memory) continue;
     for (ir::Value operand : graph.operands(id)) {
       const NodeId pad = operand_read(graph, operand.node).node;

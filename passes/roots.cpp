@@ -23,9 +23,6 @@ bool is_elementwise(const Graph& graph, NodeId id) {
 bool is_loop(const Graph& graph, NodeId id) {
   return std::holds_alternative<ir::ScanComputation>(graph.node(id).op->compute);
 }
-bool is_contraction(const Graph& graph, NodeId id) {
-  return std::holds_alternative<ir::ContractionComputation>(graph.node(id).op->compute);
-}
 
 /// Axes of operand `o` of light node `id` in terms of `slots`, the relation of the node itself.
 std::vector<int> compose(const ir::IndexMap& map, const Shape& operand, const Shape& node,

@@ -58,7 +58,7 @@ class GroupValues {
   /// A root runs in the loop of what it reads in a register, and after the loops of all else.
   LoopNumber loop_of(NodeId id) const {
     if (const auto epilogue = epilogue_of(id)) return *epilogue;
-    const bool contraction = is_contraction(id);
+    const bool contraction = is_contraction(graph_, id);
     int before = 0;
     for (const Read& read : plan_.roots.at(id).roots) {
       const auto known = loop_.find(read.value);
@@ -89,15 +89,11 @@ class GroupValues {
     return last;
   }
 
-  bool is_contraction(NodeId id) const {
-    return std::holds_alternative<ir::ContractionComputation>(graph_.node(id).op->compute);
-  }
-
   /// Group axes along which a root's results lie.
   std::set<int> box(NodeId id) const {
     const std::vector<int>& axes = group_.axes.at(id);
     std::size_t count = axes.size();
-    if (is_contraction(id)) count -= contraction_counts(graph_, id).contracted;
+    if (is_contraction(graph_, id)) count -= contraction_counts(graph_, id).contracted;
     std::set<int> result(axes.begin(), axes.begin() + static_cast<std::ptrdiff_t>(count));
     result.erase(-1);
     return result;

@@ -4,7 +4,6 @@
 #include <set>
 #include <utility>
 
-#include "ir/op.h"
 #include "passes/access.h"
 
 namespace gradus::passes {
@@ -61,7 +60,7 @@ std::vector<ParallelAxis> TaskAxes::kept_axes(NodeId id, const std::vector<int>&
 std::pair<std::set<int>, std::set<int>> TaskAxes::rows_and_columns(const Group& group) const {
   std::pair<std::set<int>, std::set<int>> found;
   for (NodeId id : group.roots) {
-    if (!std::holds_alternative<ir::ContractionComputation>(graph_.node(id).op->compute)) continue;
+    if (!is_contraction(graph_, id)) continue;
     const ContractionCounts counts = contraction_counts(graph_, id);
     const auto row = group.axes.at(id).begin() + static_cast<std::ptrdiff_t>(counts.batch);
     const auto column = row + static_cast<std::ptrdiff_t>(counts.rows);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <optional>
 
 #include "base/float_environment.h"
 
@@ -95,6 +94,8 @@ RunResult Executor::run_chain(const Executable& executable, const Turn& turn, bo
     GRADUS_CHECK(chain.count == 1 || step.tasks % chain.units == 0, "units do not share the tasks");
     most = std::max(most, step.most_workers(turn.iterations));
   }
+  // Each worker moves its own; what is allocated here is not on a worker, where nothing can throw.
+  if (turn.iterations > 1) moving_.assign(static_cast<std::size_t>(workers()), buffers_);
   pool_.run(chain.units, most, [&](std::int64_t worker, std::int64_t first, std::int64_t last) {
     run_units(steps, turn, worker, first, last, timed);
   });
@@ -106,10 +107,8 @@ void Executor::run_units(std::span<const Step> steps, const Turn& turn, std::int
                          std::int64_t first, std::int64_t last, bool timed) {
   WorkerReport& report = reports_[static_cast<std::size_t>(worker)];
   std::byte* scratch = scratch_.data() + kScratchMargin + worker * scratch_stride_;
-  // Those of later iterations are other ones.
-  std::optional<Buffers> moving;
-  if (turn.iterations > 1) moving = buffers_;
-  Buffers& buffers = moving ? *moving : buffers_;
+  const bool moves = turn.iterations > 1;
+  Buffers& buffers = moves ? moving_[static_cast<std::size_t>(worker)] : buffers_;
   Clock::time_point before = timed ? Clock::now() : Clock::time_point{};
   const std::int64_t at_once = steps.size() == 1 ? last - first : 1;
   for (std::int64_t iteration = 0; iteration < turn.iterations; ++iteration) {
@@ -126,7 +125,7 @@ void Executor::run_units(std::span<const Step> steps, const Turn& turn, std::int
         before = after;
       }
     }
-    for (std::size_t i = 0; moving && i < steps.size(); ++i) {
+    for (std::size_t i = 0; moves && i < steps.size(); ++i) {
       for (std::size_t b = 0; b < buffers[i].size(); ++b) {
         buffers[i][b] += steps[i].buffers[b].stride;
       }

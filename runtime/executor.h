@@ -73,6 +73,7 @@ class Executor {
   std::int64_t scratch_stride_ = 0;  // bytes from one worker's scratch to the next
   std::vector<WorkerReport> reports_;
   Buffers buffers_;                                 // of the current steps
+  std::vector<Buffers> moving_;                     // by worker: of its iteration of them
   std::span<std::byte> state_;                      // of the last run
   std::span<const std::byte> constants_;            // of the last run
   std::vector<std::span<const std::byte>> inputs_;  // of the last run

@@ -15,6 +15,7 @@
 
 #include "ir/hoist.h"
 #include "ir/ops/families.h"
+#include "ir/ops/scan_saved.h"
 #include "ir/reverse_mode.h"
 
 namespace gradus::ir {
@@ -97,20 +98,6 @@ class SumOverIterations {
   const Graph& body_;
   std::function<Expr(Value)> leaf_;
 };
-
-/// Whether a node computes exp, tanh or the like.
-bool calls_function(const Graph& graph, NodeId id) {
-  const Node& node = graph.node(id);
-  const auto* compute = std::get_if<ElementwiseComputation>(&node.op->compute);
-  if (compute == nullptr) return false;
-  std::vector<TensorType> operands;
-  for (Value x : graph.operands(id)) operands.push_back(graph.type(x));
-  const ScalarProgram program =
-      record_elementwise(*compute, operands, node.types[0], node.attributes);
-  return std::ranges::any_of(program.code, [](const ScalarInstruction& instruction) {
-    return instruction.op == ScalarOp::call;
-  });
-}
 
 class ScanGradient {
  public:
@@ -241,12 +228,9 @@ class ScanGradient {
     return static_cast<std::size_t>(std::stoul(name.substr(1)));
   }
 
-  /// Nodes of the new body by those of the forward body that they are.
-  using Saved = std::map<NodeId, NodeId>;
-
   /// What is dear in the forward body and depends on carried values becomes a slice.
   void save() {
-    const Saved chosen = choose_saved();
+    const SavedValues chosen = choose_saved(forward_.body, signature_, body_, moved_);
     Graph saved(body_.name());
     const auto known = [&](NodeId id) -> std::optional<Value> {
       const Node& node = body_.node(id);
@@ -264,60 +248,6 @@ class ScanGradient {
     body_ = std::move(saved);
   }
 
-  /// Contractions and reductions; and functions like tanh in place of what they are made of, while
-  /// that takes no more memory: those that no other function is part of, then those of these.
-  [[nodiscard]] Saved choose_saved() const {
-    const Graph& f = forward_.body;
-    std::vector<bool> depends(f.size());
-    std::vector<std::size_t> depth(f.size());  // functions on the way to a value
-    for (NodeId id : signature_.carried) depends[id] = true;
-    Saved chosen;
-    std::vector<Saved> functions;  // by depth
-    for (NodeId id = 0; id < f.size(); ++id) {
-      for (Value x : f.operands(id)) {
-        depends[id] = depends[id] || depends[x.node];
-        depth[id] = std::max(depth[id], depth[x.node]);
-      }
-      const Node& node = f.node(id);
-      const bool function = calls_function(f, id);
-      if (function && functions.size() < ++depth[id]) functions.emplace_back();
-      if (!depends[id] || node.types.size() != 1 || !moved_[id]) continue;
-      if (is_dear(node)) chosen[moved_[id]->node] = id;
-      if (function) functions[depth[id] - 1][moved_[id]->node] = id;
-    }
-    for (const Saved& next : functions) {
-      Saved more = chosen;
-      more.insert(next.begin(), next.end());
-      if (saved_bytes(more) > saved_bytes(chosen)) break;
-      chosen = std::move(more);
-    }
-    return chosen;
-  }
-
-  /// Bytes of the slices that the new body would read, but for those that are stacked anyway.
-  [[nodiscard]] std::int64_t saved_bytes(const Saved& saved) const {
-    std::vector<bool> needed(body_.size());
-    for (const Result& result : body_.results()) needed[result.value.node] = true;
-    std::int64_t bytes = 0;
-    for (NodeId id = static_cast<NodeId>(body_.size()); id-- > 0;) {
-      if (!needed[id]) continue;
-      const auto found = saved.find(id);
-      if (found == saved.end()) {
-        for (Value x : body_.operands(id)) needed[x.node] = true;
-      } else if (!output_of(found->second)) {
-        bytes += body_.node(id).types[0].byte_size();
-      }
-    }
-    return bytes;
-  }
-  /// The number of the forward body's output that is this node.
-  [[nodiscard]] std::optional<std::size_t> output_of(NodeId id) const {
-    for (std::size_t i = 0; i < signature_.outputs.size(); ++i) {
-      if (signature_.outputs[i].value == Value{id, 0}) return i;
-    }
-    return std::nullopt;
-  }
-
   /// The forward scan stacks the carried values before each iteration too, and what is saved.
   void keep_saved() {
     std::vector<NodeId> kept = signature_.carried;
@@ -327,7 +257,7 @@ class ScanGradient {
     std::vector<std::size_t> stacks;  // of what is kept, by number of the output
     std::size_t outputs = signature_.outputs.size();
     for (NodeId id : kept) {
-      const std::optional<std::size_t> known = output_of(id);
+      const std::optional<std::size_t> known = output_of(signature_, id);
       stacks.push_back(known ? *known : outputs++);
       if (known) continue;
       std::string name;

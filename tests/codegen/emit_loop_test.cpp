@@ -447,6 +447,7 @@ bool fetches(const Kernel& kernel) {
 }
 
 TEST(EmitLoop, SpillsWholeCacheLines) {
+  // A tile of as many sums as there are registers.
   const Kernel kernel = parse_kernel(R"(kernel "cell" {
   axes m = 64, n = 128, k = 128
   tasks m in 2 unit 4
@@ -454,7 +455,7 @@ TEST(EmitLoop, SpillsWholeCacheLines) {
   in w : f32[128,128]
   in x : f32[64,128]
   out v : f32[64,128]
-  contract m, n, k parts 1 tile 8 x 2 {
+  contract m, n, k parts 1 tile 16 x 2 {
     lhs c[m, k]
     rhs w[k, n]
     load 1 = x[m, n]
