@@ -83,7 +83,10 @@ Expr map_rows(Expr x, const std::function<Expr(Expr rows)>& f) {
   for (NodeId movement : movements | std::views::reverse) {
     indices = moved(indices, Node(graph.node(movement)));
   }
-  return gather(f(table), indices, 0);
+  const Expr rows = f(table);
+  // An index out of range is a fault of who named it first.
+  const ProvenanceScope scope(graph, Provenance(graph.node(id).provenance));
+  return gather(rows, indices, 0);
 }
 
 Expr gather(Expr x, Expr indices, std::int64_t axis, std::int64_t batch) {

@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
+#include <string>
+#include <utility>
 
 #include "ir/interpret.h"
 #include "ir/op.h"
@@ -236,6 +239,25 @@ TEST(Indexing, FunctionsOfRowsAreTakenOfTheTable) {
     EXPECT_EQ(elements<double>(found[0]), elements<double>(plain[0]));
     for (std::size_t i = 1; i < found.size(); ++i) expect_near(found[i], plain[i]);
   }
+}
+
+TEST(Indexing, FaultsOfGatheredFunctionsAreThoseOfTheRows) {
+  Lookup lookup({40});
+  const auto from = [](std::string layer) {
+    return Provenance{std::make_shared<const Origin>(Origin{{}, std::move(layer), {}}),
+                      Role::forward};
+  };
+  const auto layer_of = [&](Expr x) {
+    return lookup.graph.node(x.value.node).provenance.entries().front().origin->layer;
+  };
+  lookup.graph.set_provenance(from("embedding"));
+  const Expr x = gather(lookup.table, lookup.indices, 0);
+  lookup.graph.set_provenance(from("dense"));
+  Expr product;
+  const Expr y = map_rows(x, [&](Expr rows) { return product = lookup.product(rows); });
+  EXPECT_EQ(layer_of(y), "embedding");
+  EXPECT_EQ(layer_of(product), "dense");
+  EXPECT_EQ(lookup.graph.provenance().entries().front().origin->layer, "dense");
 }
 
 TEST(Indexing, FunctionsOfOtherRowsAreTakenAsTheyAre) {
