@@ -56,6 +56,7 @@ Contract exchange_one_column(const Kernel& kernel, Contract contract, const Targ
   const AxisId m = contract.m();
   if (extent(kernel, contract.n) != 1 || contract.panel != 0 || contract.copied) return contract;
   if (contract.half_plane) return contract;
+  if (contract.lhs.buffer < 0) return contract;  // scratch that is no buffer of the kernel yet
   if (contract.rows.size() > 1 && extent(kernel, m) < ir::kLanes) return contract;
   if (!is_in_place(kernel, contract)) {
     if (!is_worth_copying(kernel, contract)) return contract;
