@@ -54,7 +54,7 @@ Sources sources_of(const LayerBuilder& b) {
 Expr project(LayerBuilder& b, Expr x, const std::string& name, std::int64_t heads,
              std::int64_t width) {
   const Expr kernel = b.parameter(name + "_kernel", {x.shape()[2], heads * width});
-  const Expr y = ir::map_rows(x, [&](Expr rows) {
+  const Expr y = b.map_rows(x, [&](Expr rows) {
     const std::int64_t last = rows.rank() - 1;
     const Expr product = ir::dot(rows, kernel, {{}, {}, {last}, {0}});
     if (!b.settings.boolean("use_bias")) return product;

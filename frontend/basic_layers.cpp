@@ -2,7 +2,6 @@
 
 #include "frontend/layer_families.h"
 #include "ir/compositions/activations.h"
-#include "ir/compositions/indexing.h"
 
 namespace gradus::frontend {
 namespace {
@@ -19,7 +18,7 @@ Expr dense(LayerBuilder& b) {
   const Expr kernel =
       tied ? embedding_table(b, embedding, {units, width}, "kernel", kKernelInitializer)
            : weights(b, "kernel", {width, units});
-  return ir::map_rows(b.x(), [&](Expr x) {
+  return b.map_rows(b.x(), [&](Expr x) {
     return add_bias_and_activate(b, ir::dot(x, kernel, {{}, {}, {x.rank() - 1}, {tied ? 1 : 0}}));
   });
 }

@@ -200,6 +200,10 @@ void check_decodes(const ModelSpec& spec, const Forward& forward, const LayerSpe
   }
 }
 
+bool differentiates(const LayerSpec& layer) {
+  return layer.layer != nullptr && layer.layer->differentiates;
+}
+
 Expr build_layer(const ModelSpec& model, const LayerSpec& spec, Forward& forward,
                  const std::vector<LayerInput>& inputs, Findings& findings) {
   const bool by_position = is_by_position(forward, inputs);
@@ -217,7 +221,8 @@ Expr build_layer(const ModelSpec& model, const LayerSpec& spec, Forward& forward
                        .state = forward.state,
                        .run = forward.run,
                        .carried_batch = forward.carried_batch,
-                       .decoding = by_position ? &*forward.decoding : nullptr};
+                       .decoding = by_position ? &*forward.decoding : nullptr,
+                       .differentiated = std::ranges::any_of(model.layers, differentiates)};
   const auto report = [&](const std::string& message, const std::string& hint) {
     const std::string who = spec.named ? fmt::format("{} '{}'", spec.kind, spec.name) : spec.kind;
     const BlockScope found(findings, spec.uses);

@@ -173,6 +173,10 @@ Expr LayerBuilder::at_positions(Expr table) const {
 Expr LayerBuilder::seed() const { return random_counter(graph, "seed", run); }
 Expr LayerBuilder::step() const { return random_counter(graph, "step", run); }
 
+Expr LayerBuilder::map_rows(Expr x, const std::function<Expr(Expr)>& f) const {
+  return differentiated ? f(x) : ir::map_rows(x, f);
+}
+
 Expr LayerBuilder::activate(Expr value, std::string_view name) const {
   return ir::find_activation(settings.choice(name).name)->build(value);
 }

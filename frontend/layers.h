@@ -3,6 +3,7 @@
 // The layer registry: one record per layer. The checker, the resolved file, the reference and the
 // tests follow from it.
 
+#include <functional>
 #include <map>
 #include <set>
 #include <span>
@@ -128,6 +129,7 @@ struct LayerBuilder {
   const Run& run;
   std::int64_t carried_batch = 0;  // examples whose state is carried from batch to batch
   Decoding* decoding = nullptr;    // null: only whole sequences
+  bool differentiated = false;     // a layer takes gradients with respect to values
 
   [[nodiscard]] bool training() const { return purpose == Purpose::training; }
   /// The first input.
@@ -151,6 +153,9 @@ struct LayerBuilder {
   /// The counters of random ops.
   [[nodiscard]] ir::Expr seed() const;
   [[nodiscard]] ir::Expr step() const;
+  /// f(x), of an f that gives of every row of x a row (ir::map_rows). Where values of the model are
+  /// differentiated with respect to, all that depends on x reads x.
+  [[nodiscard]] ir::Expr map_rows(ir::Expr x, const std::function<ir::Expr(ir::Expr)>& f) const;
   /// Applies the activation that setting `name` chooses.
   [[nodiscard]] ir::Expr activate(ir::Expr value, std::string_view name) const;
 };
@@ -176,7 +181,8 @@ struct Layer {
   std::string example;
   std::vector<std::string> example_inputs;
   Decodes decodes = Decodes::no;
-  bool by_example = true;  // makes something of every example alone
+  bool by_example = true;       // makes something of every example alone
+  bool differentiates = false;  // with respect to an input
 };
 [[nodiscard]] std::span<const Layer> layers();
 /// Null when there is none of that name.

@@ -4,7 +4,6 @@
 
 #include "frontend/layer_families.h"
 #include "ir/compositions/activations.h"
-#include "ir/compositions/indexing.h"
 #include "ir/compositions/recurrent.h"
 
 namespace gradus::frontend {
@@ -92,7 +91,7 @@ Expr run(LayerBuilder& b, const Cell& cell, const std::string& prefix, bool back
   if (cell.forget_bias != 0) {
     added.push_back(gate_constant(b.graph, width, units, 2 * units, cell.forget_bias));
   }
-  r.x = ir::map_rows(swapped(b.x()), [&](Expr rows) {
+  r.x = b.map_rows(swapped(b.x()), [&](Expr rows) {
     const std::int64_t last = rows.rank() - 1;
     Expr x = ir::dot(rows, kernel, {{}, {}, {last}, {0}});
     for (Expr bias : added) x = x + ir::broadcast(bias, x.shape(), {last});

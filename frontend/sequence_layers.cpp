@@ -20,7 +20,7 @@ Expr embedding(LayerBuilder& b) {
                          : embedding_table(b, tied, shape, "embeddings", kEmbeddingsInitializer);
   const Expr rows = ir::gather(table, b.x(), 0);
   const double scale = b.settings.number("scale");
-  return scale == 1 ? rows : ir::map_rows(rows, [&](Expr x) { return x * scale; });
+  return scale == 1 ? rows : b.map_rows(rows, [&](Expr x) { return x * scale; });
 }
 
 Expr one_hot(LayerBuilder& b) {

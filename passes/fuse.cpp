@@ -379,6 +379,7 @@ class Fuser {
     for (const ir::Result& result : graph_.results()) {
       if (memory_of(graph_, result.value.node) == value) return "an operand that is a result too";
     }
+    // A task that has the whole matrix has it for all who need it, as they join the group.
     if (has_contraction(producer) && fits_task(graph_, value)) return "";
     for (const auto& [id, root] : roots_) {
       if (own.axes.contains(id) || producer.axes.contains(id)) continue;

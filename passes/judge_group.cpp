@@ -6,6 +6,7 @@
 #include "ir/op.h"
 #include "passes/inner_batch.h"
 #include "passes/sum_tiles.h"
+#include "passes/task_axes.h"
 
 namespace gradus::passes {
 namespace {
@@ -45,6 +46,7 @@ std::string GroupJudge::refusal(const Group& merged, const Group& a, const Group
   const std::vector<NodeId> contractions = contractions_of(merged);
   if (contractions.size() > 1 && !keeps_large_sums(merged)) return "two contractions";
   if (makes_twice(merged)) return "made again for another kernel";
+  if (cuts_rows_and_columns(merged)) return "rows of one contraction are columns of another";
   if (merged.parallel.empty() && work(merged) == 0) return "";
   for (NodeId id : merged.roots) {
     const int slot = roots_.at(id).iteration.block_slot;
@@ -154,6 +156,19 @@ bool GroupJudge::makes_twice(const Group& group) const {
     }
   }
   return false;
+}
+
+/// Whether tasks have whole rows of one contraction and parts of the rows of another: what the
+/// second one needs of its right operand would be little used.
+bool GroupJudge::cuts_rows_and_columns(const Group& group) const {
+  const std::vector<NodeId> contractions = contractions_of(group);
+  return std::ranges::any_of(group.parallel, [&](const ParallelAxis& axis) {
+    const auto is = [&](const auto& among) {
+      return std::ranges::any_of(contractions,
+                                 [&](NodeId id) { return among(graph_, group, id, axis.axis); });
+    };
+    return is(is_row) && is(is_column);
+  });
 }
 
 /// Whether a contraction's result is no smaller than its operands.

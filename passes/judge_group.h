@@ -38,6 +38,7 @@ class GroupJudge {
   [[nodiscard]] std::vector<ir::NodeId> contractions_of(const Group& group) const;
   [[nodiscard]] std::set<ir::NodeId> needed_by(const Group& group, ir::NodeId id) const;
   [[nodiscard]] bool makes_twice(const Group& group) const;
+  [[nodiscard]] bool cuts_rows_and_columns(const Group& group) const;
   [[nodiscard]] bool keeps_large_sums(const Group& group) const;
   [[nodiscard]] std::int64_t contraction_tasks(const Group& group) const;
   [[nodiscard]] std::int64_t contraction_tasks(const Group& group, ir::NodeId id) const;

@@ -1,10 +1,9 @@
 #include "passes/task_axes.h"
 
 #include <algorithm>
-#include <set>
-#include <utility>
 
 #include "passes/access.h"
+#include "passes/repeat_contractions.h"
 
 namespace gradus::passes {
 namespace {
@@ -19,7 +18,25 @@ bool keeps(const std::vector<ParallelAxis>& kept, ParallelAxis& candidate) {
   return !at->cut || *at->cut == *candidate.cut;
 }
 
+/// Whether the axis is among `count` axes of the contraction from number `first` on.
+bool is_among(const Group& group, NodeId contraction, int axis, std::size_t first,
+              std::size_t count) {
+  const auto begin = group.axes.at(contraction).begin() + static_cast<std::ptrdiff_t>(first);
+  const auto end = begin + static_cast<std::ptrdiff_t>(count);
+  return std::find(begin, end, axis) != end;
+}
+
 }  // namespace
+
+bool is_row(const ir::Graph& graph, const Group& group, NodeId contraction, int axis) {
+  const ContractionCounts counts = contraction_counts(graph, contraction);
+  return is_among(group, contraction, axis, counts.batch, counts.rows);
+}
+
+bool is_column(const ir::Graph& graph, const Group& group, NodeId contraction, int axis) {
+  const ContractionCounts counts = contraction_counts(graph, contraction);
+  return is_among(group, contraction, axis, counts.batch + counts.rows, counts.columns);
+}
 
 std::vector<ParallelAxis> TaskAxes::of(const Group& group) const {
   const NodeId first = group.roots.front();
@@ -32,11 +49,8 @@ std::vector<ParallelAxis> TaskAxes::of(const Group& group) const {
       return !keeps(kept, candidate) || crosses_tasks(group, id, candidate.axis);
     });
   }
-  // A task with whole rows of one contraction and parts of the rows of another would use little of
-  // what the second one needs of its right operand.
-  const auto [rows, columns] = rows_and_columns(group);
   std::erase_if(parallel, [&](const ParallelAxis& candidate) {
-    return rows.contains(candidate.axis) && columns.contains(candidate.axis);
+    return is_whole_in_tasks(group, candidate.axis);
   });
   return parallel;
 }
@@ -56,18 +70,17 @@ std::vector<ParallelAxis> TaskAxes::kept_axes(NodeId id, const std::vector<int>&
   return kept;
 }
 
-/// Of all contractions of the group.
-std::pair<std::set<int>, std::set<int>> TaskAxes::rows_and_columns(const Group& group) const {
-  std::pair<std::set<int>, std::set<int>> found;
+bool TaskAxes::is_whole_in_tasks(const Group& group, int axis) const {
+  bool row = false;
+  bool column = false;
   for (NodeId id : group.roots) {
     if (!is_contraction(graph_, id)) continue;
-    const ContractionCounts counts = contraction_counts(graph_, id);
-    const auto row = group.axes.at(id).begin() + static_cast<std::ptrdiff_t>(counts.batch);
-    const auto column = row + static_cast<std::ptrdiff_t>(counts.rows);
-    found.first.insert(row, column);
-    found.second.insert(column, column + static_cast<std::ptrdiff_t>(counts.columns));
+    row = row || is_row(graph_, group, id, axis);
+    if (!is_column(graph_, group, id, axis)) continue;
+    if (!fits_task(graph_, id)) return false;
+    column = true;
   }
-  return found;
+  return row && column;
 }
 
 /// Whether `id` needs what another task along the axis computes or updates.

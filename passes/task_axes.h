@@ -3,14 +3,18 @@
 // Which axes of a fusion group tasks may be cut along.
 
 #include <optional>
-#include <set>
-#include <utility>
 #include <vector>
 
 #include "ir/graph.h"
 #include "passes/fuse.h"
 
 namespace gradus::passes {
+
+/// Whether the domain axis is among the rows, or the columns, of the contraction's result.
+[[nodiscard]] bool is_row(const ir::Graph& graph, const Group& group, ir::NodeId contraction,
+                          int axis);
+[[nodiscard]] bool is_column(const ir::Graph& graph, const Group& group, ir::NodeId contraction,
+                             int axis);
 
 class TaskAxes {
  public:
@@ -32,7 +36,7 @@ class TaskAxes {
   [[nodiscard]] bool in_place_stays_local(const Group& group, ir::NodeId id, int axis) const;
   [[nodiscard]] bool same_position(const Group& group, ir::NodeId id, const Read& read,
                                    int axis) const;
-  [[nodiscard]] std::pair<std::set<int>, std::set<int>> rows_and_columns(const Group& group) const;
+  [[nodiscard]] bool is_whole_in_tasks(const Group& group, int axis) const;
 
   const ir::Graph& graph_;
   const std::vector<const Root*>& root_;

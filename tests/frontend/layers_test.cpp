@@ -305,6 +305,28 @@ TEST(Layers, TimeDistributedLayersDoWithATimeWhatTheyDoWithAnExample) {
   }
 }
 
+/// Though a table's rows could be multiplied before they are gathered.
+TEST(Layers, GradientsReachWhatAnEmbeddingGives) {
+  const std::string layers =
+      R"({"layer": "embedding", "from": "a", "input_dim": 4, "output_dim": 3, "name": "e"},
+    {"layer": "dense", "units": 2, "name": "d"},
+    {"layer": "gradient", "from": ["d", "e"], "name": "last"})";
+  Tensor tokens(TensorType{ElementType::i32, {2, 5}});
+  std::ranges::copy(std::vector{3, 0, 1, 1, 2, 0, 3, 3, 2, 1}, tokens.as<std::int32_t>().begin());
+  const Tensor kernel = tensor_of({3, 2}, 0.4, 0.25);
+  const Tensor y = run_layers(layers,
+                              {{"a", tokens},
+                               {"e/embeddings", tensor_of({4, 3}, 0.1, 0.2)},
+                               {"d/kernel", kernel},
+                               {"d/bias", tensor_of({2}, 0, 1)}},
+                              {"i32[5]"});
+  ASSERT_EQ(y.type.shape, (Shape{2, 5, 3}));
+  for (std::size_t i = 0; i < y.as<float>().size(); ++i) {
+    const std::size_t row = i % 3;
+    EXPECT_EQ(y.as<float>()[i], kernel.as<float>()[2 * row] + kernel.as<float>()[2 * row + 1]);
+  }
+}
+
 TEST(Layers, MovementKeepsEveryElement) {
   const Tensor x = tensor_of({2, 2, 3}, 0.7, 0.3);
   const Tensor z = tensor_of({2, 2, 1}, 0.1, 0.2);
