@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 
+#include "attention_graph.h"
 #include "codegen/compile.h"
 #include "codegen/interpret_kernel.h"
 #include "codegen/text_kernel.h"
@@ -126,19 +127,6 @@ void add_row_gradients(Graph& g, const Shape& shape) {
   g.add_result("dx", gradients[0].value);
   g.add_result("dscale", gradients[1].value);
   g.add_result("dshift", gradients[2].value);
-}
-
-/// Queries of shape {batch, queries, features}, and as many `keys` with values of 12 features.
-Expr attention(Graph& g, const Shape& queries, std::int64_t keys, double scale) {
-  const Expr q = input(g, "q", f32(queries));
-  const Expr k = input(g, "k", f32({queries[0], keys, queries[2]}));
-  const Expr v = input(g, "v", f32({queries[0], keys, 12}));
-  const Expr scores = ir::dot(q, k, {{0}, {0}, {2}, {2}}) * scale;
-  const Expr top =
-      ir::broadcast_reduced(ir::reduce("reduce_max", scores, {2}), scores.shape(), {2});
-  const Expr e = ir::map("exp", scores - top);
-  const Expr weights = e / ir::broadcast_reduced(ir::sum(e, {2}), e.shape(), {2});
-  return ir::dot(weights, v, {{0}, {0}, {2}, {1}});
 }
 
 /// The gradient for the image of a convolution of every other place, channel by channel: the places
@@ -529,82 +517,6 @@ TEST(KernelPlan, ProductsWithoutRowsHaveTasksToo) {
   EXPECT_TRUE(std::ranges::any_of(plan.kernels, [](const ScheduledKernel& scheduled) {
     return std::holds_alternative<Contract>(scheduled.kernel.stages[0]);
   }));
-}
-
-TEST(KernelPlan, WhatAContractionMakesOfLittleStaysInTheTask) {
-  const auto kernels = [](const std::function<Expr(Graph&)>& build) {
-    Graph graph("products");
-    graph.add_result("y", build(graph).value);
-    return plan_program(graph, {}).kernels.size();
-  };
-  EXPECT_EQ(kernels([](Graph& g) { return attention(g, {4, 70, 16}, 65, 0.25); }), 1U);
-  EXPECT_EQ(kernels([](Graph& g) { return attention(g, {4, 70, 64}, 65, 0.25); }), 2U)
-      << "scores are less than queries and keys";
-  EXPECT_EQ(kernels([](Graph& g) { return attention(g, {2, 70, 16}, 65, 0.25); }), 2U)
-      << "too few rows";
-}
-
-/// An attention with its results and the gradients of all operands.
-Graph trained_attention(const Shape& queries) {
-  Graph graph("attention");
-  const Expr y = attention(graph, queries, queries[1], 0.25);
-  std::vector<Expr> of;
-  for (ir::NodeId id : graph.inputs()) of.push_back({&graph, {id, 0}});
-  const std::vector<Expr> gradients = passes::gradients(ir::sum_all(y * y), of);
-  for (std::size_t i = 0; i < of.size(); ++i) {
-    graph.add_result(fmt::format("d{}", i), gradients[i].value);
-  }
-  return graph;
-}
-
-std::int64_t contractions(const ScheduledKernel& kernel) {
-  return std::ranges::count_if(kernel.kernel.stages, [](const Stage& stage) {
-    return std::holds_alternative<Contract>(stage);
-  });
-}
-
-/// A product of one column whose left operand the kernel keeps itself.
-TEST(KernelPlan, GradientsOfAGradientWithASingleKeyHaveAPlan) {
-  Graph graph("attention");
-  const Expr y = attention(graph, {16, 65, 2}, 1, 0.25);
-  std::vector<Expr> of;
-  for (ir::NodeId id : graph.inputs()) of.push_back({&graph, {id, 0}});
-  Expr slopes = ir::constant(graph, ElementType::f32, 0);
-  for (Expr slope : passes::gradients(ir::sum_all(y * y), of)) {
-    slopes = slopes + ir::sum_all(slope * slope);
-  }
-  const std::vector<Expr> second = passes::gradients(slopes, of);
-  for (std::size_t i = 0; i < of.size(); ++i) {
-    graph.add_result(fmt::format("d{}", i), second[i].value);
-  }
-  EXPECT_NO_THROW((void)plan_program(graph, {}));
-}
-
-TEST(KernelPlan, ScoresOfATrainedAttentionAreNotKept) {
-  const Graph graph = trained_attention({8, 128, 16});
-  const Plan plan = plan_program(graph, {});
-  EXPECT_EQ(contractions(plan.kernels.front()), 2) << "scores and what they weigh";
-  const Plan kept = plan_program(graph, {.without = {"repeat_contractions"}});
-  EXPECT_EQ(contractions(kept.kernels.front()), 1);
-}
-
-TEST(KernelPlan, GradientsOfSmallMatricesAreOneKernel) {
-  const auto most = [](const Shape& queries) {
-    const Plan plan = plan_program(trained_attention(queries), {});
-    std::int64_t result = 0;
-    for (const ScheduledKernel& kernel : plan.kernels) {
-      result = std::max(result, contractions(kernel));
-      for (const codegen::Buffer& buffer : kernel.kernel.buffers) {
-        const bool scores = buffer.type.shape == Shape{queries[0], queries[1], queries[1]};
-        EXPECT_FALSE(scores) << kernel.kernel.name << " keeps a matrix";
-      }
-    }
-    return result;
-  };
-  EXPECT_EQ(most({16, 128, 16}), 5) << "scores, and the gradients of weights and operands";
-  for (const std::int64_t positions : {129, 132, 144, 160}) {
-    EXPECT_EQ(most({16, positions, 16}), 4) << "keys and values have a kernel of their own";
-  }
 }
 
 /// The axis of tiles over which the kernel's gradient sums up what it makes itself; empty: none.
