@@ -24,9 +24,9 @@ class TaskAxes {
            const std::vector<std::optional<ir::NodeId>>& updated_by)
       : graph_(graph), root_(root), updated_by_(updated_by) {}
 
-  /// The axes that every root keeps and along which no read crosses tasks, but none that are rows
-  /// of one contraction and columns of another; none where the cuts of block sums contradict each
-  /// other.
+  /// The axes that every root keeps and along which no read crosses tasks; none where the cuts of
+  /// block sums contradict each other. Columns of matrices that fit a task are left out if they are
+  /// rows of another contraction, too: a task has them all.
   [[nodiscard]] std::vector<ParallelAxis> of(const Group& group) const;
 
  private:
