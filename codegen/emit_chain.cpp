@@ -194,11 +194,14 @@ ChainEmitter::Ahead ChainEmitter::ahead(const ChainTile& tile) const {
       result.rhs = b_.CreateAdd(result.rhs, share);
     }
   }
-  // Rows of lhs that are columns in memory: those of a tile lie in one line or two.
+  // Rows of lhs that are columns in memory: those of a tile lie in one line or two. The first
+  // columns of rhs meet them first, line after line, where no chunk before has fetched them.
   const bool columns = lhs_.stride(contract_.m()) == 1;
   if (columns && lhs_.stride(contract_.k.back()) * size >= kCacheLine) {
     Value* next = c_.i64(piece * lhs_.stride(contract_.k[axis]) * size);
-    result.lhs = b_.CreateSelect(last, next, c_.i64(0));
+    Value* first = b_.CreateICmpEQ(tile.n, n.begin);
+    Value* beside = b_.CreateSelect(first, c_.i64(kCacheLine), c_.i64(0));
+    result.lhs = b_.CreateSelect(last, next, beside);
   }
   return result;
 }

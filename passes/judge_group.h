@@ -21,8 +21,7 @@ class GroupJudge {
  public:
   /// Everything given outlives this.
   GroupJudge(const ir::Graph& graph, const std::map<ir::NodeId, Root>& roots,
-             const std::map<ir::NodeId, ir::NodeId>& in_place)
-      : graph_(graph), roots_(roots), in_place_(in_place) {}
+             const std::map<ir::NodeId, ir::NodeId>& in_place);
 
   /// Why `merged` would be worse than its parts, or wrong; empty when it is fine.
   [[nodiscard]] std::string refusal(const Group& merged, const Group& a, const Group& b) const;
@@ -47,6 +46,8 @@ class GroupJudge {
   const ir::Graph& graph_;
   const std::map<ir::NodeId, Root>& roots_;
   const std::map<ir::NodeId, ir::NodeId>& in_place_;
+  /// Contractions whose results nobody needs but a movement: they are stored as it has them.
+  std::set<ir::NodeId> moved_;
 };
 
 }  // namespace gradus::passes

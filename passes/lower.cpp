@@ -123,7 +123,7 @@ bool consecutive(const Integers& axes) {
   return true;
 }
 
-/// An operand with one axis per role, and where these are.
+/// An operand with one axis for all free and one for all contracted axes, and where these are.
 struct Side {
   Expr x;
   Integers batch, free, contract;
@@ -143,26 +143,21 @@ Side merge_axes(Expr x, const Integers& batch, const Integers& free, const Integ
   Integers permutation;
   Shape shape;
   Side side{x, {}, {}, {}};
-  if (free.empty()) shape.push_back(1);  // a free axis of extent 1, in front of everything
-  if (free.empty()) side.free = {0};
-  if (free.empty() && !batch.empty()) {
-    shape.clear();
-    side.free.clear();
-  }
+  const auto add = [&](Integers& axes, std::int64_t extent) {
+    axes.push_back(static_cast<std::int64_t>(shape.size()));
+    shape.push_back(extent);
+  };
+  if (free.empty() && batch.empty()) add(side.free, 1);  // in front of everything
   for (const auto& [first, role] : roles) {
     permutation.insert(permutation.end(), role->begin(), role->end());
-    const auto axis = static_cast<std::int64_t>(shape.size());
-    (role == &batch ? side.batch : role == &free ? side.free : side.contract) = {axis};
-    shape.push_back(product(x.shape(), *role));
-    if (role == &batch && free.empty()) {
-      side.free = {static_cast<std::int64_t>(shape.size())};
-      shape.push_back(1);
+    if (role != &batch) {
+      add(role == &free ? side.free : side.contract, product(x.shape(), *role));
+      continue;
     }
+    for (std::int64_t axis : batch) add(side.batch, x.shape()[at(axis)]);
+    if (free.empty()) add(side.free, 1);
   }
-  if (contract.empty()) {
-    side.contract = {static_cast<std::int64_t>(shape.size())};
-    shape.push_back(1);
-  }
+  if (contract.empty()) add(side.contract, 1);
   side.x = ir::reshape(ir::transpose(x, permutation), shape);
   return side;
 }

@@ -15,8 +15,8 @@ namespace gradus::passes {
 /// of integers, where no order of additions shows.
 [[nodiscard]] ir::Graph expand_small_contractions(const ir::Graph& graph);
 
-/// Every other contraction becomes one with at most one batch axis (leading), one m, one n and one
-/// k axis: several axes are merged by reshape, after a transpose where they do not lie together.
+/// Every other contraction becomes one with its batch axes in front, one m, one n and one k axis:
+/// several of these are merged by reshape, after a transpose where they do not lie together.
 [[nodiscard]] ir::Graph canonicalize_contractions(const ir::Graph& graph);
 
 /// A contraction of several parts and few outputs becomes combine(dot_parts), whose parts are

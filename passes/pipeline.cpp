@@ -18,6 +18,7 @@
 #include "passes/read_padded.h"
 #include "passes/repeat_contractions.h"
 #include "passes/simplify.h"
+#include "passes/sink_reshapes.h"
 #include "passes/turn_contractions.h"
 #include "passes/unroll_scans.h"
 
@@ -58,6 +59,13 @@ constexpr Pass kPipeline[] = {
     {"canonicalize_contractions",
      "Every contraction gets one axis per role, or reads windows in place.",
      canonicalize_contractions, true},
+    {"sink_reshapes",
+     "What is made of a reshaped product, element by element, and moved then is made in the "
+     "product's "
+     "shape.",
+     sink_reshapes,
+     false,
+     {"dot"}},
     {"repeat_contractions",
      "Large results of short sums are made again where they are needed much later.",
      repeat_contractions},

@@ -137,8 +137,9 @@ bool is_cheap_to_repeat(const Graph& graph, NodeId id) {
   if (!is_dot(graph, id)) return false;
   std::int64_t operands = 0;
   for (ir::Value operand : graph.operands(id)) {
-    if (!operand_read(graph, operand.node).permuted()) return false;
-    operands += graph.type(operand).byte_size();
+    const TensorType& type = graph.type(operand);
+    if (!operand_read(graph, operand.node).distinct(type.shape)) return false;
+    operands += type.byte_size();
   }
   std::int64_t products = 1;
   const TensorType& lhs = graph.type(graph.operands(id)[0]);

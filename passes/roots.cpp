@@ -257,6 +257,20 @@ bool OperandRead::permuted() const {
   });
 }
 
+bool OperandRead::distinct(const Shape& operand) const {
+  std::set<std::int64_t> used;
+  for (const ir::AxisMap& axis : map) {
+    std::vector<ir::AffineTerm> terms = axis.terms;
+    std::ranges::sort(terms, {}, &ir::AffineTerm::coefficient);
+    std::int64_t reached = 1;  // what the terms before can add, and one more
+    for (const ir::AffineTerm& term : terms) {
+      if (term.coefficient < reached || !used.insert(term.axis).second) return false;
+      reached += term.coefficient * (operand[static_cast<std::size_t>(term.axis)] - 1);
+    }
+  }
+  return true;
+}
+
 OperandRead operand_read(const Graph& graph, NodeId id) {
   const Shape shape = graph.node(id).types[0].shape;
   OperandRead result{id, {}};

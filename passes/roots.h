@@ -79,6 +79,9 @@ struct OperandRead {
   ir::IndexMap map;
   /// Whether axes are only permuted, repeated, or dropped at extent 1.
   [[nodiscard]] bool permuted() const;
+  /// Whether no element of `node` is read twice, but where it is repeated along whole axes of the
+  /// operand, which has that shape.
+  [[nodiscard]] bool distinct(const Shape& operand) const;
 };
 [[nodiscard]] OperandRead operand_read(const ir::Graph& graph, ir::NodeId id);
 

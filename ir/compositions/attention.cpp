@@ -31,29 +31,25 @@ void check_shapes(Expr query, Expr key, Expr value) {
   if (q[0] != k[0] || k[0] != v[0] || k[1] != v[1] || q[3] != k[3] || !groups) fail();
 }
 
-/// Which scores [batch * groups, heads * queries, keys] are those of keys up to the query, where
+/// Which scores [batch, groups, heads * queries, keys] are those of keys up to the query, where
 /// there are so many queries.
 Expr before(Expr scores, std::int64_t queries) {
   const Shape& shape = scores.shape();
-  Expr query = iota(*scores.graph, ElementType::i32, shape, 1);
-  if (shape[1] != queries) {
+  Expr query = iota(*scores.graph, ElementType::i32, shape, 2);
+  if (shape[2] != queries) {
     query = map("rem", query, full_like(query, static_cast<double>(queries)));
   }
-  return map("less_equal", iota(*scores.graph, ElementType::i32, shape, 2), query);
+  return map("less_equal", iota(*scores.graph, ElementType::i32, shape, 3), query);
 }
 
-/// Which are of keys that there are, where there are so many groups.
-Expr there(Expr scores, std::int64_t groups, Expr keys) {
-  const Shape& shape = scores.shape();
-  const Shape each{shape[0] / groups, groups, shape[2]};
-  const Expr rows = reshape(broadcast(keys, each, {0, 2}), {shape[0], shape[2]});
-  return broadcast(rows, shape, {0, 2});
-}
+/// [batch, positions, heads, width] as a matrix [positions, width] for every head of every batch.
+Expr matrices(Expr x) { return transpose(x, {0, 2, 1, 3}); }
 
-/// [batch, positions, groups, width] as a matrix [positions, width] for every group of every batch.
-Expr matrices(Expr x) {
+/// The same for every one of so many groups of heads: [batch, groups, heads * positions, width].
+Expr matrices(Expr x, std::int64_t groups) {
   const Shape& shape = x.shape();
-  return reshape(transpose(x, {0, 2, 1, 3}), {shape[0] * shape[2], shape[1], shape[3]});
+  const std::int64_t heads = shape[2] / groups;  // of a group
+  return reshape(matrices(x), {shape[0], groups, heads * shape[1], shape[3]});
 }
 
 /// A program of one f64 operand.
@@ -143,21 +139,20 @@ Expr scaled_dot_product_attention(Expr query, Expr key, Expr value,
   check_shapes(query, key, value);
   const Shape q = query.shape();
   const std::int64_t groups = key.shape()[2];
-  const std::int64_t heads = q[2] / groups;  // of a group
-  const std::int64_t width = value.shape()[3];
-  const Expr split = transpose(reshape(query, {q[0], q[1], groups, heads, q[3]}), {0, 2, 3, 1, 4});
-  const Expr rows = reshape(split, {q[0] * groups, heads * q[1], q[3]});
   // Products that no query sees are left out, where rows are the positions of queries.
   std::optional<HalfPlane> of_scores, of_values;
-  if (options.causal && heads == 1) {
+  if (options.causal && q[2] == groups) {
     of_scores = {MatrixAxis::column, MatrixAxis::row, 0};
     of_values = {MatrixAxis::contracted, MatrixAxis::row, 0};
   }
-  Expr scores = dot(rows, matrices(key), {{0}, {0}, {2}, {2}}, {}, of_scores) * options.scale;
+  const DotAxes with_keys{{0, 1}, {0, 1}, {3}, {3}};
+  const DotAxes with_values{{0, 1}, {0, 1}, {3}, {2}};
+  Expr scores =
+      dot(matrices(query, groups), matrices(key), with_keys, {}, of_scores) * options.scale;
   std::optional<Expr> past, counts;
   if (options.causal) counts = past = before(scores, q[1]);
   if (options.keys) {
-    const Expr keys = there(scores, groups, *options.keys);
+    const Expr keys = broadcast(*options.keys, scores.shape(), {0, 3});
     counts = past ? map("and", *past, keys) : keys;
   }
   if (counts) scores = select(*counts, scores, full_like(scores, kUnseen));
@@ -165,9 +160,8 @@ Expr scaled_dot_product_attention(Expr query, Expr key, Expr value,
   // Of a query that sees no key all scores are the same. One that sees itself sees one.
   if (options.keys) weights = select(*counts, weights, full_like(weights, 0));
   if (options.on_weights) weights = options.on_weights(weights);
-  const Expr taken = reshape(dot(weights, matrices(value), {{0}, {0}, {2}, {1}}, {}, of_values),
-                             {q[0], groups, heads, q[1], width});
-  return reshape(transpose(taken, {0, 3, 1, 2, 4}), {q[0], q[1], q[2], width});
+  const Expr taken = dot(weights, matrices(value), with_values, {}, of_values);
+  return matrices(reshape(taken, {q[0], q[2], q[1], value.shape()[3]}));
 }
 
 Rotation rotation(Graph& graph, std::int64_t positions, std::int64_t width, double base) {

@@ -8,6 +8,7 @@
 
 #include "attention_graph.h"
 #include "codegen/compile.h"
+#include "ir/compositions/attention.h"
 #include "passes/differentiate.h"
 
 namespace gradus::codegen {
@@ -15,6 +16,12 @@ namespace {
 
 using ir::Expr;
 using ir::Graph;
+
+std::int64_t contractions(const ScheduledKernel& kernel) {
+  return std::ranges::count_if(kernel.kernel.stages, [](const Stage& stage) {
+    return std::holds_alternative<Contract>(stage);
+  });
+}
 
 TEST(AttentionPlan, WhatAContractionMakesOfLittleStaysInTheTask) {
   const auto kernels = [](const std::function<Expr(Graph&)>& build) {
@@ -29,6 +36,38 @@ TEST(AttentionPlan, WhatAContractionMakesOfLittleStaysInTheTask) {
       << "too few rows";
 }
 
+/// Heads are axes of what the projections store, and of what the last one reads.
+TEST(AttentionPlan, HeadsAreReadAndStoredWhereTheyAre) {
+  Graph graph("attention");
+  const auto input = [&](const char* name, const Shape& shape) {
+    return Expr{&graph,
+                graph.add_input(name, ir::InputKind::batch, TensorType{ElementType::f32, shape})};
+  };
+  const Expr x = input("x", {256, 64});
+  const auto heads = [&](const char* weights, const char* bias) {
+    const Expr y = ir::reshape(ir::matmul(x, input(weights, {64, 64})), {8, 32, 64});
+    return ir::reshape(y + ir::broadcast(input(bias, {64}), {8, 32, 64}, {2}), {8, 32, 4, 16});
+  };
+  const Expr query = heads("wq", "bq");
+  const Expr key = heads("wk", "bk");
+  const Expr taken =
+      ir::scaled_dot_product_attention(query, key, heads("wv", "bv"), {.causal = true});
+  const Expr y = ir::matmul(ir::reshape(taken, {256, 64}), input("wo", {64, 64}));
+  graph.add_result("y", y.value);
+  EXPECT_EQ(plan_program(graph, {}).kernels.size(), 5U) << "four projections and the attention";
+
+  std::vector<Expr> of;
+  for (ir::NodeId id : graph.inputs()) of.push_back({&graph, {id, 0}});
+  const std::vector<Expr> gradients = passes::gradients(ir::sum_all(y * y), of);
+  for (std::size_t i = 0; i < of.size(); ++i) {
+    graph.add_result(fmt::format("d{}", i), gradients[i].value);
+  }
+  for (const ScheduledKernel& kernel : plan_program(graph, {}).kernels) {
+    EXPECT_TRUE(contractions(kernel) > 0 || !kernel.kernel.name.ends_with("transpose"))
+        << kernel.kernel.name << " only moves";
+  }
+}
+
 /// An attention with its results and the gradients of all operands.
 Graph trained_attention(const Shape& queries) {
   Graph graph("attention");
@@ -40,12 +79,6 @@ Graph trained_attention(const Shape& queries) {
     graph.add_result(fmt::format("d{}", i), gradients[i].value);
   }
   return graph;
-}
-
-std::int64_t contractions(const ScheduledKernel& kernel) {
-  return std::ranges::count_if(kernel.kernel.stages, [](const Stage& stage) {
-    return std::holds_alternative<Contract>(stage);
-  });
 }
 
 /// A product of one column whose left operand the kernel keeps itself.
