@@ -354,8 +354,9 @@ class ContractEmitter {
   [[nodiscard]] bool fetches_beside(std::int64_t rows) {
     const bool one_loop = contract_.k.size() == 1 && contract_.parts.count == 1;
     if (fetches_.empty() || lines_ > 1 || !one_loop || contract_.half_plane) return false;
+    if (resting_ != nullptr && !rests_in_result(c_.kernel, contract_)) return false;
     const AxisRange& k = c_.range(contract_.k[0]);
-    return resting_ == nullptr && k.fixed() && k.greatest() >= rows;
+    return k.fixed() && k.greatest() >= rows;
   }
   /// Fetches what the epilogue is going to read and to fill in the current row of a tile.
   void fetch_row(const Place& place) {
