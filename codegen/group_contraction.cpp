@@ -97,11 +97,9 @@ namespace {
 
 /// Neighbours along `axis` are neighbours in memory.
 bool is_contiguous(const std::vector<Affine>& index, AxisId axis) {
-  const auto moves = [&](const Affine& affine) {
-    return std::ranges::any_of(affine.terms, [&](const Term& term) { return term.axis == axis; });
-  };
-  if (index.empty() || index.back().terms != std::vector<Term>{{axis, 1}}) return false;
-  return std::none_of(index.begin(), index.end() - 1, moves);
+  const auto moves = [&](const Affine& affine) { return coefficient_of(affine, axis) != 0; };
+  return !index.empty() && coefficient_of(index.back(), axis) == 1 &&
+         std::none_of(index.begin(), index.end() - 1, moves);
 }
 
 /// Bytes between neighbours along `axis` in memory of the given type.

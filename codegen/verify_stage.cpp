@@ -403,7 +403,7 @@ class StageChecker {
     bool contiguous = false;  // a number, of rank 0, is not
     if (!leading.index.empty()) {
       const Affine& last = c.rhs.index.back();
-      contiguous = last.divisor == 1 && last.terms == std::vector<Term>{{c.n, 1}};
+      contiguous = coefficient_of(last, c.n) == 1;
       leading.index.pop_back();
     }
     if (!contiguous && axis_of(kernel_, c.n).extent > 1) {
