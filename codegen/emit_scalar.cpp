@@ -3,6 +3,7 @@
 #include <llvm/IR/IntrinsicsX86.h>
 
 #include "base/check.h"
+#include "codegen/emit_table.h"
 
 // Three habits of LLVM's instruction selection would change bits and are avoided here: it drops
 // multiplications by one although they flush, it turns compare-and-select into minimum and maximum
@@ -359,6 +360,8 @@ Value* emit_operation(EmitContext& context, const ScalarInstruction& instruction
       return result.bitcast(argument, arguments[0]);
     case ScalarOp::ldexp:
       return result.ldexp(arguments[0], arguments[1]);
+    case ScalarOp::table:
+      return emit_table(context, instruction.immediate, arguments[0], lanes);
     case ScalarOp::add:
     case ScalarOp::sub:
     case ScalarOp::mul:

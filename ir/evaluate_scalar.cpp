@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "base/float_environment.h"
 #include "ir/math.h"
+#include "ir/scalar_tables.h"
 
 namespace gradus::ir {
 namespace {
@@ -385,6 +386,9 @@ void Walk::step(std::size_t number) {
     case ScalarOp::convert:
       return convert_lanes(program_.code[static_cast<std::size_t>(instruction.arguments[0])].type,
                            type, lanes);
+    case ScalarOp::table:
+      return map<std::int32_t>(lanes, [&values = scalar_tables()[instruction.immediate].values](
+                                          std::int32_t i) { return values[wide(i) % kTableSize]; });
     case ScalarOp::call:
       return call(math_functions()[instruction.immediate], lanes);
     case ScalarOp::fault:

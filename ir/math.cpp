@@ -61,34 +61,37 @@ Scalar polynomial(Scalar x, std::initializer_list<double> coefficients) {
 // --- exp, log -----------------------------------------------------------------------------------
 
 /// e^x = 2^n e^r with n = round(x / ln 2) and r by two-step Cody-Waite reduction. Adding a magic
-/// number rounds and leaves n in the low bits. The f32 polynomial is that of Moshier's Cephes
-/// library, the f64 one the Taylor series to r^13.
+/// number rounds and leaves n in the low bits. f32: n counts sixteenths, 2^(n mod 16 / 16) is in a
+/// table, what rounding took from it in another, and the polynomial is the Taylor series to r^3
+/// with the terms beyond spread over it. f64: the Taylor series to r^13.
 Scalar exp(Scalar x) {
   const bool f32 = single(x);
   const Scalar least = number(x, f32 ? -104 : -745);
   const Scalar greatest = number(x, f32 ? 89 : 710);
   x = select(less(x, least), least, x);
   x = select(less(greatest, x), greatest, x);
+  const double steps = f32 ? 16 : 1;  // n / steps is the exponent
   const Scalar magic = number(x, f32 ? 0x1.8p23 : 0x1.8p52);
-  const Scalar shifted = fma(x, number(x, 1.4426950408889634), magic);
+  const Scalar shifted = fma(x, number(x, 1.4426950408889634 * steps), magic);
   const ElementType bits = f32 ? ElementType::i32 : ElementType::i64;
-  const Scalar exponent = convert(bitcast(shifted, bits) - bitcast(magic, bits), ElementType::i32);
+  const Scalar whole = bitcast(shifted, bits) - bitcast(magic, bits);
   const Scalar n = shifted - magic;
-  const Scalar high = fma(n, number(x, f32 ? -0.693359375 : -0x1.62e42fefa3800p-1), x);
-  const Scalar r = fma(n, number(x, f32 ? 2.12194440e-4 : -0x1.ef35793c76730p-45), high);
-  Scalar p;
+  const Scalar high = fma(n, number(x, (f32 ? -0.693359375 : -0x1.62e42fefa3800p-1) / steps), x);
+  const Scalar r = fma(n, number(x, (f32 ? 2.12194440e-4 : -0x1.ef35793c76730p-45) / steps), high);
   if (f32) {
-    p = polynomial(r, {1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2,
-                       1.6666665459e-1, 5.0000001201e-1});
-  } else {
-    double factorial = 6227020800.0;  // 13!
-    p = number(r, 1 / factorial);
-    for (int k = 13; k > 2; --k) {
-      factorial /= k;
-      p = fma(p, r, number(r, 1 / factorial));
-    }
+    const Scalar sixteenth = bitcast(shifted, bits);
+    const Scalar power = table("exp_power", sixteenth);
+    const Scalar below = fma(power, r, table("exp_rest", sixteenth));
+    const Scalar p = polynomial(r, {1.66669785e-1, 5.00016183e-1, 1});
+    return ldexp(fma(p, below, power), whole >> 4);
   }
-  return ldexp(fma(p, r * r, r) + 1.0, exponent);
+  double factorial = 6227020800.0;  // 13!
+  Scalar p = number(r, 1 / factorial);
+  for (int k = 13; k > 2; --k) {
+    factorial /= k;
+    p = fma(p, r, number(r, 1 / factorial));
+  }
+  return ldexp(fma(p, r * r, r) + 1.0, convert(whole, ElementType::i32));
 }
 
 /// x = 2^e m with m in [sqrt(1/2), sqrt(2)); log m by Cephes' polynomial (f32) or the series in
@@ -149,37 +152,46 @@ Scalar expm1(Scalar x) {
 
 // --- tanh, sigmoid, erf -------------------------------------------------------------------------
 
-Scalar tanh(Scalar x) {
+/// An odd function that is nearly x near 0, of a = |x|: a + offset + (a - centre) slope, the slope
+/// a polynomial in a - centre, all of the segment (modulo 16) that a belongs to. Centres are
+/// numbers at which the function is so nearly the f32 centre + offset that nothing is lost by
+/// adding it. The slopes are minimax fits in units in the last place (Lawson's iteration), their
+/// coefficients rounded from the highest on and the rest fitted again.
+Scalar odd_by_segments(Scalar x, Scalar a, Scalar segment, const std::string& name, int degree) {
+  const auto entry = [&](const std::string& of) { return table(name + of, segment); };
+  const Scalar u = a - entry("_centre");
+  Scalar slope = entry("_slope" + std::to_string(degree));
+  for (int k = degree; k-- > 0;) slope = fma(slope, u, entry("_slope" + std::to_string(k)));
+  return signed_as(fma(slope, u, a + entry("_offset")), x);
+}
+/// |x|, or `greatest` if that is less; NaN stays.
+Scalar magnitude_to(Scalar x, double greatest) {
   const Scalar magnitude = abs(x);
-  const Scalar z = x * x;
-  const Scalar far = 1.0 - 2.0 / (exp(magnitude + magnitude) + 1.0);
-  if (single(x)) {
-    const Scalar p = polynomial(z, {-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2,
-                                    1.33314422036e-1, -3.33332819422e-1});
-    const Scalar near = fma(p * z, x, x);
-    return select(less(magnitude, number(x, 0.625)), near, with_sign_of(far, x));
-  }
+  const Scalar end = number(x, greatest);
+  return select(less(end, magnitude), end, magnitude);
+}
+
+/// The segments are quarters of the octaves of |x| + 0.625; from 9.02 on it is 1.
+Scalar tanh_single(Scalar x) {
+  const Scalar a = magnitude_to(x, 9.02);
+  const Scalar segment = bitcast(a + 0.625, ElementType::i32) >> 21;
+  return odd_by_segments(x, a, segment, "tanh", 5);
+}
+Scalar tanh_double(Scalar x) {
+  const Scalar magnitude = abs(x);
   const Scalar t = expm1(magnitude + magnitude);
   const Scalar near = t / (t + 2.0);
+  const Scalar far = 1.0 - 2.0 / (exp(magnitude + magnitude) + 1.0);
   return with_sign_of(select(less(magnitude, number(x, 1)), near, far), x);
 }
+Scalar tanh(Scalar x) { return single(x) ? tanh_single(x) : tanh_double(x); }
 
 Scalar sigmoid(Scalar x) { return 1.0 / (exp(-x) + 1.0); }
 
-/// f32: an odd polynomial near 0; beyond, one about a number whose erf is nearly an f32, from which
-/// |x| differs without rounding. It is 1 at 4. Both are minimax fits of our own.
+/// The segments lie around multiples of 1/4; adding rounds to them. From 3.875 on it is 1.
 Scalar erf_single(Scalar x) {
-  const Scalar t = abs(x);
-  const Scalar p = polynomial(x * x, {6.91195964e-5, -7.71377119e-4, 5.15375426e-3, -2.68356465e-2,
-                                      1.12831742e-1, -3.76125962e-1, 1.28379166e-1});
-  const Scalar near = fma(p, x, x);
-  const Scalar least_one = number(x, 4);
-  const Scalar u = select(less(least_one, t), least_one, t) - 2.27039981;
-  const Scalar far =
-      polynomial(u, {1.36924791e-6, -1.39379781e-5, 4.53911198e-5, -5.02610465e-6, -3.44725297e-4,
-                     9.30053473e-4, -5.33691258e-4, -2.98378221e-3, 1.03050191e-2, -1.80167090e-2,
-                     2.02098079e-2, -1.47872064e-2, 6.51321141e-3, 9.98676479e-1});
-  return select(less(t, number(x, 1.15)), near, signed_as(far, x));
+  const Scalar a = magnitude_to(x, 0x1.effffep1);  // the last that rounds to number 15
+  return odd_by_segments(x, a, bitcast(a + 0x1.8p21, ElementType::i32), "erf", 4);
 }
 
 /// f64: 2 / sqrt(pi) e^-x^2 sum of (2 x^2)^n x / (2n + 1)!! below 3, the continued fraction of

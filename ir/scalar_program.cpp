@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "ir/evaluate_scalar.h"
 #include "ir/math.h"
+#include "ir/scalar_tables.h"
 
 namespace gradus::ir {
 namespace {
@@ -20,7 +21,8 @@ constexpr ScalarOpInfo kInfos[] = {
     {"abs", 1},       {"min", 2},        {"max", 2},         {"sqrt", 1},     {"equal", 2},
     {"not_equal", 2}, {"less", 2},       {"less_equal", 2},  {"bit_and", 2},  {"bit_or", 2},
     {"bit_xor", 2},   {"shift_left", 2}, {"shift_right", 2}, {"mul_high", 2}, {"select", 3},
-    {"convert", 1},   {"bitcast", 1},    {"ldexp", 2},       {"call", -1},    {"fault", 1},
+    {"convert", 1},   {"bitcast", 1},    {"ldexp", 2},       {"table", 1},    {"call", -1},
+    {"fault", 1},
 };
 static_assert(std::size(kInfos) == static_cast<std::size_t>(ScalarOp::fault) + 1);
 
@@ -91,6 +93,8 @@ bool types_fit(const ScalarInstruction& instruction, std::span<const ElementType
              byte_size(type) == byte_size(arguments[0]);
     case ScalarOp::ldexp:
       return is_float(type) && arguments[0] == type && arguments[1] == ElementType::i32;
+    case ScalarOp::table:
+      return type == ElementType::f32 && arguments[0] == ElementType::i32;
     case ScalarOp::call:
       return same && math_functions()[instruction.immediate].type == type;
     case ScalarOp::fault:
@@ -124,6 +128,9 @@ void check_instruction(const ScalarInstruction& instruction,
   if (instruction.op == ScalarOp::call) {
     GRADUS_CHECK(instruction.immediate < math_functions().size(), "no such math function");
     arity = math_functions()[instruction.immediate].arity;
+  }
+  if (instruction.op == ScalarOp::table) {
+    GRADUS_CHECK(instruction.immediate < scalar_tables().size(), "no such table");
   }
   const std::string name(info(instruction.op).name);
   GRADUS_CHECK(argument_types.size() == static_cast<std::size_t>(arity), "arity of " + name);
@@ -317,6 +324,9 @@ Scalar max(Scalar a, Scalar b) { return binary(ScalarOp::max, a, b); }
 Scalar abs(Scalar a) { return unary(ScalarOp::abs, a); }
 Scalar sqrt(Scalar a) { return unary(ScalarOp::sqrt, a); }
 Scalar ldexp(Scalar a, Scalar exponent) { return binary(ScalarOp::ldexp, a, exponent); }
+Scalar table(std::string_view name, Scalar index) {
+  return index.builder->emit(ScalarOp::table, ElementType::f32, {index}, scalar_table(name));
+}
 Scalar convert(Scalar a, ElementType type) { return a.builder->emit(ScalarOp::convert, type, {a}); }
 Scalar bitcast(Scalar a, ElementType type) { return a.builder->emit(ScalarOp::bitcast, type, {a}); }
 

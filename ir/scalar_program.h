@@ -55,6 +55,8 @@ enum class ScalarOp : std::uint8_t {
   bitcast,      // same size
   ldexp,        // operand 0: float of `type`, operand 1: i32; x * 2^n, infinite when too large and
                 // zero (sign kept) when below the least normal number
+  table,        // operand 0: i32; f32 number `operand modulo 16` of table `immediate`
+                // (ir/scalar_tables.h)
   call,         // immediate: number of the math function (ir/math.h)
   fault,        // operand 0: bool; raises `immediate` (a FaultKind) where true; gives operand 0
 };
@@ -87,7 +89,7 @@ struct ScalarProgram {
 /// First "operands f32, i64", then one instruction per line, last "return %3". An immediate stands
 /// between type and arguments: "%0 = operand f32 0", "%1 = constant f32 1.5" (a value that decimal
 /// digits cannot say is hexadecimal bits, 0x7fc00000), "%2 = index i64 1", "%3 = add f32 %0, %1",
-/// "%4 = call f32 exp %3", "%6 = fault bool division_by_zero %5".
+/// "%4 = call f32 exp %3", "%5 = table f32 exp_power %4", "%6 = fault bool division_by_zero %5".
 [[nodiscard]] std::string to_string(const ScalarProgram& program);
 
 /// Inverse of `to_string`; blank lines and leading spaces are allowed. Throws UserError E2101 that
@@ -177,6 +179,8 @@ Scalar max(Scalar a, Scalar b);
 Scalar abs(Scalar a);
 Scalar sqrt(Scalar a);
 Scalar ldexp(Scalar a, Scalar exponent);
+/// Number `index` modulo 16 of a table (ir/scalar_tables.h).
+Scalar table(std::string_view name, Scalar index);
 Scalar convert(Scalar a, ElementType type);
 Scalar bitcast(Scalar a, ElementType type);
 

@@ -13,6 +13,7 @@
 #include "ir/evaluate_scalar.h"
 #include "ir/math.h"
 #include "ir/scalar_program.h"
+#include "ir/scalar_tables.h"
 
 namespace gradus::ir {
 namespace {
@@ -55,6 +56,8 @@ std::string immediate_text(const ScalarInstruction& instruction) {
       return " " + constant_text(instruction.type, instruction.immediate);
     case ScalarOp::call:
       return " " + std::string(math_functions()[instruction.immediate].name);
+    case ScalarOp::table:
+      return " " + std::string(scalar_tables()[instruction.immediate].name);
     case ScalarOp::fault:
       return " " + std::string(kFaultNames[instruction.immediate]);
     default:
@@ -196,6 +199,13 @@ class Parser {
           if (math_functions()[i].name == name && math_functions()[i].type == type) return i;
         }
         fail("no math function " + std::string(name) + " of this type");
+      }
+      case ScalarOp::table: {
+        const std::string_view name = word();
+        for (std::size_t i = 0; i < scalar_tables().size(); ++i) {
+          if (scalar_tables()[i].name == name) return i;
+        }
+        fail("no table " + std::string(name));
       }
       case ScalarOp::fault: {
         const std::string_view name = word();

@@ -69,6 +69,7 @@ bool flushes(const ScalarProgram& program, std::int32_t id, const Operand& opera
     case ScalarOp::max:
     case ScalarOp::sqrt:
     case ScalarOp::ldexp:
+    case ScalarOp::table:
       return true;
     case ScalarOp::convert: {
       const auto from = static_cast<std::size_t>(instruction.arguments[0]);

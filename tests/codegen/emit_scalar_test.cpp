@@ -4,6 +4,7 @@
 #include "emit_support.h"
 #include "ir/evaluate_scalar.h"
 #include "ir/math.h"
+#include "ir/scalar_tables.h"
 
 namespace gradus::codegen {
 namespace {
@@ -281,6 +282,23 @@ TEST(EmitScalar, KeepsFlushesAndMoves) {
     add("small constants",
         [](auto x, auto) { return x + x.builder->constant(x.type(), 0x1p-100) * 0x1p-100; });
     add("absolute difference", [](auto x, auto y) { return abs(x - y); });
+  }
+  check_cases(cases);
+}
+
+// Of integers, and of floats of both widths, which make vectors of fewer lanes.
+TEST(EmitScalar, Tables) {
+  std::vector<Case> cases;
+  for (std::size_t number = 0; number < ir::scalar_tables().size(); ++number) {
+    for (ElementType type : {ElementType::i32, ElementType::f32, ElementType::f64}) {
+      const std::string name(ir::scalar_tables()[number].name);
+      cases.push_back({"table " + name, program({type}, [&](ir::ScalarBuilder&, auto x) {
+                         const ir::Scalar index = convert(x[0], ElementType::i32);
+                         const ir::Scalar picked = table(name, index);
+                         return std::vector{type == ElementType::f64 ? convert(picked, type)
+                                                                     : picked};
+                       })});
+    }
   }
   check_cases(cases);
 }

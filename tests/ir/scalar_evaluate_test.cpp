@@ -168,6 +168,19 @@ TEST(ScalarEvaluate, IndicesAndCallsReachTheProgram) {
   EXPECT_EQ(from_word<std::int64_t>(results[3]), 8);
 }
 
+TEST(ScalarEvaluate, TablesArePickedFromModuloTheirSize) {
+  ScalarBuilder b({i32});
+  const ScalarProgram program = b.finish({table("exp_power", b.operand(0))});
+  for (const std::int32_t index : {0, 1, 8, 15, 16, 41, -1, INT32_MIN, INT32_MAX}) {
+    const std::uint64_t operand = to_word(index);
+    std::uint64_t result = 0;
+    evaluate(program, {&operand, 1}, {}, {&result, 1}, nullptr);
+    const int sixteenths = ((index % 16) + 16) % 16;
+    EXPECT_FLOAT_EQ(from_word<float>(result), std::exp2(static_cast<float>(sixteenths) / 16))
+        << index;
+  }
+}
+
 TEST(ScalarEvaluate, ManyElementsAreTheSameAsOneByOne) {
   constexpr std::int64_t count = 1000;
   const FloatEnvironment environment;

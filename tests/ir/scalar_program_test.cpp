@@ -7,6 +7,7 @@
 #include "base/philox.h"
 #include "ir/evaluate_scalar.h"
 #include "ir/math.h"
+#include "ir/scalar_tables.h"
 
 namespace gradus::ir {
 namespace {
@@ -64,6 +65,10 @@ TEST(ScalarProgram, TypesAreChecked) {
   EXPECT_THROW(p + p, InternalError);
   EXPECT_THROW(bitcast(x, i64), InternalError);
   EXPECT_THROW(ldexp(x, x), InternalError);
+  EXPECT_THROW(table("exp_power", x), InternalError);
+  EXPECT_THROW(table("no_such", n), InternalError);
+  EXPECT_THROW(b.emit(ScalarOp::table, f64, {n}, 0), InternalError);
+  EXPECT_THROW(b.emit(ScalarOp::table, f32, {n}, scalar_tables().size()), InternalError);
   EXPECT_THROW(b.constant(i32, 0.5), InternalError);
   EXPECT_THROW(b.constant(u8, 256), InternalError);
   EXPECT_THROW(b.constant_bits(f32, 1ull << 32), InternalError);
@@ -145,6 +150,7 @@ TEST(ScalarText, ErrorsNameTheLine) {
       {"operands f32\n%0 = operand f32 0\n%1 = add f64 %0, %0\nreturn %1\n", 3},
       {"operands f32\n%0 = operand f32 0\n%1 = sum f32 %0, %0\nreturn %1\n", 3},
       {"operands f32\n%0 = operand f32 0\n%1 = call f32 gamma %0\nreturn %1\n", 3},
+      {"operands i32\n%0 = operand i32 0\n%1 = table f32 sines %0\nreturn %1\n", 3},
       {"operands\n%0 = constant u8 256\nreturn %0\n", 2},
       {"operands\n%0 = constant f32 0x100000000\nreturn %0\n", 2},
       {"operands\nreturn %0\n", 2},
