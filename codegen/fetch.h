@@ -35,7 +35,8 @@ struct Fetch {
   std::int64_t positions = 0;
 };
 
-/// Whether an access is to a parameter that is larger than a first cache.
+/// Whether an access is to a parameter that is larger than a first cache; an emitter's own scratch
+/// is none.
 [[nodiscard]] bool is_far(const Kernel& kernel, const Access& access);
 
 /// How a loop runs.
