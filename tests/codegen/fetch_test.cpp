@@ -80,6 +80,31 @@ TEST(Fetch, RowsOfFarMemoryAreOneStream) {
   EXPECT_EQ(loads(64), loads(1024) + 3) << "of a group of four rows, and of one row";
 }
 
+TEST(Fetch, TranspositionsFetchLaterBlocks) {
+  const auto fetched = [](std::int64_t rows, std::int64_t columns) {
+    const std::string code = llvm_ir(parse_kernel(fmt::format(R"(kernel "transposed" {{
+  axes m = {1}, n = {0}
+  in x : f32[{0},{1}]
+  out y : f32[{1},{0}]
+  loop m, n {{
+    load 0 = x[n, m]
+    operands f32
+    %0 = operand f32 0
+    return %0
+    store y[m, n] = %0
+  }}
+}}
+)",
+                                                              rows, columns)));
+    const std::size_t call = code.find("call void @gradus_transpose");
+    const std::size_t end = code.find(')', call);
+    return code.substr(code.rfind(' ', end) + 1, end - code.rfind(' ', end) - 1);
+  };
+  EXPECT_EQ(fetched(64, 64), "0") << "all in a first cache";
+  EXPECT_EQ(fetched(1024, 32), std::to_string(2 * 16 * 32 * 4)) << "two rows of blocks later";
+  EXPECT_EQ(fetched(64, 1024).front(), '%') << "in this row or the next one";
+}
+
 /// The greatest of each column of x, read by columns or by rows, in tiles of columns.
 Kernel extrema(const char* access) {
   return parse_kernel(fmt::format(R"(kernel "extrema" {{
