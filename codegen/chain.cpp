@@ -1,7 +1,7 @@
 // A chain grows greedily from the first kernel that is in none. Those behind it are looked at in
 // order: one joins if its units are apart from those of all members; one that touches nothing of
-// theirs could run before the chain, and has to if a later one joins; any other waits until the
-// chain is over, and so does whatever touches what a waiting kernel touches.
+// theirs could run before the chain, and has to if a later one joins, unless that brings it in; any
+// other waits until the chain is over, and so does whatever touches what a waiting kernel touches.
 
 #include "codegen/chain.h"
 
@@ -10,6 +10,7 @@
 #include <numeric>
 #include <optional>
 #include <span>
+#include <utility>
 #include <variant>
 
 #include "codegen/arena.h"
@@ -255,17 +256,36 @@ class ChainFinder {
       if (std::ranges::any_of(waiting, conflicts)) {
         waiting.push_back(next);
       } else if (const std::int64_t units = units_with(next); units > 0) {
-        // Whatever could run before the chain must, if it stands before one of its kernels.
-        before_.insert(before_.end(), free.begin(), free.end());
-        free.clear();
         chain_.push_back(next);
         units_ = units;
+        join_last(std::exchange(free, {}));
       } else if (std::ranges::none_of(chain_, conflicts)) {
         free.push_back(next);
       } else {
         waiting.push_back(next);
       }
     }
+  }
+
+  /// Of kernels that stand before the last one of the chain and touch nothing of the others' those
+  /// join that now should: what they write is read there. The rest must run before the chain.
+  void join_last(std::vector<std::size_t> free) {
+    const auto place = static_cast<std::ptrdiff_t>(chain_.size()) - 1;
+    std::vector<std::size_t> stay;
+    for (; !free.empty(); free.pop_back()) {
+      const std::size_t kernel = free.back();
+      const bool is_read = std::ranges::any_of(
+          stay, [&](std::size_t other) { return in_conflict(touches_[kernel], touches_[other]); });
+      const bool full = chain_.size() == runtime::kLongestChain;
+      const std::int64_t units = is_read || full ? 0 : units_with(kernel);
+      if (units > 0) {
+        chain_.insert(chain_.begin() + place, kernel);
+        units_ = units;
+      } else {
+        stay.push_back(kernel);
+      }
+    }
+    before_.insert(before_.end(), stay.rbegin(), stay.rend());
   }
 
   /// The units of the chain with kernel `next` at its end; 0 where it cannot or should not join.

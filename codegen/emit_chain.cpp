@@ -163,7 +163,7 @@ void ChainEmitter::fetch_next_rows(const ChainTile& tile, Value* step) {
   Value* here = b_.CreateGEP(b_.getInt8Ty(), b_.CreateLoad(b_.getPtrTy(), lhs_pointer_),
                              b_.CreateMul(row, c_.i64(distance)));
   for (std::int64_t first = 0; first < rows; first += in_turn) {
-    fetch_line(c_, here, (rows + first) * distance, Purpose::read);
+    fetch_line(b_, here, (rows + first) * distance, Purpose::read);
   }
 }
 
@@ -208,10 +208,10 @@ ChainEmitter::Ahead ChainEmitter::ahead(const ChainTile& tile) const {
 
 void ChainEmitter::fetch_ahead(Value* lhs, Value* rhs) {
   for (std::int64_t line = 0; line < ahead_.lines; ++line) {
-    fetch_line(c_, b_.CreateGEP(b_.getInt8Ty(), rhs, ahead_.rhs), line * kCacheLine, Purpose::read);
+    fetch_line(b_, b_.CreateGEP(b_.getInt8Ty(), rhs, ahead_.rhs), line * kCacheLine, Purpose::read);
   }
   if (ahead_.lhs == nullptr) return;
-  fetch_line(c_, b_.CreateGEP(b_.getInt8Ty(), lhs, ahead_.lhs), 0, Purpose::read);
+  fetch_line(b_, b_.CreateGEP(b_.getInt8Ty(), lhs, ahead_.lhs), 0, Purpose::read);
 }
 
 Value* ChainEmitter::rhs_vector(const ChainTile& tile, Value* row, std::int64_t vector) const {

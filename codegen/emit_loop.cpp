@@ -7,7 +7,8 @@
 // Two kinds of loop run over groups of rows, with the copies of the body side by side: those whose
 // body costs much and shares much between neighbouring rows (dropout: one counter gives the random
 // words of four rows), and those with a short body that accumulates along its rows, where one row
-// alone would wait for its own last addition.
+// alone would wait for its own last addition. What lies farther than a first cache is waited for
+// longer, and comes sooner as one stream than as four.
 //
 // A store waits for its line of memory, and those behind it wait for the store: what a loop is
 // going to write is fetched some time before.
@@ -269,7 +270,7 @@ std::optional<LoopEmitter::RowGroup> LoopEmitter::row_group() {
   }
   const AxisId axis = axes[axes.size() - 2];
   const FlatProgram single = flatten(loop_.body.program, loop_.body.fault_nodes);
-  const bool waits = single.code.size() <= kShortBody &&
+  const bool waits = single.code.size() <= kShortBody && !reads_far() &&
                      std::ranges::any_of(loop_.accumulates, [&](const Accumulate& accumulate) {
                        return contains(accumulate.over, axes.back());
                      });
@@ -281,6 +282,11 @@ std::optional<LoopEmitter::RowGroup> LoopEmitter::row_group() {
   FlatProgram program = flatten_rows(loop_.body.program, axis, loads.numbers);
   if (!waits && 4 * operations(program) > 3 * kGroupRows * operations(single)) return std::nullopt;
   return RowGroup{axis, std::move(program), std::move(loads.loads)};
+}
+
+bool LoopEmitter::reads_far() const {
+  return std::ranges::any_of(loop_.body.loads,
+                             [&](const Load& load) { return is_far(c_.kernel, load.access); });
 }
 
 bool LoopEmitter::emit_groups() {

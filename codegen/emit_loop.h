@@ -62,6 +62,7 @@ class LoopEmitter {
     std::vector<Load> loads;
   };
   [[nodiscard]] std::optional<RowGroup> row_group();
+  [[nodiscard]] bool reads_far() const;
   bool emit_groups();
   [[nodiscard]] bool can_group(AxisId axis);
   void add(BodyEmitter& body);

@@ -51,13 +51,13 @@ Value* to_memory(EmitContext& c, ElementType type, Value* value) {
 
 }  // namespace
 
-void fetch_line(EmitContext& c, Value* here, std::int64_t bytes, Purpose purpose) {
+void fetch_line(llvm::IRBuilder<>& b, Value* here, std::int64_t bytes, Purpose purpose) {
   constexpr std::uint32_t kFirstCache = 3, kSecondCache = 2, kData = 1;
   const bool writes = purpose == Purpose::write;
-  Value* there = c.b.CreateConstGEP1_64(c.b.getInt8Ty(), here, static_cast<std::uint64_t>(bytes));
-  c.b.CreateIntrinsic(llvm::Intrinsic::prefetch, {there->getType()},
-                      {there, c.b.getInt32(writes ? 1 : 0),
-                       c.b.getInt32(writes ? kFirstCache : kSecondCache), c.b.getInt32(kData)});
+  Value* there = b.CreateConstGEP1_64(b.getInt8Ty(), here, static_cast<std::uint64_t>(bytes));
+  b.CreateIntrinsic(llvm::Intrinsic::prefetch, {there->getType()},
+                    {there, b.getInt32(writes ? 1 : 0),
+                     b.getInt32(writes ? kFirstCache : kSecondCache), b.getInt32(kData)});
 }
 
 bool VectorAxis::moves(const Affine& affine) const {
@@ -186,7 +186,7 @@ void Reference::fetch(std::int64_t bytes, Purpose purpose) {
   Value* here = address();
   const std::int64_t length = vector_.lanes * byte_size(element_);
   for (std::int64_t line = 0; line < length; line += kCacheLine) {
-    fetch_line(*context_, here, bytes + line, purpose);
+    fetch_line(context_->b, here, bytes + line, purpose);
   }
 }
 

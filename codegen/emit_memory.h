@@ -22,7 +22,7 @@ inline constexpr std::int64_t kCacheLine = 64;  // bytes
 
 /// Brings the line `bytes` behind `here` into a cache: the second one, or where it is going to be
 /// written, the first. What does not exist is not touched.
-void fetch_line(EmitContext& c, llvm::Value* here, std::int64_t bytes, Purpose purpose);
+void fetch_line(llvm::IRBuilder<>& b, llvm::Value* here, std::int64_t bytes, Purpose purpose);
 
 /// An access as a function of the axes: element offset = sum of terms + constant + divided parts.
 class Reference {

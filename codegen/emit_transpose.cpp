@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "codegen/emit_loop.h"
+#include "codegen/fetch.h"
 #include "codegen/kernel_index.h"
 
 namespace gradus::codegen {
@@ -14,6 +15,8 @@ using llvm::Value;
 
 constexpr std::int64_t kBlock = kVectorLanes;
 constexpr std::int64_t kElementBytes = 4;
+/// So many blocks ahead rows are fetched: blocks are no stream that a processor sees coming.
+constexpr std::int64_t kBlocksAhead = 4;
 
 /// The longest multiple of a block from the beginning of `whole`, and what remains.
 struct Split {
@@ -96,16 +99,16 @@ void store_rows(llvm::IRBuilder<>& b, const std::vector<Value*>& x, Value* targe
   }
 }
 
-/// The function (source, bytes from row to row, target, bytes from row to row) that reads a whole
-/// square and writes its columns as rows. Its shuffles take long to compile: all kernels of a
-/// module for one instruction set share it.
-llvm::Function* square_transposition(const EmitContext& c) {
+/// The function (source, bytes from row to row, target, bytes from row to row, bytes from source to
+/// what is fetched) that reads a whole square and writes its columns as rows. Its shuffles take
+/// long to compile: all kernels of a module for one instruction set share it.
+llvm::Function* square_transposition(EmitContext& c) {
   const std::string name = "gradus_transpose_" + std::string(to_string(c.target.set));
   llvm::Module& module = *c.function->getParent();
   if (llvm::Function* known = module.getFunction(name)) return known;
   llvm::IRBuilder<> b(module.getContext());
   auto* signature = llvm::FunctionType::get(
-      b.getVoidTy(), {b.getPtrTy(), b.getInt64Ty(), b.getPtrTy(), b.getInt64Ty()},
+      b.getVoidTy(), {b.getPtrTy(), b.getInt64Ty(), b.getPtrTy(), b.getInt64Ty(), b.getInt64Ty()},
       /*isVarArg=*/false);
   llvm::Function* function =
       llvm::Function::Create(signature, llvm::Function::InternalLinkage, name, module);
@@ -117,6 +120,7 @@ llvm::Function* square_transposition(const EmitContext& c) {
   std::vector<Value*> x;
   for (std::int64_t r = 0; r < kBlock; ++r) {
     x.push_back(b.CreateAlignedLoad(row, address, llvm::Align(4)));
+    fetch_line(b, b.CreateGEP(b.getInt8Ty(), address, function->getArg(4)), 0, Purpose::read);
     address = b.CreateGEP(b.getInt8Ty(), address, function->getArg(1));
   }
   transpose(b, x);
@@ -195,6 +199,8 @@ class TransposingLoop {
       c_.loop(columns.blocks.begin, columns.blocks.end, kBlock, columns.trips, [&](Value* column) {
         c_.range(row_) = row_range;
         c_.range(column_) = {column, c_.b.CreateAdd(column, c_.i64(kBlock)), {kBlock}, 1};
+        columns_left_ = c_.b.CreateSub(columns.blocks.end, column);
+        trips_ = columns.trips;
         block();
       });
     };
@@ -238,8 +244,20 @@ class TransposingLoop {
     Value* source = from.address();
     c_.b.CreateCall(square_transposition(c_),
                     {source, c_.i64(kElementBytes * from.stride(row_)), to.address(),
-                     c_.i64(kElementBytes * to.stride(column_))});
+                     c_.i64(kElementBytes * to.stride(column_)), ahead(loop_.body.loads[0])});
     return true;
+  }
+
+  /// Bytes to a block that comes later, in this row of blocks or the next one.
+  Value* ahead(const Load& load) {
+    if (!is_far(c_.kernel, load.access)) return c_.i64(0);
+    const std::int64_t line = kBlock * kElementBytes;
+    const std::int64_t row = line * Reference(c_, load.access, {}).stride(row_);
+    if (!trips_) return c_.i64(kBlocksAhead * line);
+    if (*trips_ <= kBlocksAhead) return c_.i64(kBlocksAhead / *trips_ * row);
+    Value* same = c_.b.CreateICmpSGT(columns_left_, c_.i64(kBlocksAhead * kBlock));
+    return c_.b.CreateSelect(same, c_.i64(kBlocksAhead * line),
+                             c_.i64(row + (kBlocksAhead - *trips_) * line));
   }
 
   /// Reads up to 16 rows of a block of an operand and writes its columns to scratch.
@@ -254,8 +272,8 @@ class TransposingLoop {
     Value* first = reference.address();
     const auto buffer = static_cast<std::size_t>(by_blocks_.body.loads[i].access.buffer);
     if (load.guards.empty() && rows.greatest() == kBlock) {
-      b.CreateCall(square_transposition(c_),
-                   {first, c_.i64(step), c_.addresses[buffer], c_.i64(kBlock * kElementBytes)});
+      b.CreateCall(square_transposition(c_), {first, c_.i64(step), c_.addresses[buffer],
+                                              c_.i64(kBlock * kElementBytes), ahead(load)});
       return;
     }
     std::vector<Value*> x;
@@ -291,6 +309,8 @@ class TransposingLoop {
   AxisId row_ = 0;     // the vector axis: numbers the operand's rows
   AxisId column_ = 0;  // contiguous in the operand
   std::vector<std::size_t> loads_;
+  std::optional<std::int64_t> trips_;  // blocks in a row of them
+  Value* columns_left_ = nullptr;      // from the current block on
 };
 
 }  // namespace

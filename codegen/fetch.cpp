@@ -150,7 +150,9 @@ class Sharing {
 }  // namespace
 
 bool is_far(const Kernel& kernel, const Access& access) {
-  const Buffer& buffer = kernel.buffers[static_cast<std::size_t>(access.buffer)];
+  const auto number = static_cast<std::size_t>(access.buffer);
+  if (number >= kernel.buffers.size()) return false;
+  const Buffer& buffer = kernel.buffers[number];
   return buffer.role != BufferRole::scratch && buffer.type.byte_size() > kFirstCache;
 }
 

@@ -10,6 +10,7 @@
 //     computes little would wait for it: each loop fetches as much as it has time for;
 //   - in patches (patch.h), what those of the next row are going to read first and to fill: they
 //     walk through memory in blocks, which processors do not see coming;
+//   - where blocks are transposed, the rows of a later block;
 //   - in contractions, what a tile's epilogue is going to read and to fill, before its sums, and
 //     with these, the rows of lhs of the next tile: some rows at a time are no stream either;
 //     where columns of rhs are copied, those that are copied next, before the sums of these.
@@ -35,7 +36,8 @@ struct Fetch {
   std::int64_t positions = 0;
 };
 
-/// Whether an access is to a parameter that is larger than a first cache.
+/// Whether an access is to a parameter that is larger than a first cache; an emitter's own scratch
+/// is none.
 [[nodiscard]] bool is_far(const Kernel& kernel, const Access& access);
 
 /// How a loop runs.

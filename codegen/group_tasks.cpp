@@ -22,8 +22,8 @@ struct Heuristics {
   std::int64_t operations_per_task = 1 << 20;  // of a contraction ...
   std::int64_t weights_per_task = 32 * 1024;   // ... whose few rows do not wait for those of rhs
   std::int64_t maximum_tasks = 64;
-  // Tasks that are parts of a contraction, or would read the same again, are cut no further, and
-  // fewer ones into so many, which read less of lhs again.
+  // Tasks that are parts of a contraction, sum up whole rows, or would read the same again, are cut
+  // no further, and fewer ones into so many, which read less of lhs again.
   std::int64_t enough_parts = 8;
   std::int64_t tasks_of_parts = 12;
   // A contraction's tasks are blocks of its result whose columns are not fewer. What a task reads
@@ -65,6 +65,7 @@ void GroupLoops::make_tasks() {
   }
   std::int64_t wanted = wanted_tasks();
   const bool whole_rows = last_ && epilogue_waits();
+  const bool sums = !axes.empty() && axes.front().cut;
   const auto is_free = [&](AxisId axis) {
     return std::ranges::any_of(
         axes, [&](const passes::ParallelAxis& other) { return other.axis == axis && !other.cut; });
@@ -79,7 +80,7 @@ void GroupLoops::make_tasks() {
       }
     } else if (kernel_.task_count() >= kHeuristics.enough_parts &&
                (last_ ? whole_rows && axis.axis == contraction_axes(*last_).n
-                      : repeats_reads(axis.axis))) {
+                      : repeats_reads(axis.axis) || (sums && is_vector_axis(axis.axis)))) {
       continue;
     } else if (wanted > 1 || (kernel_.tasks.empty() && axis.axis == axes.back().axis)) {
       const bool block = last_ && !whole_rows && axis.axis == contraction_axes(*last_).m() &&

@@ -472,6 +472,16 @@ TEST(KernelPlan, UpdatesAfterAProductReadWholeRows) {
   EXPECT_EQ(cut_axes(true), 1U) << "of 3.2 MB";
 }
 
+TEST(KernelPlan, TasksOfSumsReadWholeRows) {
+  const auto cut_axes = [](const Shape& shape) {
+    Graph graph("sums");
+    graph.add_result("columns", ir::sum(input(graph, "x", f32(shape)), {0, 1}).value);
+    return plan_program(graph, {}).kernels[0].kernel.tasks.size();
+  };
+  EXPECT_EQ(cut_axes({16, 128, 256}), 1U) << "blocks of rows are tasks enough";
+  EXPECT_EQ(cut_axes({4, 128, 256}), 2U) << "too few blocks";
+}
+
 /// Tasks by the name of their axis.
 std::map<std::string, std::int64_t> cuts(const Kernel& kernel) {
   std::map<std::string, std::int64_t> result;

@@ -191,6 +191,30 @@ TEST(Chain, UnitsAreIndependent) {
   EXPECT_GE(plan.chains.size(), 2u);
 }
 
+/// Scores of queries and keys that are both brought into another order first.
+constexpr std::string_view kScores = R"(graph "scores"
+%0 = batch "q" : f32[16,64,4,32]
+%1 = batch "k" : f32[16,64,4,32]
+%2 = transpose %0 {permutation = [0,2,1,3]}
+%3 = transpose %1 {permutation = [0,2,1,3]}
+%4 = dot %2, %3 {lhs_batch = [0,1], rhs_batch = [0,1], lhs_contract = [3], rhs_contract = [3]}
+"queries" = %2
+"keys" = %3
+"scores" = %4
+)";
+
+TEST(Chain, KernelsJoinWhoseResultsAMemberReads) {
+  const ir::Graph graph = ir::parse_graph(std::string(kScores), "scores.ir");
+  const codegen::Plan plan = codegen::plan_program(graph, {});
+  ASSERT_EQ(plan.chains.size(), 1u);
+  EXPECT_EQ(plan.chains[0].count, 3u) << "both orders and the scores";
+  expect_independent_units(plan, plan.chains[0]);
+  const Inputs inputs = random_inputs(graph, 3);
+  codegen::CompileOptions alone;
+  alone.without = {"chains"};
+  expect_same(run(graph, inputs, alone, 1), run(graph, inputs, {}, 2), "in a chain");
+}
+
 TEST(Chain, ChangesNoBit) {
   const ir::Graph graph = net();
   const Inputs inputs = random_inputs(graph, 1);
