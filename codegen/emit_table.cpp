@@ -56,8 +56,11 @@ class TableEmitter {
     if (llvm::GlobalVariable* known = module.getNamedGlobal(name)) return known;
     llvm::Constant* values =
         llvm::ConstantDataArray::get(b_.getContext(), llvm::ArrayRef(table_.values));
-    auto* variable = new llvm::GlobalVariable(module, values->getType(), /*isConstant=*/true,
-                                              llvm::GlobalValue::PrivateLinkage, values, name);
+    auto* variable =
+        llvm::cast<llvm::GlobalVariable>(module.getOrInsertGlobal(name, values->getType()));
+    variable->setInitializer(values);
+    variable->setConstant(true);
+    variable->setLinkage(llvm::GlobalValue::PrivateLinkage);
     variable->setAlignment(llvm::Align(64));
     return variable;
   }
