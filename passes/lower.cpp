@@ -173,7 +173,7 @@ std::int64_t part_unit(const Shape& shape, const Integers& contract, std::int64_
   return std::max<std::int64_t>(slice * unit, 1);
 }
 
-/// One axis per role on both sides.
+/// On both sides the batch axes, and one axis for each other role.
 Expr canonical_product(const ir::RewriteContext& c, const Roles& roles) {
   const Side lhs = merge_axes(c.operands[0], roles.lhs_batch, roles.lhs_free, roles.lhs_contract);
   const Side rhs = merge_axes(c.operands[1], roles.rhs_batch, roles.rhs_free, roles.rhs_contract);

@@ -57,12 +57,10 @@ constexpr Pass kPipeline[] = {
     {"expand_small_contractions", "Contractions with few results become sums of products.",
      expand_small_contractions, true},
     {"canonicalize_contractions",
-     "Every contraction gets one axis per role, or reads windows in place.",
+     "Contractions get one axis for rows, columns and products each, or read windows in place.",
      canonicalize_contractions, true},
     {"sink_reshapes",
-     "What is made of a reshaped product, element by element, and moved then is made in the "
-     "product's "
-     "shape.",
+     "What elementwise ops make of reshaped products, and is moved then, has the product's shape.",
      sink_reshapes,
      false,
      {"dot"}},
