@@ -38,8 +38,8 @@ std::int64_t positions(const Group& group) {
   return count;
 }
 
-bool is_movement(const Graph& graph, NodeId id) {
-  return std::holds_alternative<ir::MovementComputation>(graph.node(id).op->compute);
+bool is_transpose(const Graph& graph, NodeId id) {
+  return graph.node(id).op == &ir::op("transpose");
 }
 
 }  // namespace
@@ -55,10 +55,10 @@ GroupJudge::GroupJudge(const Graph& graph, const std::map<NodeId, Root>& roots,
     ++readers[memory_of(graph, result.value.node)];
   }
   for (const auto& [id, root] : roots) {
-    if (!is_movement(graph, id)) continue;
+    if (!is_transpose(graph, id)) continue;
     for (const Read& read : root.roots) {
       if (is_contraction(graph, read.value) && readers.at(read.value) == 1) {
-        moved_.insert(read.value);
+        transposed_.insert(read.value);
       }
     }
   }
@@ -148,13 +148,13 @@ std::vector<NodeId> GroupJudge::contractions_of(const Group& group) const {
   return result;
 }
 
-/// Whether every contraction either makes what others in the group need and do not only move, and
-/// more than it reads, or needs what another one makes: what lies between them is worth keeping.
+/// Whether every contraction either makes what others in the group need, and not only transpose,
+/// and more than it reads, or needs what another one makes: what lies between is worth keeping.
 bool GroupJudge::keeps_large_sums(const Group& group) const {
   std::set<NodeId> makers;
   std::set<NodeId> users;
   for (NodeId user : group.roots) {
-    if (is_movement(graph_, user)) continue;
+    if (is_transpose(graph_, user)) continue;
     for (NodeId id : needed_by(group, user)) {
       if (!is_contraction(graph_, id)) continue;
       makers.insert(id);
@@ -257,7 +257,7 @@ std::int64_t GroupJudge::contraction_tasks(const Group& group, NodeId id) const 
 std::int64_t GroupJudge::scratch_bytes(const Group& group, std::int64_t positions) const {
   std::int64_t bytes = 0;
   for (NodeId id : group.roots) {
-    if (moved_.contains(id)) continue;
+    if (transposed_.contains(id)) continue;
     bytes += graph_.node(id).types[0].byte_size() / std::max<std::int64_t>(positions, 1);
   }
   return bytes;

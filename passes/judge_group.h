@@ -46,8 +46,8 @@ class GroupJudge {
   const ir::Graph& graph_;
   const std::map<ir::NodeId, Root>& roots_;
   const std::map<ir::NodeId, ir::NodeId>& in_place_;
-  /// Contractions whose results nobody needs but a movement: they are stored as it has them.
-  std::set<ir::NodeId> moved_;
+  /// Contractions whose results nobody needs but a transpose: they are stored as it has them.
+  std::set<ir::NodeId> transposed_;
 };
 
 }  // namespace gradus::passes
