@@ -33,7 +33,7 @@ struct Heuristics {
   std::int64_t least_shared_bytes = 256 * 1024;
   std::int64_t least_reduction = 16;
   /// Instructions of a chain per element that are not worth computing in two groups.
-  std::int64_t dear_chain = 64;
+  std::int64_t dear_chain = 32;
 };
 constexpr Heuristics kHeuristics;
 

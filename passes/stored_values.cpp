@@ -16,7 +16,7 @@ constexpr std::int64_t kLeastElements = 1 << 14;
 /// What is one of several operands of a movement, such as a part of a concatenation, is computed
 /// for every element of the result: as often as the result is larger. So much of a chain's
 /// instructions are worth writing it and reading it instead.
-constexpr std::int64_t kLeastChain = 64;
+constexpr std::int64_t kLeastChain = 32;
 constexpr std::int64_t kLeastRepetition = 2;
 /// Tensors of less than this share of a value's elements cost nothing to read.
 constexpr std::int64_t kSmallShare = 4;
