@@ -161,6 +161,7 @@ Expr scaled_dot_product_attention(Expr query, Expr key, Expr value,
   if (options.keys) weights = select(*counts, weights, full_like(weights, 0));
   if (options.on_weights) weights = options.on_weights(weights);
   const Expr taken = dot(weights, matrices(value), with_values, {}, of_values);
+  // The same transposition leads back.
   return matrices(reshape(taken, {q[0], q[2], q[1], value.shape()[3]}));
 }
 
