@@ -92,7 +92,8 @@ class Model {
         width_(target.width(box.type)),
         registers_(target.vector_registers()),
         size_(byte_size(box.type)),
-        steps_(box.steps()) {}
+        steps_(box.steps()),
+        quick_(target.avx512 && target.vectors_per_cycle == 2) {}
 
   std::vector<Candidate> all() {
     for (const Way way : {Way::in_place, Way::packed, Way::copied}) {
@@ -139,8 +140,9 @@ class Model {
     // A product that reads much of rhs in place, or has an epilogue that waits for memory, wants
     // many neighbours of a row at once, ...
     const bool plain = box_.k.size() == 1;
-    const bool in_place = way == Way::in_place && !box_.streamed &&
-                          ((plain && 2 * box_.rhs_bytes >= kSecondCache) || waits());
+    const bool in_place =
+        way == Way::in_place && !box_.streamed &&
+        ((plain && 2 * box_.rhs_bytes >= kSecondCache && !quick_columns()) || waits());
     // ... and reads it in chunks where a second cache does not hold it. One that reads panels gains
     // as much from rows of the result that are written at once. Rows of lhs that are columns in
     // memory are read in chunks where they share sets - windows' then with many neighbours of a
@@ -173,6 +175,9 @@ class Model {
     return are_columns() && steps_ > 2 * kChunkSteps &&
            (box_.k.size() > 1 || steps_ * box_.lhs_k_stride >= kSecondCache);
   }
+
+  /// ... for which a processor that starts two fma per cycle wants few lines of rhs in a step.
+  [[nodiscard]] bool quick_columns() const { return long_columns() && quick_; }
 
   /// Between chunks sums rest, few enough for a second cache.
   [[nodiscard]] bool may_rest() const {
@@ -393,6 +398,7 @@ class Model {
   std::int64_t registers_;
   std::int64_t size_;  // of an element
   std::int64_t steps_;
+  bool quick_;
   std::vector<Candidate> result_;
 };
 

@@ -16,6 +16,10 @@ constexpr std::string_view kNames[] = {"native", "x86-64", "x86-64-v3", "x86-64-
 constexpr std::array kLevel3 = {"avx2", "fma", "bmi", "bmi2", "f16c", "lzcnt", "movbe"};
 constexpr std::array kLevel4 = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"};
 
+// Processors with AVX-512 that have one unit for fma of 512 bits, or two of 256.
+constexpr std::array<std::string_view, 5> kOneWideFma = {"cannonlake", "icelake-client",
+                                                         "rocketlake", "tigerlake", "znver4"};
+
 using Features = llvm::StringMap<bool>;
 
 template <typename Names>
@@ -38,6 +42,9 @@ Target native_target() {
   target.avx512 = has_all(features, kLevel3) && has_all(features, kLevel4);
   target.vector_bits = target.avx512 ? 512 : has_all(features, kLevel3) ? 256 : 128;
   target.fma = features.lookup("fma");
+  if (target.avx512 && std::ranges::find(kOneWideFma, target.cpu) != kOneWideFma.end()) {
+    target.vectors_per_cycle = 1;
+  }
   return target;
 }
 

@@ -29,7 +29,8 @@ struct Target {
   std::string features;
   int vector_bits = 128;
   bool fma = false;
-  bool avx512 = false;  // with the BW, DQ and VL extensions
+  bool avx512 = false;        // with the BW, DQ and VL extensions
+  int vectors_per_cycle = 2;  // fma of whole vectors that start in a cycle
 
   [[nodiscard]] bool is_aarch64() const { return set == InstructionSet::aarch64; }
   [[nodiscard]] int vector_registers() const { return avx512 || is_aarch64() ? 32 : 16; }

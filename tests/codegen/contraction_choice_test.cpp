@@ -119,6 +119,29 @@ TEST(ContractionChoice, WindowsThatShareSetsAreReadInChunks) {
   EXPECT_EQ(first(128, 256, 9).chunk.size, 0) << "sums that a second cache does not hold";
 }
 
+TEST(ContractionChoice, TwoUnitsForFmaWantFewLinesOfAWeightGradient) {
+  Target target = make_target(InstructionSet::x86_64_v4);
+  const auto first = [&] {
+    const ContractionBox box{.m = 128,
+                             .n = 352,
+                             .rows = 256,
+                             .k = {1024},
+                             .rhs_row_bytes = 4096,
+                             .rhs_bytes = 4096 * 1024,
+                             .rhs_k_stride = 4096,
+                             .lhs_m_stride = 4,
+                             .lhs_k_stride = 1024};
+    return candidates(box, target).front().choice;
+  };
+  const ContractionChoice two = first();
+  EXPECT_EQ(two.tile.vectors, 2);
+  target.vectors_per_cycle = 1;
+  const ContractionChoice one = first();
+  EXPECT_EQ(one.tile.vectors, 4);
+  EXPECT_GT(one.chunk.size, 0);
+  EXPECT_EQ(one.chunk, two.chunk);
+}
+
 TEST(ContractionChoice, EpiloguesThatWaitForMemoryReadWholeRows) {
   const Target target = make_target(InstructionSet::x86_64_v4);
   const auto first = [&](std::int64_t steps, std::int64_t bytes) {
