@@ -56,7 +56,7 @@ class Reporter {
  public:
   explicit Reporter(bool json) : json_(json), terminal_(isatty(STDERR_FILENO) != 0) {}
 
-  void operator()(const runtime::TrainingEvent& event) const {
+  void operator()(const runtime::TrainingEvent& event) {
     std::visit(overloaded{[&](const runtime::TrainingStarted& e) { started(e); },
                           [&](const runtime::TrainingProgress& e) { progress(e); },
                           [&](const runtime::EpochEnded& e) { epoch(e); },
@@ -86,7 +86,8 @@ class Reporter {
   void object(const Ordered& json) const {
     if (json_) print_json(json);
   }
-  void started(const runtime::TrainingStarted& e) const {
+  void started(const runtime::TrainingStarted& e) {
+    steps_ = e.total_steps;
     object({{"event", "start"},
             {"examples", e.examples},
             {"steps", e.total_steps},
@@ -103,15 +104,20 @@ class Reporter {
                              e.seconds_left)
               << std::flush;
   }
-  void epoch(const runtime::EpochEnded& e) const {
+  void epoch(const runtime::EpochEnded& e) {
     object({{"event", "epoch"},
             {"epoch", e.epoch},
             {"step", e.step},
             {"train", values_json(e.train, true)},
             {"validation", values_json(e.validation, true)},
             {"seconds", e.seconds}});
-    constexpr std::int64_t kShownEpochs = 20;  // of a long run only some
-    if (e.epoch > kShownEpochs && e.epoch % 50 != 0) return;
+    // Of a long run only some, but never silence.
+    constexpr std::int64_t kShownEpochs = 20;
+    constexpr double kSilence = 5;  // seconds
+    const bool shown = e.epoch <= kShownEpochs || e.epoch % 50 == 0 || e.step == steps_ ||
+                       e.seconds - shown_seconds_ >= kSilence;
+    if (!shown) return;
+    shown_seconds_ = e.seconds;
     const std::string validation =
         e.validation.empty() ? "" : "  | validation" + values_text(e.validation);
     line(fmt::format("epoch {:>3}{}{}  {:.2f} s", e.epoch, values_text(e.train), validation,
@@ -120,6 +126,8 @@ class Reporter {
 
   bool json_;
   bool terminal_;
+  std::int64_t steps_ = 0;    // of the whole run
+  double shown_seconds_ = 0;  // of the last epoch that was shown
 };
 
 /// Models so small that their parameters can be read are printed.

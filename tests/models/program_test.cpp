@@ -125,6 +125,19 @@ TEST_F(TrainingProgram, LinearRegressionFindsSlopeAndIntercept) {
   EXPECT_NEAR(number_after("line/bias"), 1, 0.02);
 }
 
+TEST_F(TrainingProgram, ALongRunShowsSomeOfItsEpochsAndTheLast) {
+  const Outcome outcome = gradus("train models/linear_regression.json --set training.steps=123 -o " +
+                                 (folder_ / "long").string());
+  ASSERT_EQ(outcome.status, 0) << outcome.output;
+  const auto shown = [&](const std::string& epoch) {
+    return outcome.output.find("epoch " + epoch + "  loss ") != std::string::npos;
+  };
+  EXPECT_TRUE(shown(" 20"));
+  EXPECT_TRUE(shown("100"));
+  EXPECT_TRUE(shown("123"));
+  EXPECT_FALSE(shown("101")) << outcome.output;
+}
+
 TEST_F(TrainingProgram, ANetworkReadsDigitsBetterThanALinearModel) {
   const auto accuracy = [&](const std::string& model) {
     const Outcome outcome = gradus("train models/" + model +
