@@ -126,8 +126,9 @@ TEST_F(TrainingProgram, LinearRegressionFindsSlopeAndIntercept) {
 }
 
 TEST_F(TrainingProgram, ALongRunShowsSomeOfItsEpochsAndTheLast) {
-  const Outcome outcome = gradus("train models/linear_regression.json --set training.steps=123 -o " +
-                                 (folder_ / "long").string());
+  const Outcome outcome =
+      gradus("train models/linear_regression.json --set training.steps=123 -o " +
+             (folder_ / "long").string());
   ASSERT_EQ(outcome.status, 0) << outcome.output;
   const auto shown = [&](const std::string& epoch) {
     return outcome.output.find("epoch " + epoch + "  loss ") != std::string::npos;
