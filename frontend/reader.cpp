@@ -219,7 +219,10 @@ OptionValue ObjectReader::read_number(const Option& option, const Json& json) {
     return static_cast<double>(*integer);
   }
   if (number && !whole && inside(option.range, *number)) return *number;
-  wrong(json, option.name, describe(option.range, whole));
+  // A limit that nobody comes near is told only where it is passed.
+  const bool passed = integer && static_cast<double>(*integer) > option.range.greatest;
+  wrong(json, option.name,
+        passed ? fmt::format("at most {}", option.range.greatest) : describe(option.range, whole));
   return {};
 }
 
