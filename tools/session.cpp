@@ -156,8 +156,28 @@ runtime::StateLayout layout_of(const frontend::Model& model) {
   return layout;
 }
 
+namespace {
+
+/// Loads what the model names; where it cannot be opened, says who named it.
+runtime::DataSplits load_named(const frontend::DataSpec& data) {
+  try {
+    return runtime::load_data(source_of(data));
+  } catch (const UserError& error) {
+    std::vector<Diagnostic> diagnostics = error.diagnostics();
+    for (Diagnostic& diagnostic : diagnostics) {
+      if (diagnostic.code != "E4001" || data.where.line == 0) continue;
+      const bool file = data.texts.contains("file");
+      diagnostic.hint = fmt::format("\"data\" at {} wants it; --set data.{} names another",
+                                    to_string(data.where), file ? "file=FILE" : "directory=FOLDER");
+    }
+    throw UserError(std::move(diagnostics));
+  }
+}
+
+}  // namespace
+
 runtime::DataSplits load_data_of(const frontend::Model& model) {
-  runtime::DataSplits splits = runtime::load_data(source_of(model.data()));
+  runtime::DataSplits splits = load_named(model.data());
   std::vector<runtime::ModelInput> inputs;
   for (const frontend::ModelInput& input : model.inputs()) {
     inputs.push_back({input.name, input.example});

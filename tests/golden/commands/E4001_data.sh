@@ -1,0 +1,1 @@
+gradus train models/gpt_small.json
