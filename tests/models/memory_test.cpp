@@ -156,7 +156,9 @@ TEST_F(Memory, AttentionKeepsNoScores) {
     const std::string table =
         printed("gradus inspect attention.json --stage memory --threads 2 --program train_step");
     const std::int64_t total = std::stoll(table.substr(table.find("total") + 5));
-    if (before > 0) EXPECT_LE(total, before * 21 / 10) << positions;
+    if (before > 0) {
+      EXPECT_LE(total, before * 21 / 10) << positions;
+    }
     before = total;
   }
   EXPECT_LT(before, 8192LL * 8192 * 4 / 4);
