@@ -398,7 +398,7 @@ class Model {
   std::int64_t registers_;
   std::int64_t size_;  // of an element
   std::int64_t steps_;
-  bool quick_;
+  bool quick_;  // starts two fma of 512 bits per cycle
   std::vector<Candidate> result_;
 };
 

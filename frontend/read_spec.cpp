@@ -238,8 +238,9 @@ class SpecReader {
     }
     std::string hint = suggestion(layer.kind, names_of(layers()));
     // What other libraries have as layers around a layer is a key of the layer itself.
-    if (layer.kind == "bidirectional")
+    if (layer.kind == "bidirectional") {
       hint = "write \"direction\": \"both\" in the recurrent layer";
+    }
     if (layer.kind == "time_distributed") hint = "write \"time_distributed\": true in the layer";
     if (ir::find_op(layer.kind)) hint = fmt::format("write {{ \"op\": \"{}\" }}", layer.kind);
     findings_.add("E0205", fmt::format("unknown layer \"{}\"", layer.kind), layer.where, hint);

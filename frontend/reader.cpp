@@ -219,8 +219,9 @@ OptionValue ObjectReader::read_number(const Option& option, const Json& json) {
     return static_cast<double>(*integer);
   }
   if (number && !whole && inside(option.range, *number)) return *number;
-  // A limit that nobody comes near is told only where it is passed.
-  const bool passed = integer && static_cast<double>(*integer) > option.range.greatest;
+  // A limit that `describe` leaves out, since nobody comes near, is told where it is passed.
+  const bool passed = whole && integer && option.range.greatest >= kWhole &&
+                      static_cast<double>(*integer) > option.range.greatest;
   wrong(json, option.name,
         passed ? fmt::format("at most {}", option.range.greatest) : describe(option.range, whole));
   return {};
